@@ -1,0 +1,46 @@
+# Scrip. `make` lists the targets; each one sets up first what it needs and has not got.
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench format clean distclean
+
+# The first Python that is new enough; if there is none, python3 itself, so that the set-up can name its version.
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 ""; do \
+	if [ -z "$$p" ]; then command -v python3 || command -v python; \
+	elif "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then command -v "$$p"; break; fi; done)
+endif
+VENV := .venv/bin
+export SOLCX_BINARY_PATH := $(CURDIR)/.solcx
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: ## install pinned packages and the compiler, compile the contracts, export their ABIs
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "[setup] Python is missing: install Python 3.11 or newer (Debian: apt-get install python3 python3-venv)" >&2; \
+		exit 1; fi
+	@"$(PYTHON)" -m scripts.setup
+
+demo: setup ## run the whole story on a local chain; KEEP=1 leaves it up and prints the URLs
+	@KEEP="$(KEEP)" $(VENV)/python -m scripts.demo
+
+test: setup ## run forge's tests, then the Python ones: unit, integration, e2e, gpu
+	@$(VENV)/python -m scripts.gate test
+
+check: setup ## formatting, lint, types, layering, freshness of the exported ABIs
+	@$(VENV)/python -m scripts.gate check
+
+bench: setup ## measure gas and write bench/gas.json
+	@$(VENV)/python -m bench
+
+format: setup ## format the sources
+	@$(VENV)/ruff format scrip oracle agents scripts tests $(wildcard bench)
+	@$(VENV)/ruff check --fix scrip oracle agents scripts tests $(wildcard bench)
+	@$(VENV)/forge fmt
+
+clean: ## remove what compiling and testing made
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find scrip oracle agents scripts tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## remove what the set-up installed as well
+	rm -rf .venv node_modules .solcx .brownie-home
