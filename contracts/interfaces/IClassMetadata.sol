@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {ClassTerms} from "./Types.sol";
+
+/// @title Turns the terms of a class into ERC-1155 metadata, so that a class explains itself without a server.
+interface IClassMetadata {
+    /// @return A `data:application/json;base64,` URI. Amounts are decimal strings of base units.
+    function uri(uint256 classId, ClassTerms memory terms, uint256 supply) external pure returns (string memory);
+}
