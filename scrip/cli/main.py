@@ -1,0 +1,101 @@
+"""Entry point of the `scrip` command: the global options and the commands' files."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scrip.cli import balance, buy, classes, jobs, keys, providers, redeem
+from scrip.cli.context import DEFAULT_DEPLOYMENT, DEFAULT_RPC, PASSWORD_VARIABLE, Context, default_state
+from scrip.cli.group import NAME, Root
+
+app = typer.Typer(
+    name=NAME,
+    cls=Root,
+    help="Compute credits: buy them, redeem them for metered work, check the receipts.",
+    epilog="Example: scrip class list",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(classes.app, name="class")
+buy.add_to(app)
+balance.add_to(app)
+redeem.add_to(app)
+app.add_typer(jobs.app, name="job")
+app.add_typer(providers.app, name="provider")
+app.add_typer(keys.app, name="key")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{NAME} {version()}")
+        raise typer.Exit
+
+
+def version() -> str:
+    """Version of the installed package; "unknown" in a checkout that was never installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed(NAME)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@app.callback()
+def main_options(
+    ctx: typer.Context,
+    rpc: Annotated[str, typer.Option(envvar="SCRIP_RPC", help="URL of a node.")] = DEFAULT_RPC,
+    deployment: Annotated[
+        Path,
+        typer.Option(envvar="SCRIP_DEPLOYMENT", help="Addresses: a file, or a folder with one per chain."),
+    ] = DEFAULT_DEPLOYMENT,
+    keystore: Annotated[
+        Path | None, typer.Option(envvar="SCRIP_KEYSTORE", help="Your encrypted key.")
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SCRIP_PASSWORD_FILE",
+            help=f"File with its password; or put it in {PASSWORD_VARIABLE}, or type it when asked.",
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(envvar="SCRIP_STATE", help="Folder that remembers unfinished transactions."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for programs; errors too, on stderr.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Build the context once, from options and variables."""
+    # Errors carry what a person needs; without this Python prints our warnings to stderr as well.
+    logging.getLogger("scrip").addHandler(logging.NullHandler())
+    ctx.obj = Context(
+        rpc=rpc,
+        deployment=deployment,
+        keystore=keystore,
+        password_file=password_file,
+        password_set=bool(os.environ.get(PASSWORD_VARIABLE)),
+        state=state or default_state(),
+        as_json=as_json,
+    )
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Sending from the command line: one process at a time per account, and nothing twice after a kill.
+
+The journal outlives the process. Before a command sends anything it settles what an earlier one left open; if
+that was the same kind of command and it went through, this one stops and says so instead of doing it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scrip.cli.context import Context
+from scrip.errors import ScripError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from scrip.chain import Chain
+    from scrip.sender import Sender
+
+
+class AlreadyDone(ScripError):
+    """An interrupted command of the same kind has gone through. Nothing new was sent."""
+
+    def __init__(self, label: str, tx_hash: bytes) -> None:
+        self.label, self.tx_hash = label, tx_hash
+        super().__init__(
+            f"an interrupted command has now gone through: {label} in transaction 0x{tx_hash.hex()}. "
+            "Nothing new was sent; run this again if you want it once more"
+        )
+
+
+@contextmanager
+def sending(context: Context, chain: Chain, kind: str) -> Iterator[tuple[Sender, LocalAccount]]:
+    """The keystore's account and its sender, for a command whose transactions' labels begin with `kind`.
+
+    Raises KeyProblem, AlreadyDone, JournalProblem, and as `Sender.reconcile` and `follow`.
+    """
+    from scrip.journal_file import FileJournal
+    from scrip.keys import LOCAL_CHAINS
+    from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
+
+    account = context.account(chain.chain_id)
+    name = _chain_name(chain)
+    journal = FileJournal(context.state / f"transactions-{name}.sqlite3")
+    policy = LOCAL_POLICY if chain.chain_id in LOCAL_CHAINS else SendPolicy()
+    with _alone(context, context.state / f"{name}-{account.address}.lock"):
+        sender = Sender(chain, account, journal, policy)
+        _finish_earlier(context, sender, kind)
+        yield sender, account
+
+
+def _chain_name(chain: Chain) -> str:
+    """The chain's id; for a local chain its first block too, because each restart is another chain."""
+    from scrip.keys import LOCAL_CHAINS
+
+    if chain.chain_id not in LOCAL_CHAINS:
+        return str(chain.chain_id)
+    return f"{chain.chain_id}-{bytes(chain.w3.eth.get_block(0)['hash']).hex()[:16]}"
+
+
+def _finish_earlier(context: Context, sender: Sender, kind: str) -> None:
+    from scrip.errors import Reverted, TxLost
+    from scrip.journal import TxOutcome
+
+    done = None
+    for item in sender.reconcile():
+        receipt = item.receipt
+        if item.outcome is TxOutcome.PENDING:
+            context.say(f"waiting for an earlier transaction: {item.label}")
+            try:
+                receipt = sender.follow(item.nonce)
+            except (Reverted, TxLost) as error:
+                context.say(f"an earlier transaction came to nothing: {item.label}: {error}")
+                continue
+        if receipt is None or receipt["status"] != 1:
+            context.say(f"an earlier transaction came to nothing: {item.label}")
+            continue
+        context.say(f"an earlier transaction has gone through: {item.label}")
+        if item.label.split(" ", 1)[0] == kind:
+            done = AlreadyDone(item.label, bytes(receipt["transactionHash"]))
+    if done is not None:
+        raise done
+
+
+@contextmanager
+def _alone(context: Context, path: Path) -> Iterator[None]:
+    """Hold the lock at `path`. Two processes would take each other's nonces, and each other's records."""
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            context.say("waiting for another scrip command that sends from this account")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

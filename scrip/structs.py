@@ -1,0 +1,222 @@
+"""Base of the dataclasses that mirror Solidity structs.
+
+A subclass annotates each field with one of the aliases below, in Solidity order. From that the base derives
+validation at construction, the ABI tuple and the JSON form, so no struct spells its fields out twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
+from enum import IntEnum
+from typing import Annotated, Any, Self, get_type_hints
+
+from eth_utils.address import is_checksum_address, to_checksum_address
+
+from scrip.errors import BadInput
+
+Uint8 = Annotated[int, "uint8"]
+Uint32 = Annotated[int, "uint32"]
+Uint40 = Annotated[int, "uint40"]
+Uint64 = Annotated[int, "uint64"]
+Uint96 = Annotated[int, "uint96"]
+Uint128 = Annotated[int, "uint128"]
+Uint256 = Annotated[int, "uint256"]
+Bool = Annotated[bool, "bool"]
+Text = Annotated[str, "string"]
+Address = Annotated[str, "address"]
+Bytes12 = Annotated[bytes, "bytes12"]
+Bytes32 = Annotated[bytes, "bytes32"]
+Bytes = Annotated[bytes, "bytes"]
+BytesList = Annotated[tuple[bytes, ...], "bytes[]"]
+Bytes32List = Annotated[tuple[bytes, ...], "bytes32[]"]
+
+ZERO_ADDRESS = "0x" + "00" * 20
+ZERO_BYTES32 = bytes(32)
+
+_HEX_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
+_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*\Z")
+_DECIMAL = re.compile(r"[0-9]{1,78}\Z")
+
+_Column = tuple[str, str, Any]
+_COLUMNS: dict[type[Any], tuple[_Column, ...]] = {}  # derived once per class, reflection is slow
+
+
+class Struct:
+    """Validation and conversion shared by all mirrored structs. Subclasses are frozen slots dataclasses."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, sol, kind in _columns(type(self)):
+            value = coerce(f"{type(self).__name__}.{name}", sol, kind, getattr(self, name))
+            object.__setattr__(self, name, value)
+
+    def to_abi(self) -> tuple[Any, ...]:
+        """Field values in Solidity order, nested structs as tuples, as web3 and eth_abi take them."""
+        return tuple(_abi_value(getattr(self, name)) for name, _, _ in _columns(type(self)))
+
+    @classmethod
+    def from_abi(cls, values: Sequence[Any]) -> Self:
+        """Inverse of `to_abi`; takes a tuple or list as web3 returns it."""
+        columns = _columns(cls)
+        if len(values) != len(columns):
+            raise BadInput(cls.__name__, f"{len(values)} values", f"{len(columns)} values")
+        return cls(*values)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object with the Solidity field names; integers as decimal strings, bytes as 0x hex."""
+        return {camel(name): _json_value(getattr(self, name)) for name, _, _ in _columns(type(self))}
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Inverse of `to_json`. Raises BadInput for missing or unknown keys and values out of range."""
+        if not isinstance(data, Mapping):
+            raise BadInput(cls.__name__, data, "an object")
+        columns = {camel(name): (name, sol, kind) for name, sol, kind in _columns(cls)}
+        if set(data) != set(columns):
+            odd = sorted(map(str, set(data) ^ set(columns)))
+            raise BadInput(f"keys of {cls.__name__}", odd, f"exactly {sorted(columns)}")
+        values = {
+            name: _from_json(f"{cls.__name__}.{name}", sol, kind, data[key])
+            for key, (name, sol, kind) in columns.items()
+        }
+        return cls(**values)
+
+    @classmethod
+    def abi_types(cls) -> tuple[str, ...]:
+        """Solidity types of the fields, in order; a nested struct appears as a parenthesised list."""
+        return tuple(
+            "(" + ",".join(kind.abi_types()) + ")" if sol == "tuple" else sol
+            for _, sol, kind in _columns(cls)
+        )
+
+    @classmethod
+    def type_string(cls) -> str:
+        """EIP-712 type string, e.g. "Receipt(bytes32 jobId,uint8 outcome,...)" (flat structs only)."""
+        return f"{cls.__name__}(" + ",".join(f"{sol} {camel(name)}" for name, sol, _ in _columns(cls)) + ")"
+
+
+def camel(name: str) -> str:
+    """Solidity spelling of a Python field name: max_units -> maxUnits."""
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+def to_address(field: str, value: object) -> str:
+    """Checksum form of a 20-byte address. A mixed-case address with a wrong checksum raises BadInput."""
+    if isinstance(value, str) and _HEX_ADDRESS.match(value):
+        body = value[2:]
+        if body in (body.lower(), body.upper()) or is_checksum_address(value):
+            return str(to_checksum_address(value))
+        raise BadInput(field, value, "an address with a valid checksum", "Check for a mistyped character")
+    raise BadInput(field, value, "an address: 0x and 40 hex digits")
+
+
+def to_bytes(field: str, value: object, size: int | None = None) -> bytes:
+    """Bytes of a 0x hex text or a bytes-like value, of exactly `size` bytes if given."""
+    if isinstance(value, str) and _HEX.match(value):
+        raw = bytes.fromhex(value[2:])
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        raw = bytes(value)
+    else:
+        raise BadInput(field, value, "bytes or 0x hex text")
+    if size is not None and len(raw) != size:
+        raise BadInput(field, raw, f"exactly {size} bytes")
+    return raw
+
+
+def to_int(field: str, value: object, bits: int = 256) -> int:
+    """`value` if it is an unsigned integer of `bits` bits (never a bool or a float), otherwise BadInput."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadInput(field, value, "an integer")
+    if not 0 <= value < 1 << bits:
+        raise BadInput(field, value, f"between 0 and 2**{bits} - 1")
+    return value
+
+
+def coerce(field: str, sol: str, kind: Any, value: object) -> Any:
+    """Normalised value of a field of Solidity type `sol`, or BadInput."""
+    if sol == "tuple":
+        return value if isinstance(value, kind) else kind.from_abi(_sequence(field, value))
+    if sol.endswith("[]"):
+        return tuple(coerce(field, sol[:-2], bytes, item) for item in _sequence(field, value))
+    if sol == "address":
+        return to_address(field, value)
+    if sol == "bool":
+        if not isinstance(value, bool):
+            raise BadInput(field, value, "true or false")
+        return value
+    if sol == "string":
+        return _text(field, value)
+    if sol.startswith("bytes"):
+        return to_bytes(field, value, int(sol[5:]) if sol != "bytes" else None)
+    number = to_int(field, value, int(sol[4:]))
+    return _enum(field, kind, number) if issubclass(kind, IntEnum) else number
+
+
+def _columns(cls: type[Any]) -> tuple[_Column, ...]:
+    """(name, Solidity type, Python type) of each field, in order."""
+    if cls not in _COLUMNS:
+        hints = get_type_hints(cls, include_extras=True)
+        _COLUMNS[cls] = tuple(_column(field, hints[field.name]) for field in fields(cls))
+    return _COLUMNS[cls]
+
+
+def _column(field: Field[Any], hint: Any) -> _Column:
+    if hasattr(hint, "__metadata__"):
+        return field.name, hint.__metadata__[0], hint.__origin__
+    if issubclass(hint, IntEnum):
+        return field.name, "uint8", hint
+    return field.name, "tuple", hint
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise BadInput(field, value, "text")
+    return value
+
+
+def _sequence(field: str, value: object) -> Sequence[Any]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise BadInput(field, value, "a list")
+    return value
+
+
+def _enum(field: str, kind: type[IntEnum], number: int) -> IntEnum:
+    try:
+        return kind(number)
+    except ValueError as error:
+        known = ", ".join(f"{item.value} {item.name}" for item in kind)
+        raise BadInput(field, number, f"one of {known}") from error
+
+
+def _abi_value(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return value.to_abi()
+    if isinstance(value, IntEnum):
+        return int(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return value.to_json()
+    if isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    return [_json_value(item) for item in value]
+
+
+def _from_json(field: str, sol: str, kind: Any, value: object) -> Any:
+    if sol == "tuple":
+        return kind.from_json(value)
+    if sol.startswith("uint") and isinstance(value, str):
+        if not _DECIMAL.match(value):
+            raise BadInput(field, value, "a decimal integer")
+        return int(value)
+    return value

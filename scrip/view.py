@@ -1,0 +1,226 @@
+"""Reads of contract state, all at one block. Events are read up to that block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils.abi import collapse_if_tuple
+from web3.contract.contract import ContractFunction
+
+from scrip.calls import encoded
+from scrip.errors import ChainError, NotFound, Reverted
+from scrip.logs import LogEvent, scan
+from scrip.structs import ZERO_ADDRESS, to_address, to_bytes
+from scrip.types import (
+    ClassInfo,
+    ClassTerms,
+    JobState,
+    JobTerms,
+    ProviderInfo,
+    Submission,
+    WatcherSet,
+)
+
+if TYPE_CHECKING:
+    from scrip.chain import Chain
+
+
+class ChainView:
+    """State of a deployment at block `block`. Amounts are base units, times unix seconds."""
+
+    def __init__(self, chain: Chain, block: int) -> None:
+        self.chain, self.block = chain, block
+
+    def read(self, contract: str, function: str, *args: object) -> Any:
+        """Result of a view function. Raises Reverted, or ChainError if the node can't answer."""
+        return self._call(self.chain.contract(contract).functions[function](*args))
+
+    def events(self, contract: str, event: str, **filters: object) -> Iterator[LogEvent]:
+        """Events since the deployment up to this block; `filters` are values of indexed arguments."""
+        first = self.chain.deployment.block
+        return scan(self.chain, contract, event, first, self.block, filters=filters)
+
+    def time(self) -> int:
+        """Unix seconds of this block."""
+        return self.chain.block_time(self.block)
+
+    # Jobs
+
+    def job_state(self, job_id: bytes) -> JobState:
+        """The job's slot; status NONE if there is no such job."""
+        return JobState.from_abi(self.read("JobMarket", "jobs", to_bytes("job_id", job_id, 32)))
+
+    def submission(self, job_id: bytes) -> Submission:
+        """The receipt waiting for its window; all zero if there is none."""
+        return Submission.from_abi(self.read("JobMarket", "submissions", to_bytes("job_id", job_id, 32)))
+
+    def job_terms(self, job_id: bytes) -> JobTerms:
+        """The terms of a job, from its opening event. Raises NotFound."""
+        for event in self.events("JobMarket", "JobOpened", jobId=to_bytes("job_id", job_id, 32)):
+            return terms_of(event)
+        raise NotFound("job", job_id, "No such job was opened by this block")
+
+    # Classes
+
+    def class_ids(self) -> range:
+        """Ids of all classes, ascending; they are numbered from 1."""
+        return range(1, int(self.read("ComputeCredits", "classCount")) + 1)
+
+    def class_terms(self, class_id: int) -> ClassTerms:
+        """Terms of a class, which never change. Raises NotFound."""
+        try:
+            return ClassTerms.from_abi(self.read("ComputeCredits", "classTerms", class_id))
+        except Reverted as error:
+            if error.name == "ComputeCredits_UnknownClass":
+                raise NotFound("class", class_id, "See: scrip class list") from error
+            raise
+
+    def class_info(self, class_id: int) -> ClassInfo:
+        """Terms and money of a class. Raises NotFound."""
+        return ClassInfo(
+            class_id=class_id,
+            terms=self.class_terms(class_id),
+            supply=self.supply(class_id),
+            backing=self.backing(class_id),
+            closed=bool(self.read("ComputeCredits", "isClosed", class_id)),
+            wound_down=bool(self.read("ComputeCredits", "isWoundDown", class_id)),
+        )
+
+    def supply(self, class_id: int) -> int:
+        """Units of the class in existence, locked ones included."""
+        return int(self.read("ComputeCredits", "totalSupply", class_id))
+
+    def balance(self, holder: str, class_id: int) -> int:
+        """Units of the class that `holder` can spend."""
+        return int(self.read("ComputeCredits", "balanceOf", to_address("holder", holder), class_id))
+
+    def listed(self, class_id: int, provider: str) -> bool:
+        """Whether the class's own provider list lets `provider` serve it."""
+        return bool(self.read("ComputeCredits", "isListed", class_id, to_address("provider", provider)))
+
+    # Money
+
+    def backing(self, class_id: int) -> int:
+        """Payment-token base units held for the class."""
+        return int(self.read("CreditReserve", "backingOf", class_id))
+
+    def cost(self, class_id: int, units: int) -> int:
+        """Payment-token base units that `units` cost now, rounded up by the reserve."""
+        return int(self.read("CreditReserve", "costOf", class_id, units))
+
+    def earnings(self, account: str, token: str) -> int:
+        """What `account` can withdraw of `token`, in its base units."""
+        where = (to_address("account", account), to_address("token", token))
+        return int(self.read("CreditReserve", "earningsOf", *where))
+
+    def fees(self, token: str) -> int:
+        """Fees of `token` that the reserve holds, in its base units."""
+        return int(self.read("CreditReserve", "feesOf", to_address("token", token)))
+
+    def token_balance(self, token: str, holder: str) -> int:
+        """`holder`'s balance of an ERC-20, in its base units."""
+        return int(self._call(self.chain.erc20(token).functions.balanceOf(to_address("holder", holder))))
+
+    def token_allowance(self, token: str, owner: str, spender: str) -> int:
+        """What `spender` may take of `owner`'s `token`, in its base units."""
+        pair = (to_address("owner", owner), to_address("spender", spender))
+        return int(self._call(self.chain.erc20(token).functions.allowance(*pair)))
+
+    def token_decimals(self, token: str) -> int:
+        """Decimals an ERC-20 states."""
+        return int(self._call(self.chain.erc20(token).functions.decimals()))
+
+    def token_symbol(self, token: str) -> str:
+        """Symbol an ERC-20 states."""
+        return str(self._call(self.chain.erc20(token).functions.symbol()))
+
+    # Providers and watchers
+
+    def oracle_of(self, provider: str) -> str:
+        """Key that signs for `provider`; the zero address if it isn't registered."""
+        return str(self.read("ProviderRegistry", "oracleOf", to_address("provider", provider)))
+
+    def serves(self, provider: str, sku: bytes) -> bool:
+        """Whether `provider` says it serves the SKU."""
+        where = (to_address("provider", provider), to_bytes("sku", sku, 32))
+        return bool(self.read("ProviderRegistry", "serves", *where))
+
+    def can_serve(self, provider: str, class_id: int) -> bool:
+        """Whether `provider` may take jobs of the class: its SKU, its region and the class's own list."""
+        terms = self.class_terms(class_id)
+        where = (to_address("provider", provider), terms.sku, terms.region)
+        serving = self.read("ProviderRegistry", "oracleFor", *where) != ZERO_ADDRESS
+        return serving and self.listed(class_id, provider)
+
+    def provider(self, provider: str) -> ProviderInfo:
+        """A provider's record. Raises NotFound if it isn't registered."""
+        address = to_address("provider", provider)
+        oracle = self.oracle_of(address)
+        if oracle == ZERO_ADDRESS:
+            raise NotFound("provider", address, "See: scrip provider list")
+        unbonding, unbonding_at = self.read("ProviderRegistry", "unbondingOf", address)
+        return ProviderInfo(
+            address=address,
+            oracle=oracle,
+            region=bytes(self.read("ProviderRegistry", "regionOf", address)),
+            uri=str(self.read("ProviderRegistry", "uriOf", address)),
+            stake=int(self.read("ProviderRegistry", "stakeOf", address)),
+            unbonding=int(unbonding),
+            unbonding_at=int(unbonding_at),
+        )
+
+    def providers(self) -> tuple[ProviderInfo, ...]:
+        """All registered providers, in the order they registered."""
+        registered = self.events("ProviderRegistry", "ProviderRegistered")
+        return tuple(self.provider(event.args["provider"]) for event in registered)
+
+    def watcher_set(self, set_id: int) -> WatcherSet:
+        """Members and threshold in force. Raises NotFound if the set was never activated."""
+        last = None
+        for event in self.events("ReceiptVerifier", "SetActivated", setId=set_id):
+            last = event
+        if last is None:
+            raise NotFound("watcher set", set_id, "It doesn't exist, or its proposal isn't activated yet")
+        return WatcherSet(set_id, tuple(last.args["watchers"]), int(last.args["threshold"]))
+
+    def _call(self, function: ContractFunction) -> Any:
+        types = [collapse_if_tuple(cast(dict[str, Any], item)) for item in function.abi["outputs"]]
+        answer = self.chain.call(encoded(function), self.block)
+        try:
+            decoded = decode(types, answer)
+        except DecodingError:
+            where = f"{function.address} at block {self.block}"
+            raise ChainError(
+                f"{function.fn_name} gives no {', '.join(types)}: another contract at {where}?"
+            ) from None
+        values = tuple(_normal(kind, value) for kind, value in zip(types, decoded, strict=True))
+        return values[0] if len(values) == 1 else values
+
+
+def terms_of(event: LogEvent) -> JobTerms:
+    """JobTerms as a JobOpened event carries them."""
+    args = event.args
+    return JobTerms(
+        payer=args["payer"],
+        provider=args["provider"],
+        class_id=args["classId"],
+        max_units=args["maxUnits"],
+        resources=args["resources"],
+        accept_by=args["acceptBy"],
+        submit_by=args["submitBy"],
+        spec_hash=args["specHash"],
+        budget_id=args["budgetId"],
+        salt=args["salt"],
+    )
+
+
+def _normal(kind: str, value: Any) -> Any:
+    """Checksummed addresses, as everywhere else."""
+    if kind == "address":
+        return to_address("address", value)
+    if kind == "address[]":
+        return tuple(to_address("address", item) for item in value)
+    return value
