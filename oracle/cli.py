@@ -1,0 +1,91 @@
+"""`scrip oracle`: run a node, run it once, or check that it could run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from oracle import daemon, preflight
+from oracle.logging import clean, configure
+from oracle.preflight import Finding, Mark
+from oracle.settings import Settings
+from scrip.errors import ScripError
+
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+
+app = typer.Typer(no_args_is_help=True, help="Run a provider's or a watcher's node.", rich_markup_mode="rich")
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="SCRIP_CONFIG", help="TOML file; SCRIP_* variables replace its values."
+    ),
+]
+
+_STYLES: Final = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red"}
+
+
+@app.command()
+def run(config: Config = None) -> None:
+    """Run the node until SIGTERM. A second one ends it at once."""
+    settings = _load(config)
+    raise typer.Exit(_guarded(lambda: daemon.build(settings).run()))
+
+
+@app.command()
+def once(config: Config = None) -> None:
+    """Work until there is nothing left to do now, then end."""
+    settings = _load(config)
+    raise typer.Exit(_guarded(lambda: daemon.build(settings).once()))
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Check settings, key, chain, registration, catalogue, confinement, metering, disk and clock. Sends
+    nothing.
+    """
+    settings = _load(config)
+    findings = preflight.check(settings)
+    Console().print(_table(findings))
+    raise typer.Exit(EXIT_FAILED if any(item.mark is Mark.FAIL for item in findings) else 0)
+
+
+def _load(config: Path | None) -> Settings:
+    try:
+        settings = Settings.load(config)
+    except ScripError as error:
+        _say(str(error))
+        raise typer.Exit(EXIT_SETTINGS) from None
+    configure(settings.log_level)
+    return settings
+
+
+def _guarded(work: daemon.Work) -> int:
+    """Run and turn a failure into one line on stderr and a status. The log has the traceback of a bug."""
+    try:
+        return work()
+    except ScripError as error:
+        _say(f"{type(error).__name__}: {error}")
+    except Exception as error:
+        daemon.log_crash(error)
+        _say(f"unexpected {type(error).__name__}: {error}. This is a bug; the log above has the details")
+    return EXIT_FAILED
+
+
+def _say(text: str) -> None:
+    print(f"scrip oracle: {clean(text)}", file=sys.stderr)
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table(title="Preflight", show_lines=False)
+    for heading in ("check", "result", "detail"):
+        table.add_column(heading, overflow="fold")
+    for item in findings:
+        table.add_row(item.what, f"[{_STYLES[item.mark]}]{item.mark.value}[/]", clean(item.detail))
+    return table

@@ -1,0 +1,292 @@
+"""The loop of a node: look at the chain, start what comes next, wait, again.
+
+A passing failure (the node of the chain is away, the disk is full) is logged and tried again after a growing
+pause. Anything unexpected ends the process with one line that says what; the store then holds all that is
+needed to go on. The first SIGTERM or SIGINT lets running steps finish, the second ends the process at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from oracle.api import ProviderParts, provider_app
+from oracle.api_watcher import WatcherParts, watcher_app
+from oracle.health import Probe, Pulse
+from oracle.logging import get
+from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
+from oracle.server import Server, ServerProblem
+from oracle.settings import Role, Settings
+from oracle.store import StateConflict
+from oracle.tasks import Tasks, is_passing, pause_s
+
+EXIT_OK: Final = 0
+EXIT_FORCED: Final = 130
+QUIET_CYCLES: Final = 2
+
+Work = Callable[[], int]
+"""Runs a node and returns the exit code."""
+
+_log = get(__name__)
+
+
+class Cycle(Protocol):
+    """What a role does in each pass."""
+
+    def begin(self) -> None:
+        """Once, before the first pass."""
+
+    def __call__(self) -> None:
+        """One pass."""
+
+    def quiet(self) -> bool:
+        """Whether there is nothing left to do now."""
+
+    def finish(self, *, at_once: bool) -> None:
+        """Let running steps end, or end them."""
+
+
+class ProviderCycle:
+    """Chain to store, then the next step of every job."""
+
+    def __init__(self, node: ProviderNode) -> None:
+        self._node = node
+        self._every_s = node.base.settings.reconcile_s
+        self._due = 0.0
+
+    def begin(self) -> None:
+        """Take up what an earlier process left: its orphans, its transactions."""
+        self._node.dispatcher.recover()
+        self._node.dispatcher.follow_open()
+
+    def __call__(self) -> None:
+        """Scan, reconcile when due, dispatch."""
+        node = self._node
+        node.reconciler.scan()
+        if time.monotonic() >= self._due:
+            node.reconciler.reconcile()
+            node.dispatcher.follow_open()
+            self._due = time.monotonic() + self._every_s
+        node.dispatcher.dispatch()
+        node.tasks.check()
+
+    def quiet(self) -> bool:
+        """Whether no task runs."""
+        self._node.tasks.check()
+        return self._node.tasks.idle()
+
+    def finish(self, *, at_once: bool) -> None:
+        """Stop taking steps; those that run finish first unless `at_once`."""
+        self._node.stopping.set()
+        if at_once:
+            self._node.worker.abort_all()
+        self._node.tasks.close(wait=True)
+
+
+class WatcherCycle:
+    """A watcher works when it is asked; its loop only sees that the chain is there."""
+
+    def __init__(self, node: WatcherNode) -> None:
+        self._node = node
+
+    def begin(self) -> None:
+        """Nothing to take up: requests are asked again by those who made them."""
+
+    def __call__(self) -> None:
+        """Note how far the chain is."""
+        self._node.base.metrics.head.set(self._node.base.facts.finalized().block)
+
+    def quiet(self) -> bool:
+        """Always: there is nothing of its own to do."""
+        return True
+
+    def finish(self, *, at_once: bool) -> None:
+        """The server lets requests finish."""
+
+
+class Daemon:
+    """One node: its loop and its server."""
+
+    def __init__(self, base: Base, cycle: Cycle, server: Server, pulse: Pulse) -> None:
+        self._base, self._cycle, self._server, self._pulse = base, cycle, server, pulse
+        self._stop = threading.Event()
+        self._poll_s = base.settings.poll_ms / 1000
+
+    def stop(self) -> None:
+        """Ask the loop to end after the present step."""
+        self._stop.set()
+
+    def run(self) -> int:
+        """Work until stopped. Returns the exit code; raises what isn't passing."""
+        return self._serve(self._loop)
+
+    def once(self) -> int:
+        """Work until there is nothing left to do now."""
+        return self._serve(self._until_quiet)
+
+    def _serve(self, work: Callable[[], None]) -> int:
+        at_once = True
+        try:
+            self._server.start()
+            with self._signals():
+                work()
+            at_once = False
+        finally:
+            _log.info("stopping", at_once=at_once)
+            self._cycle.finish(at_once=at_once)
+            self._server.stop()
+            self._base.close()
+        return EXIT_OK
+
+    def _loop(self) -> None:
+        begun, failures = False, 0
+        while not self._stop.is_set():
+            if not self._server.alive:
+                raise ServerProblem("api: the server ended by itself")
+            begun, failures = self._pass(begun, failures)
+            self._stop.wait(self._poll_s if not failures else pause_s(failures))
+
+    def _until_quiet(self) -> None:
+        begun, failures, quiet = False, 0, 0
+        while not self._stop.is_set() and quiet < QUIET_CYCLES:
+            begun, failures = self._pass(begun, failures)
+            quiet = quiet + 1 if not failures and self._cycle.quiet() else 0
+            self._stop.wait(self._poll_s if not failures else pause_s(failures))
+
+    def _pass(self, begun: bool, failures: int) -> tuple[bool, int]:
+        """One pass. Returns whether the node has begun, and how many passes failed in a row."""
+        metrics = self._base.metrics
+        try:
+            with metrics.cycle_seconds.time():
+                if not begun:
+                    self._cycle.begin()
+                    begun = True
+                self._cycle()
+        except StateConflict as conflict:
+            # A step beside the loop was faster; the next pass starts from what it left.
+            _log.debug("pass cut short", reason=str(conflict))
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            metrics.cycles.labels("failed").inc()
+            _log.warning(
+                "pass failed, tried again", failures=failures + 1, reason=f"{type(error).__name__}: {error}"
+            )
+            return begun, failures + 1
+        metrics.cycles.labels("ok").inc()
+        metrics.last_cycle.set_to_current_time()
+        self._pulse.beat()
+        return begun, 0
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python delivers signals to the main thread only
+            return
+
+        def handle(number: int, _: FrameType | None) -> None:
+            if self._stop.is_set():
+                os._exit(EXIT_FORCED)  # jobs end with their parent, the store is consistent at any time
+            self._stop.set()
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            # A second signal while running steps finish still ends the process at once.
+            if not self._stop.is_set():
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+
+def build(settings: Settings) -> Daemon:
+    """A node from its settings. Raises what keeps it from starting, as a ScripError."""
+    pulse = Pulse(settings.poll_ms / 1000)
+    if settings.role is Role.WATCHER:
+        return _watcher(settings, pulse)
+    return _provider(settings, pulse)
+
+
+def _provider(settings: Settings, pulse: Pulse) -> Daemon:
+    node = open_provider(settings)
+    base = node.base
+    parts = ProviderParts(
+        settings=settings,
+        store=base.store,
+        desk=node.desk,
+        evidence=node.evidence,
+        metrics=base.metrics,
+        pulse=pulse,
+        probes=probes(base)
+        | {"executor": lambda: node.executor.confinement, "work": _work_probe(node.tasks)},
+        oracle=None if base.account is None else base.account.address,
+        chain_id=base.chain.chain_id,
+        market=base.facts.market,
+        registry=base.chain.address("ProviderRegistry"),
+    )
+    _announce(base)
+    return Daemon(
+        base, ProviderCycle(node), Server(provider_app(parts), settings.api.host, settings.api.port), pulse
+    )
+
+
+def _watcher(settings: Settings, pulse: Pulse) -> Daemon:
+    node = open_watcher(settings)
+    base = node.base
+    executor = node.executor
+    extra: Mapping[str, Probe] = {} if executor is None else {"executor": lambda: executor.confinement}
+    parts = WatcherParts(
+        settings=settings,
+        watcher=node.watcher,
+        metrics=base.metrics,
+        pulse=pulse,
+        probes=probes(base) | dict(extra),
+        address=None if base.account is None else base.account.address,
+        chain_id=base.chain.chain_id,
+        verifier=base.facts.verifier,
+    )
+    _announce(base)
+    return Daemon(
+        base, WatcherCycle(node), Server(watcher_app(parts), settings.api.host, settings.api.port), pulse
+    )
+
+
+def probes(base: Base) -> dict[str, Probe]:
+    """What readiness asks of every node."""
+
+    def chain() -> str:
+        return f"block {base.chain.head()}"
+
+    def store() -> str:
+        base.store.check_writable()
+        return "writable"
+
+    return {"chain": chain, "store": store}
+
+
+def _work_probe(tasks: Tasks) -> Probe:
+    def probe() -> str:
+        tasks.check()
+        return "no step has failed for good"
+
+    return probe
+
+
+def _announce(base: Base) -> None:
+    settings = base.settings
+    details: dict[str, Any] = {"role": settings.role.value, "chain_id": base.chain.chain_id}
+    details["oracle"] = None if base.account is None else base.account.address
+    _log.info("node", **details, local=settings.chain.is_local, finality_depth=base.chain.finality_depth)
+    if base.account is None:
+        _log.warning("dry run: no keystore is set, nothing will be signed or sent")
+
+
+def log_crash(error: BaseException) -> None:
+    """Log an unexpected error with its traceback, before the process ends."""
+    _log.critical("crashed", exc_info=error)

@@ -1,0 +1,187 @@
+"""Looks at every job that hasn't ended and starts what comes next. Decides nothing twice: each task moves
+the job itself, from a state it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from oracle import intake
+from oracle.desk import Desk
+from oracle.facts import Facts
+from oracle.intake import Declined, Why
+from oracle.logging import get
+from oracle.models import JobRow
+from oracle.outbox import Outbox
+from oracle.reconcile import accept_label, cancel_label, finalize_label
+from oracle.settle import Settler
+from oracle.states import State
+from oracle.store import StateConflict, Store
+from oracle.tasks import Tasks
+from oracle.worker import Worker
+from scrip.errors import Reverted
+from scrip.types import Status
+
+WORK: Final = "work"
+SEND: Final = "send"
+SETTLE: Final = "settle"
+RETRY_MS: Final = 5_000
+
+_log = get(__name__)
+
+
+class Dispatcher:
+    """One pass over the store per cycle of the daemon."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        facts: Facts,
+        desk: Desk,
+        worker: Worker,
+        settler: Settler,
+        outbox: Outbox,
+        tasks: Tasks,
+        reconcile_job: Callable[[bytes], None],
+        dry: bool,
+    ) -> None:
+        self._store, self._facts, self._desk, self._worker = store, facts, desk, worker
+        self._settler, self._outbox, self._tasks, self._dry = settler, outbox, tasks, dry
+        self._reconcile_job = reconcile_job
+        self._provider = desk.policy.provider
+
+    def recover(self) -> None:
+        """Queue again what an earlier process was executing. Also heals a store that was full when an
+        attempt ended.
+        """
+        for job in self._store.jobs([State.EXECUTING]):
+            if not self._worker.is_active(job.job_id):
+                with suppress(StateConflict):  # it ended between the two looks
+                    self._worker.recover(job)
+
+    def dispatch(self) -> None:
+        """Start the next step of every job, as far as there is room."""
+        now = self._facts.now()
+        self.recover()
+        self._consider_open(now)
+        self._start_runs()
+        self._settler.give_up_late(now)
+        self._settler.form(now)
+        for settlement in self._store.settlements():
+            self._tasks.start(SETTLE, settlement.id, partial(self._settler.step, settlement.id))
+        self._start_sends(now)
+
+    def follow_open(self) -> None:
+        """Find out about open transactions, and wait beside the loop for those that are pending."""
+        for item in self._outbox.reconcile():
+            self._tasks.start(SEND, item.label, partial(self._outbox.follow, item))
+
+    # Jobs nobody has taken
+
+    def _consider_open(self, now: int) -> None:
+        now_ms = self._store.now_ms()
+        for job in self._store.jobs([State.OPEN]):
+            if job.not_before_ms > now_ms:
+                continue
+            with suppress(StateConflict):  # the chain ended it between the two looks
+                try:
+                    self._consider(job, now)
+                except Declined as declined:
+                    self._declined(job, declined, now)
+
+    def _consider(self, job: JobRow, now: int) -> None:
+        spec = self._store.spec(job.terms.spec_hash)
+        if spec is None:
+            if job.terms.accept_by - now > self._provider.accept_margin_s:
+                self._note(job, "waiting for its spec")
+                return
+            raise Declined(
+                Why.SPEC, "its spec was never sent", "nothing", "PUT /specs/{specHash} before acceptBy"
+            )
+        planned = self._desk.plan(job.terms, spec)
+        intake.check_time(job.terms, planned, self._desk.policy, now, to_accept=True)
+        intake.check_load(self._desk.load(), self._desk.policy)
+        if self._dry:
+            self._note(job, "dry run: would accept")
+            return
+        self._store.move(job.job_id, State.ACCEPTING, since=(State.OPEN,))
+        self._tasks.start(SEND, job.job_id, partial(self._accept, job))
+
+    def _declined(self, job: JobRow, declined: Declined, now: int) -> None:
+        soon = job.terms.accept_by - now <= self._provider.accept_margin_s
+        if declined.passing and not soon:
+            self._note(job, str(declined))
+            return
+        _log.warning("job declined", job=job.label, why=declined.why.value, reason=str(declined))
+        if self._provider.cancel_declined and not self._dry:
+            self._store.move(
+                job.job_id, State.CANCELLING, str(declined), since=(State.OPEN,), not_before_ms=0
+            )
+        else:
+            # Anyone may expire it after acceptBy; until then there is nothing more to do here.
+            self._store.note(job.job_id, reason=str(declined), not_before_ms=job.terms.submit_by * 1000)
+
+    def _note(self, job: JobRow, reason: str) -> None:
+        if job.reason != reason:
+            _log.info("job waits", job=job.label, reason=reason)
+            self._store.note(job.job_id, reason=reason)
+
+    # Runs
+
+    def _start_runs(self) -> None:
+        now_ms = self._store.now_ms()
+        for job in self._store.jobs([State.QUEUED]):
+            if self._tasks.running(WORK) >= self._provider.slots:
+                return
+            if job.not_before_ms <= now_ms:
+                self._tasks.start(WORK, job.job_id, partial(self._worker.run, job.job_id))
+
+    # Sends
+
+    def _start_sends(self, now: int) -> None:
+        if self._dry:
+            return
+        now_ms = self._store.now_ms()
+        for job in self._store.jobs([State.ACCEPTING, State.CANCELLING, State.SUBMITTED]):
+            if job.not_before_ms > now_ms or (job.at is State.SUBMITTED and now < job.finalize_at):
+                continue
+            step = {
+                State.ACCEPTING: self._accept,
+                State.CANCELLING: self._cancel,
+                State.SUBMITTED: self._finalize,
+            }[job.at]
+            self._tasks.start(SEND, job.job_id, partial(step, job))
+
+    def _accept(self, job: JobRow) -> None:
+        self._send(job, accept_label(job.job_id), "accept", Status.OPEN)
+
+    def _cancel(self, job: JobRow) -> None:
+        self._send(job, cancel_label(job.job_id), "cancel", Status.OPEN, Status.RUNNING)
+
+    def _finalize(self, job: JobRow) -> None:
+        self._store.move(job.job_id, State.FINALIZING, since=(State.SUBMITTED,))
+        self._send(job, finalize_label(job.job_id), "finalize", Status.SUBMITTED)
+
+    def _send(self, job: JobRow, label: str, function: str, *expected: Status) -> None:
+        """Send a call that takes the job's terms, unless it was sent or the chain is past it. Then
+        compare.
+        """
+        if self._outbox.outstanding(label):
+            return
+        if self._facts.job(job.job_id).status in expected:
+            try:
+                self._outbox.send(label, "JobMarket", function, job.terms.to_abi())
+            except Reverted as reverted:
+                self._reverted(job, function, reverted)
+        self._reconcile_job(job.job_id)
+
+    def _reverted(self, job: JobRow, function: str, reverted: Reverted) -> None:
+        _log.warning("call reverts", job=job.label, call=function, reason=str(reverted))
+        later = self._store.now_ms() + RETRY_MS
+        self._store.note(job.job_id, reason=str(reverted)[:500], not_before_ms=later)
+        if function == "accept":
+            self._store.move(job.job_id, State.OPEN, str(reverted), since=(State.ACCEPTING,))

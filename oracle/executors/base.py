@@ -1,0 +1,137 @@
+"""The words every executor shares: limits, work, how it ended, what an executor can do. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from scrip.errors import BadInput, ScripError
+
+Reason = Literal["ok", "failed", "timeout", "memory", "output", "processes", "killed"]
+"""Why a job ended. "ok": exit code 0. "failed": any other end of its own. "timeout", "memory", "output" and
+"processes": we ended it at that limit. "killed": we were told to, or its supervisor died."""
+
+
+class ExecutorError(ScripError):
+    """A job could not be started or followed. Says nothing about the job itself."""
+
+
+class NoConfinement(ExecutorError):
+    """Bubblewrap was demanded and doesn't work here."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(
+            f"bubblewrap doesn't work here: {detail}. Install bubblewrap and allow user namespaces, or set "
+            'confinement to "rlimits"'
+        )
+
+
+class ResultInvalid(ScripError):
+    """A job left a file that isn't what its template promises."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        self.name, self.detail = name, detail
+        super().__init__(f"{name}: {detail}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a job may use at most.
+
+    `seconds` of wall time; `memory_bytes` resident in the whole process tree; `output_bytes` in its work
+    directory (and in any one file); `processes` counts threads too; `cores` is how many threads the
+    libraries may use, and with `seconds` it bounds CPU time.
+    """
+
+    seconds: int
+    memory_bytes: int
+    output_bytes: int
+    processes: int
+    cores: int
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if type(value) is not int or value < 1:
+                raise BadInput(f"limits.{each.name}", value, "an integer of at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One attempt at one job. `oracle.catalogue.Template.work` makes it.
+
+    `module` is the program, `settings` what the provider's catalogue fixes for it, `params` what the buyer
+    asked for. `workdir` must be absent or empty. `gpus` are the UUIDs of the GPUs leased to the job.
+    """
+
+    job_id: bytes
+    nonce: int
+    template: str
+    params: Mapping[str, Any]
+    workdir: Path
+    limits: Limits
+    module: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a job ended. Either `code` or `signal` is set, neither if its supervisor was lost.
+
+    `ended_wall_ms` is the start plus `duration_ns`, so a stepped clock can't stretch a job. `rusage` is
+    user µs, system µs and peak resident bytes of the whole process tree. `log` is stdout and stderr, the
+    middle left out beyond 64 KiB.
+    """
+
+    code: int | None
+    signal: int | None
+    reason: Reason
+    started_wall_ms: int
+    ended_wall_ms: int
+    duration_ns: int
+    rusage: tuple[int, int, int]
+    log: str
+
+
+class Running(Protocol):
+    """A job that was started. Calls may come from any thread.
+
+    `pid` leads the session and process group `pgid` of the job. `born_ns` is the kernel's start time of
+    `pid` (ns since boot): with `pgid` it names the process for good, see
+    `oracle.executors.stale.kill_stale`. `started_mono_ns` and `started_wall_ms` are the moment of the fork.
+    """
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def pgid(self) -> int: ...
+    @property
+    def born_ns(self) -> int: ...
+    @property
+    def started_mono_ns(self) -> int: ...
+    @property
+    def started_wall_ms(self) -> int: ...
+
+    def poll(self) -> Exit | None:
+        """How it ended, or None while it runs. Never waits."""
+
+    def wait(self, timeout: float | None = None) -> Exit:
+        """How it ended. Raises TimeoutError if it still runs after `timeout` seconds."""
+
+    def kill(self) -> None:
+        """Asks for the end of the whole process tree: SIGTERM, then SIGKILL. Doesn't wait; `wait` tells."""
+
+
+class Executor(Protocol):
+    """Runs jobs."""
+
+    @property
+    def confinement(self) -> str:
+        """What holds a job in: "bubblewrap" or "rlimits"."""
+
+    def start(self, work: Work) -> Running:
+        """Starts one job. Raises ExecutorError."""

@@ -1,0 +1,139 @@
+"""What the chain says, read once and put together for the rest of the oracle. Reads only.
+
+Decisions rest on the finalized view; "already done?" is asked of the head, since it only ever prevents a
+send.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from web3.exceptions import BlockNotFound, Web3RPCError
+
+from oracle.receipt import JobFacts
+from scrip.chain import Chain
+from scrip.eip712 import job_id
+from scrip.structs import ZERO_ADDRESS
+from scrip.types import ClassTerms, JobState, JobTerms, Submission
+from scrip.view import ChainView
+
+CACHE_S: Final = 10.0
+"""How long the state of a class (not its terms, which never change) may be remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFacts:
+    """A class as a provider sees it. `oracle` is the key that may sign for the provider there, None if it
+    can't serve.
+
+    `backing` is payment-token base units, `supply` base units of the class.
+    """
+
+    class_id: int
+    terms: ClassTerms
+    backing: int
+    supply: int
+    wound_down: bool
+    oracle: str | None
+
+
+class Facts:
+    """Reads for one market, shared by all parts of a node. Safe to share between threads."""
+
+    def __init__(self, chain: Chain, *, local: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.chain, self.local, self._clock = chain, local, clock
+        self.market = chain.address("JobMarket")
+        self.verifier = chain.address("ReceiptVerifier")
+        self._terms: dict[int, ClassTerms] = {}
+        self._classes: dict[tuple[int, str], tuple[float, ClassFacts]] = {}
+        self._lock = threading.Lock()
+
+    def job_id(self, terms: JobTerms) -> bytes:
+        """Id of the job with these terms at this market."""
+        return job_id(terms, self.chain.chain_id, self.market)
+
+    def now(self) -> int:
+        """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours."""
+        latest = self.chain.block_time(self.chain.head())
+        try:
+            return max(latest, int(self.chain.w3.eth.get_block("pending")["timestamp"]))
+        except (BlockNotFound, Web3RPCError, KeyError):
+            return latest  # the node knows no pending block: the newest one is a lower bound
+
+    def finalized(self) -> ChainView:
+        """The state that decisions rest on."""
+        return self.chain.at(self.chain.finalized())
+
+    def job(self, job: bytes, view: ChainView | None = None) -> JobState:
+        """The job's slot at `view`, by default the head."""
+        return (view or self.chain.at()).job_state(job)
+
+    def submission(self, job: bytes) -> Submission:
+        """The receipt that waits for its challenge window."""
+        return self.chain.at().submission(job)
+
+    def class_terms(self, class_id: int) -> ClassTerms:
+        """Terms of a class. Raises NotFound."""
+        with self._lock:
+            found = self._terms.get(class_id)
+        if found is None:
+            found = self.chain.at().class_terms(class_id)
+            with self._lock:
+                self._terms[class_id] = found
+        return found
+
+    def class_facts(self, class_id: int, provider: str) -> ClassFacts:
+        """The class for `provider`, at most `CACHE_S` old. Raises NotFound."""
+        key = (class_id, provider)
+        with self._lock:
+            known = self._classes.get(key)
+        if known is not None and self._clock() - known[0] < CACHE_S:
+            return known[1]
+        fresh = self._read_class(class_id, provider)
+        with self._lock:
+            self._classes[key] = (self._clock(), fresh)
+        return fresh
+
+    def _read_class(self, class_id: int, provider: str) -> ClassFacts:
+        terms, view = self.class_terms(class_id), self.chain.at()
+        oracle = str(view.read("ProviderRegistry", "oracleFor", provider, terms.sku, terms.region))
+        serves = oracle != ZERO_ADDRESS and view.listed(class_id, provider)
+        return ClassFacts(
+            class_id=class_id,
+            terms=terms,
+            backing=view.backing(class_id),
+            supply=view.supply(class_id),
+            wound_down=bool(view.read("ComputeCredits", "isWoundDown", class_id)),
+            oracle=oracle if serves else None,
+        )
+
+    def job_facts(self, terms: JobTerms, state: JobState) -> JobFacts:
+        """All that a receipt or its verification needs to know of a job. Raises NotFound for its class."""
+        return JobFacts(
+            chain_id=self.chain.chain_id,
+            market=self.market,
+            terms=terms,
+            class_terms=self.class_terms(terms.class_id),
+            state=state,
+            local=self.local,
+        )
+
+    def balance(self, holder: str, class_id: int) -> int:
+        """Units of the class that `holder` can lock."""
+        return self.chain.at().balance(holder, class_id)
+
+    def provider_uri(self, provider: str) -> str:
+        """URI of the provider's registration file, "" if it isn't registered."""
+        return str(self.chain.at().read("ProviderRegistry", "uriOf", provider))
+
+    def threshold(self, set_id: int) -> int:
+        """How many watchers of the set must sign; 0 if it isn't in force."""
+        return int(self.chain.at().read("ReceiptVerifier", "thresholdOf", set_id))
+
+    def is_watcher(self, set_id: int, account: str) -> bool:
+        """Whether `account` is a member of the set in force."""
+        return bool(self.chain.at().read("ReceiptVerifier", "isWatcher", set_id, account))

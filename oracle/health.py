@@ -1,0 +1,60 @@
+"""What `/healthz` and `/readyz` answer: asked of the parts themselves each time, never remembered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from scrip.errors import ScripError
+
+LATE_FACTOR: Final = 20
+"""A main loop that hasn't ended a pass for this many intervals (and a minute) is not healthy."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """When the main loop last ended a pass well. Monotonic seconds."""
+
+    interval_s: float
+    clock: Callable[[], float] = time.monotonic
+    _last: float = field(init=False)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._last = self.clock()
+
+    def beat(self) -> None:
+        """A pass ended well."""
+        with self._lock:
+            self._last = self.clock()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since then."""
+        with self._lock:
+            return self.clock() - self._last
+
+    @property
+    def alive(self) -> bool:
+        """Whether that is recent."""
+        return self.age_s <= max(60.0, LATE_FACTOR * self.interval_s)
+
+
+Probe = Callable[[], object]
+"""Returns a detail, or raises what is wrong."""
+
+
+def readiness(probes: Mapping[str, Probe]) -> tuple[bool, dict[str, dict[str, Any]]]:
+    """Run every probe. Returns whether all succeed, and what each said."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, probe in probes.items():
+        try:
+            found[name] = {"ok": True, "detail": str(probe())}
+        except (ScripError, SQLAlchemyError, OSError) as error:
+            found[name] = {"ok": False, "detail": f"{type(error).__name__}: {str(error)[:200]}"}
+    return all(item["ok"] for item in found.values()), found

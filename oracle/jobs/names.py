@@ -1,0 +1,16 @@
+"""Names of the files in a job's work directory. No imports: everything that touches a job reads this."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PARAMS: Final = "params.json"
+"""What the buyer asked for; written before the start."""
+SETTINGS: Final = "settings.json"
+"""What the provider's catalogue fixes; written before the start."""
+SCRATCH: Final = "scratch"
+"""Directory for temporary files; counts towards the output limit."""
+OUTPUT: Final = "output.bin"
+"""What the buyer gets; its keccak256 is the receipt's outputHash."""
+USAGE: Final = "usage.json"
+"""What the program counted itself, e.g. tokens."""

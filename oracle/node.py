@@ -1,0 +1,290 @@
+"""Puts a node together from its settings: the only place where parts are made and joined."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from eth_account.signers.local import LocalAccount
+
+from oracle.catalogue import DEFAULT_FILE, Catalogue
+from oracle.desk import Desk
+from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
+from oracle.evidence import EvidenceStore
+from oracle.executors.local import LocalExecutor
+from oracle.facts import Facts
+from oracle.intake import Plan, Policy
+from oracle.journal import SqlJournal
+from oracle.logging import get
+from oracle.metrics import Metrics
+from oracle.outbox import AheadChain, Outbox, Stopped
+from oracle.quorum import Quorum
+from oracle.reconcile import Reconciler
+from oracle.reviews import Reviews
+from oracle.settings import ProviderSettings, Settings, SettingsProblem
+from oracle.settle import Settler
+from oracle.store import Store
+from oracle.tasks import Tasks
+from oracle.telemetry.base import Meter
+from oracle.telemetry.cpu import CpuMeter
+from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.replay.build import STEADY_TRACE
+from oracle.telemetry.tokens import UsageFileMeter
+from oracle.watcher import Watcher
+from oracle.worker import Worker
+from scrip import deployments, keys
+from scrip.chain import Chain
+from scrip.errors import ScripError
+from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
+
+SENDS: Final = 4
+SETTLES: Final = 4
+"""Threads that wait for transactions and for watchers; neither may hold up the other."""
+
+_log = get(__name__)
+
+
+class NodeProblem(ScripError):
+    """The node can't be started as it is set up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What every node has. `account` is None in a dry run; `lock` is held as long as the node lives."""
+
+    settings: Settings
+    chain: Chain
+    facts: Facts
+    store: Store
+    metrics: Metrics
+    account: LocalAccount | None
+    lock: IO[str]
+
+    def close(self) -> None:
+        """Close the database and let another node have the state folder."""
+        self.store.close()
+        self.lock.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderNode:
+    """A provider's parts. `stopping` cuts waits short: for transactions, for watchers."""
+
+    base: Base
+    desk: Desk
+    evidence: EvidenceStore
+    executor: LocalExecutor
+    worker: Worker
+    reconciler: Reconciler
+    dispatcher: Dispatcher
+    tasks: Tasks
+    stopping: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherNode:
+    """A watcher's parts."""
+
+    base: Base
+    watcher: Watcher
+    executor: LocalExecutor | None
+
+
+def open_base(settings: Settings) -> Base:
+    """State folder, key, chain and store. Raises NodeProblem, KeyProblem, WrongChain, NodeUnavailable,
+    NotFound.
+    """
+    lock = open_state(settings.state_dir)
+    account = load_key(settings)
+    chain = connect(settings)
+    store = Store.open(settings.database_url)
+    metrics = Metrics(store)
+    metrics.dry.set(int(account is None))
+    facts = Facts(chain, local=settings.chain.is_local)
+    return Base(settings, chain, facts, store, metrics, account, lock)
+
+
+def open_state(folder: Path) -> IO[str]:
+    """Make the state folder private and take it for this process. Raises NodeProblem if another node has
+    it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        lock = open(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115 (kept open)
+    except OSError as error:
+        raise NodeProblem(f"state_dir {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise NodeProblem(
+            f"state_dir {folder} is in use by another node. Stop it, or use another folder"
+        ) from error
+    return lock
+
+
+def load_key(settings: Settings) -> LocalAccount | None:
+    """The oracle key, None without a keystore. Raises KeyProblem."""
+    key = settings.key
+    if key.keystore is None:
+        return None
+    return keys.load(
+        key.keystore,
+        chain_id=settings.chain.chain_id,
+        password_file=key.password_file,
+        password_env=key.password_env,
+        local_chains=settings.chain.local_chains,
+    )
+
+
+def connect(settings: Settings) -> Chain:
+    """The chain, checked to be the one the settings name. Raises NotFound, WrongChain, NodeUnavailable."""
+    chosen = settings.chain
+    deployment = deployments.load(chosen.deployment, chosen.chain_id)
+    return AheadChain.connect(
+        chosen.rpc_url, deployment, timeout=float(chosen.rpc_timeout_s), finality_depth=chosen.depth
+    )
+
+
+def check_registered(chain: Chain, provider: str, account: LocalAccount | None) -> None:
+    """Raise NodeProblem unless the registry names our key as the provider's oracle."""
+    if account is None:
+        return
+    registered = chain.at().oracle_of(provider)
+    if registered != account.address:
+        raise NodeProblem(
+            f"the registry names {registered} as oracle key of {provider}, the keystore holds "
+            f"{account.address}. Register, or update the registration, first"
+        )
+
+
+def open_nvml(provider: ProviderSettings, *, local: bool) -> Nvml | None:
+    """NVML if the node serves GPUs, replayed if that is asked for. Raises NvmlUnavailable,
+    SettingsProblem.
+    """
+    if not provider.simulated_gpu and not provider.gpus:
+        return None
+    if not provider.simulated_gpu:
+        nvml = Nvml.open()
+        if nvml.simulated:
+            nvml.close()
+            raise NvmlUnavailable("the NVML library here is the replay library, and simulated_gpu isn't set")
+        return nvml
+    if not local:
+        raise SettingsProblem(("provider.simulated_gpu: refused, simulated metering is for local chains",))
+    trace = provider.gpu_trace or STEADY_TRACE
+    _log.warning("GPU metering is SIMULATED: receipts of GPU jobs get assurance 0", trace=str(trace))
+    return Nvml.open(Replay(Path(trace)))
+
+
+def served_gpus(provider: ProviderSettings, nvml: Nvml | None) -> ProviderSettings:
+    """Settings with the GPUs that are really there: those listed, or all of a simulated set. Raises
+    NodeProblem.
+    """
+    if nvml is None:
+        return provider
+    present = tuple(gpu.uuid for gpu in nvml.gpus())
+    missing = [gpu for gpu in provider.gpus if gpu not in present]
+    if missing:
+        raise NodeProblem(
+            f"provider.gpus: {', '.join(missing)} not found here. NVML sees {', '.join(present) or 'none'}"
+        )
+    return provider.model_copy(update={"gpus": provider.gpus or present})
+
+
+def open_provider(settings: Settings) -> ProviderNode:
+    """A provider node, ready to run. Raises as `open_base`, BadInput for the catalogue, NvmlUnavailable."""
+    base = open_base(settings)
+    given = settings.of_provider()
+    check_registered(base.chain, given.address, base.account)
+    nvml = open_nvml(given, local=settings.chain.is_local)
+    provider = served_gpus(given, nvml)
+    base.metrics.simulated.set(int(nvml is not None and nvml.simulated))
+    policy = Policy(
+        provider=provider,
+        catalogue=Catalogue.load(given.catalogue or DEFAULT_FILE),
+        key=None if base.account is None else base.account.address,
+        watchers=bool(settings.quorum.watchers),
+        simulated=nvml is not None and nvml.simulated,
+    )
+    return _join_provider(base, policy, nvml)
+
+
+def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNode:
+    settings, store, facts, account = base.settings, base.store, base.facts, base.account
+    executor = LocalExecutor()
+    evidence = EvidenceStore(settings.state_dir / "evidence")
+    desk = Desk(store, facts, policy, account, base.metrics)
+    worker = Worker(
+        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
+        workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+    )  # fmt: skip
+    stopping = threading.Event()
+    outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
+    reconciler = Reconciler(
+        store,
+        facts,
+        policy.provider.address,
+        base.metrics,
+        outstanding=outbox.outstanding,
+        ended=worker.abort,
+    )
+    settler = Settler(
+        store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
+        evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_job,
+    )  # fmt: skip
+    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES})
+    dispatcher = Dispatcher(
+        store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
+        reconcile_job=reconciler.reconcile_job, dry=account is None,
+    )  # fmt: skip
+    return ProviderNode(base, desk, evidence, executor, worker, reconciler, dispatcher, tasks, stopping)
+
+
+def open_watcher(settings: Settings) -> WatcherNode:
+    """A watcher node, ready to run. Raises as `open_base`, BadInput for the catalogue."""
+    base = open_base(settings)
+    executor = LocalExecutor() if settings.watcher.re_execute else None
+    watcher = Watcher(
+        facts=base.facts,
+        reviews=Reviews(base.store),
+        catalogue=Catalogue.load(settings.watcher.catalogue or DEFAULT_FILE),
+        executor=executor,
+        signer=base.account,
+        workroot=settings.state_dir.resolve() / "work",
+        settings=settings.watcher,
+        metrics=base.metrics,
+    )
+    return WatcherNode(base, watcher, executor)
+
+
+def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
+    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any."""
+
+    def meters(planned: Plan) -> Sequence[Meter]:
+        found: list[Meter] = [CpuMeter()]
+        if planned.params.most_tokens() is not None:
+            found.append(UsageFileMeter(planned.template.sku))
+        if planned.gpus and nvml is not None:
+            found.append(NvmlMeter(nvml))
+        return found
+
+    return meters
+
+
+def _sender(base: Base, stopping: threading.Event) -> Sender | None:
+    if base.account is None:
+        return None
+
+    def sleep(seconds: float) -> None:
+        if stopping.wait(seconds):
+            raise Stopped
+
+    policy = LOCAL_POLICY if base.settings.chain.is_local else SendPolicy()
+    return Sender(base.chain, base.account, SqlJournal(base.store), policy, sleep=sleep)

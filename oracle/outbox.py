@@ -1,0 +1,142 @@
+"""Everything the node sends goes out here, by label, so that each intent is sent at most once at a time.
+
+A label names one intent ("accept 0x.."). Before sending, `outstanding` says whether an earlier transaction
+for it may still take effect; then the caller waits for the chain instead of sending again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from web3.contract.contract import ContractFunction
+from web3.exceptions import ContractLogicError, Web3RPCError
+from web3.types import BlockIdentifier, TxParams, TxReceipt
+
+from oracle.journal import SqlJournal
+from scrip.chain import Chain
+from scrip.errors import NodeDeclined, ScripError
+from scrip.journal import TxOutcome
+from scrip.reverts import from_web3
+from scrip.sender import Call, Reconciled
+
+
+class AheadChain(Chain):
+    """A chain on which calls are simulated in the block that would be mined now, not in the newest one.
+
+    A receipt may end later than the newest block, and the contract compares the two: on a chain that mines
+    only when something is sent, a simulation in the newest block would refuse every such receipt for ever.
+    """
+
+    def call(self, tx: TxParams, block: BlockIdentifier = "pending") -> bytes:
+        """See Chain.call."""
+        return super().call(tx, block)
+
+    def estimate_gas(self, tx: TxParams) -> int:
+        """See Chain.estimate_gas."""
+        try:
+            return int(self.w3.eth.estimate_gas(tx, "pending"))
+        except ContractLogicError as error:
+            raise from_web3(error, self.errors) from None
+        except Web3RPCError as error:
+            raise NodeDeclined(f"the node declines: {error.message}") from None
+
+
+class DryRun(ScripError):
+    """The node has no key: it would sign or send now, and doesn't."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"dry run: would {what}. Configure a keystore to do it")
+
+
+class Stopped(ScripError):
+    """The node is stopping: a wait was cut short. What was waited for is in the store and goes on by
+    itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the node is stopping")
+
+
+class Sends(Protocol):
+    """What the outbox needs of `scrip.sender.Sender`."""
+
+    def send(self, call: ContractFunction | Call, *, label: str) -> TxReceipt:
+        """See Sender.send."""
+        ...
+
+    def reconcile(self) -> list[Reconciled]:
+        """See Sender.reconcile."""
+        ...
+
+    def follow(self, nonce: int) -> TxReceipt:
+        """See Sender.follow."""
+        ...
+
+
+class Outbox:
+    """Sends by label. Without a sender every send raises DryRun."""
+
+    def __init__(self, chain: Chain, journal: SqlJournal, sender: Sends | None) -> None:
+        self._chain, self._journal, self._sender = chain, journal, sender
+        self._lock = threading.Lock()
+        self._busy: set[str] = set()
+
+    def send(self, label: str, contract: str, function: str, *args: object) -> TxReceipt:
+        """Send a call of one of our contracts and wait for it. Raises as `Sender.send`, and DryRun."""
+        if self._sender is None:
+            raise DryRun(f"send {label}")
+        call = self._chain.contract(contract).functions[function](*args)
+        with self._marked(label):
+            return self._sender.send(call, label=label)
+
+    def outstanding(self, label: str) -> bool:
+        """Whether a transaction for this intent may still take effect: in flight, or mined but not
+        finalized.
+        """
+        with self._lock:
+            if label in self._busy:
+                return True
+        if self._journal.is_open(label):
+            return True
+        mined = self._journal.mined(label)
+        if mined is None:
+            return False
+        receipt = self._chain.receipt(mined)
+        return receipt is not None and receipt["blockNumber"] > self._chain.finalized()
+
+    def receipt(self, label: str) -> TxReceipt | None:
+        """Receipt of the mined transaction for this intent, None if there is none or a reorganisation
+        took it.
+        """
+        mined = self._journal.mined(label)
+        return None if mined is None else self._chain.receipt(mined)
+
+    def reconcile(self) -> Sequence[Reconciled]:
+        """Find out about every open transaction; returns those still pending that nobody here waits for."""
+        if self._sender is None:
+            return ()
+        found = self._sender.reconcile()
+        with self._lock:
+            return [
+                item for item in found if item.outcome is TxOutcome.PENDING and item.label not in self._busy
+            ]
+
+    def follow(self, item: Reconciled) -> None:
+        """Wait for a pending transaction, raising its fee if it is stuck. Raises as `Sender.follow`."""
+        if self._sender is None:
+            raise DryRun(f"follow {item.label}")
+        with self._marked(item.label):
+            self._sender.follow(item.nonce)
+
+    @contextmanager
+    def _marked(self, label: str) -> Iterator[None]:
+        with self._lock:
+            self._busy.add(label)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.discard(label)

@@ -1,0 +1,356 @@
+"""Settings of an oracle node: one frozen object, built once from a TOML file and `SCRIP_*` variables.
+
+    role = "provider"                 # SCRIP_ROLE
+    [chain]
+    rpc_url = "http://127.0.0.1:8545" # SCRIP_CHAIN_RPC_URL
+
+A variable named `SCRIP_<SECTION>_<NAME>` replaces the value of the file; lists are comma separated there.
+Paths are relative to the file. No other module reads the environment for settings. All missing and wrong
+values are reported at once, and no report holds a secret: passwords are never settings, only where they are
+read from is.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from scrip.errors import BadInput, ScripError
+from scrip.keys import LOCAL_CHAINS
+from scrip.structs import to_address
+
+PREFIX: Final = "SCRIP_"
+
+
+class SettingsProblem(ScripError):
+    """One or more settings are missing or wrong. `problems` names each and what is allowed."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{len(problems)} setting(s) missing or wrong:{listed}")
+
+
+class Role(StrEnum):
+    """What the node does."""
+
+    PROVIDER = "provider"
+    WATCHER = "watcher"
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL with a host")
+    return value.rstrip("/")
+
+
+def _address(value: str) -> str:
+    try:
+        return to_address("address", value)
+    except BadInput as error:
+        raise ValueError(f"must be {error.limit}") from None
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+def _relative(value: Path | None, info: ValidationInfo) -> Path | None:
+    base = (info.context or {}).get("base")
+    return base / value if value is not None and base is not None else value
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Address = Annotated[str, AfterValidator(_address)]
+Urls = Annotated[tuple[Url, ...], BeforeValidator(_split)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Integers = Annotated[tuple[int, ...], BeforeValidator(_split)]
+FilePath = Annotated[Path, AfterValidator(_relative)]
+MaybePath = Annotated[Path | None, AfterValidator(_relative)]
+Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
+Count = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class ChainSettings(_Section):
+    """Which chain and contracts. `finality_depth` is how many blocks below the head we act on: by default 0
+    on local chains, which have no finality, and `scrip.chain.FINALITY_DEPTH` elsewhere.
+    """
+
+    rpc_url: Url
+    chain_id: Annotated[int, Field(ge=1, lt=1 << 64)]
+    deployment: FilePath = Path("deployments")
+    finality_depth: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    extra_local_chains: Integers = ()
+    rpc_timeout_s: Annotated[int, Field(ge=1, le=300)] = 30
+
+    @property
+    def local_chains(self) -> frozenset[int]:
+        """Chain ids of development chains, where well-known keys and simulated telemetry are allowed."""
+        return LOCAL_CHAINS | frozenset(self.extra_local_chains)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this node works on a development chain."""
+        return self.chain_id in self.local_chains
+
+    @property
+    def depth(self) -> int | None:
+        """`finality_depth` for `Chain.connect`; None leaves the choice to it."""
+        return 0 if self.finality_depth is None and self.is_local else self.finality_depth
+
+
+class KeySettings(_Section):
+    """Where the oracle key is. Without a keystore the node runs dry: it signs and sends nothing.
+
+    `password_env` is the name of a variable, not a password.
+    """
+
+    keystore: MaybePath = None
+    password_file: MaybePath = None
+    password_env: str | None = None
+
+
+class ApiSettings(_Section):
+    """HTTP. `public_url` is what others reach us by: watchers insist that it has the origin of the registry's
+    URI.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8_800
+    public_url: Url = "http://127.0.0.1:8800"
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 2**20)] = 256 * 1_024
+
+
+class ProviderSettings(_Section):
+    """What a provider serves, and how much of it at once.
+
+    `classes` empty serves every class that fits and has backing; one without pays nothing, so it must be
+    listed. `slots` jobs run side by side, `queue` more may wait; `gpus` (UUIDs) are shared out among them.
+    `accept_margin_s` is the least time left to accept, `submit_margin_s` what stays free for signing and
+    settling. `cancel_declined` gives a job we can't take back to its payer at once, at our gas, instead of at
+    its deadline. `cpu_sku` and `gpu_sku` are labels whose hash a class names; a model is a SKU that the
+    catalogue names. A quote holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+    """
+
+    address: Address
+    catalogue: MaybePath = None
+    classes: Integers = ()
+    slots: Count = 1
+    queue: Annotated[int, Field(ge=0, le=10_000)] = 8
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    cpu_sku: str = "cpu"
+    gpu_sku: str = ""
+    gpus: Texts = ()
+    simulated_gpu: bool = False
+    gpu_trace: str = ""
+    tick_ms: Annotated[int, Field(ge=20, le=60_000)] = 1_000
+    max_quote_s: Seconds = 600
+    accept_margin_s: Seconds = 5
+    submit_margin_s: Seconds = 30
+    max_clock_skew_s: Seconds = 30
+    cancel_declined: bool = True
+    max_specs: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+
+
+class QuorumSettings(_Section):
+    """Provider side: the watchers' URLs and how long one may take to re-check a job, in seconds."""
+
+    watchers: Urls = ()
+    timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 120
+
+
+class SettleSettings(_Section):
+    """When receipts are sent: once `max_batch` wait, or the oldest has waited `max_age_s`. 1 never
+    batches.
+    """
+
+    max_batch: Annotated[int, Field(ge=1, le=200)] = 1
+    max_age_s: Seconds = 5
+    retry_s: Annotated[int, Field(ge=1, le=3_600)] = 5
+
+
+class WatcherSettings(_Section):
+    """Watcher side. `re_execute` runs deterministic jobs again; `allowed_origins` may serve bundles besides a
+    provider's registered origin; sizes in bytes, times in seconds."""
+
+    re_execute: bool = True
+    catalogue: MaybePath = None
+    allowed_origins: Urls = ()
+    fetch_timeout_s: Annotated[int, Field(ge=1, le=600)] = 20
+    max_bundle_bytes: Annotated[int, Field(ge=1_024, le=64 * 2**20)] = 32 * 2**20
+    max_rows: Annotated[int, Field(ge=1, le=200)] = 100
+    slots: Count = 1
+
+
+class Settings(_Section):
+    """Everything an oracle node is told."""
+
+    role: Role
+    state_dir: FilePath
+    database: str = ""
+    poll_ms: Annotated[int, Field(ge=50, le=60_000)] = 1_000
+    reconcile_s: Annotated[int, Field(ge=1, le=3_600)] = 30
+    log_level: str = "INFO"
+    chain: ChainSettings
+    key: KeySettings = KeySettings()
+    api: ApiSettings = ApiSettings()
+    provider: ProviderSettings | None = None
+    quorum: QuorumSettings = QuorumSettings()
+    settle: SettleSettings = SettleSettings()
+    watcher: WatcherSettings = WatcherSettings()
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the store: `database`, or SQLite in the state folder."""
+        return self.database or f"sqlite:///{self.state_dir / 'oracle.db'}"
+
+    @property
+    def dry(self) -> bool:
+        """Whether the node has no key, so that it does everything except sign and send."""
+        return self.key.keystore is None
+
+    def of_provider(self) -> ProviderSettings:
+        """The [provider] section. Raises SettingsProblem on a watcher, which has none."""
+        if self.provider is None:
+            raise SettingsProblem(("provider: missing, this node is a watcher",))
+        return self.provider
+
+    @classmethod
+    def load(cls, path: Path | None, env: Mapping[str, str] | None = None) -> Self:
+        """Read `path` (None for variables alone) and `env` (the process's by default).
+
+        Raises SettingsProblem with everything that is missing or wrong.
+        """
+        data = {} if path is None else _read(path)
+        base = Path.cwd() if path is None else path.resolve().parent
+        problems = list(_merge_env(data, os.environ if env is None else env))
+        settings: Self | None = None
+        try:
+            settings = cls.model_validate(data, context={"base": base})
+        except ValidationError as error:
+            problems += [_describe(item) for item in error.errors(include_url=False)]
+        problems += _cross_problems(data if settings is None else settings.model_dump())
+        if problems or settings is None:
+            raise SettingsProblem(tuple(dict.fromkeys(problems)))
+        return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsProblem((f"{path}: {error.strerror}",)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsProblem((f"{path}: not TOML: {error}",)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """Where a variable's value belongs: a section ("" for the top) and a name in it."""
+
+    section: str
+    name: str
+
+
+def _variables() -> dict[str, _Name]:
+    found: dict[str, _Name] = {}
+    for name, field in Settings.model_fields.items():
+        section = _section_type(field.annotation)
+        if section is None:
+            found[f"{PREFIX}{name}".upper()] = _Name("", name)
+            continue
+        for inner in section.model_fields:
+            found[f"{PREFIX}{name}_{inner}".upper()] = _Name(name, inner)
+    return found
+
+
+def _section_type(annotation: Any) -> type[_Section] | None:
+    options = getattr(annotation, "__args__", (annotation,))
+    return next((item for item in options if isinstance(item, type) and issubclass(item, _Section)), None)
+
+
+def _merge_env(data: dict[str, Any], env: Mapping[str, str]) -> Iterator[str]:
+    """Put the variables into `data`. Others with our prefix (a password, the command line's own) are let
+    be.
+    """
+    for name, place in _variables().items():
+        if name not in env:
+            continue
+        target = data.setdefault(place.section, {}) if place.section else data
+        if not isinstance(target, dict):
+            yield f"{place.section}: must be a table, to take {name}"
+            continue
+        target[place.name] = env[name]
+
+
+def _describe(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return f"{where}: missing, set it in the file or as {PREFIX}{where.replace('.', '_').upper()}"
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown, check the spelling"
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _cross_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """Problems between sections. Reads raw or validated data: it also runs when a single value is wrong."""
+    chain, key, provider = (_table(data, name) for name in ("chain", "key", "provider"))
+    if str(data.get("role")) == Role.PROVIDER and not provider:
+        yield f"provider.address: missing, a provider needs it in the file or as {PREFIX}PROVIDER_ADDRESS"
+    sources = [name for name in ("password_file", "password_env") if key.get(name)]
+    if key.get("keystore") and len(sources) != 1:
+        given = " and ".join(sources) or "neither"
+        yield f"key: given {given}, a keystore needs exactly one of password_file and password_env"
+    if sources and not key.get("keystore"):
+        yield "key.keystore: missing, a password without one has no use"
+    if _truth(provider.get("simulated_gpu")) and not _is_local(chain):
+        where = f"refused on chain {chain.get('chain_id')}"
+        yield f"provider.simulated_gpu: {where}, simulated metering is for local chains"
+    if provider.get("gpu_trace") and not _truth(provider.get("simulated_gpu")):
+        yield "provider.gpu_trace: has no use without simulated_gpu"
+
+
+def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = data.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _truth(value: object) -> bool:
+    return value is True or str(value).lower() in ("1", "true", "yes", "on")
+
+
+def _is_local(chain: Mapping[str, Any]) -> bool:
+    extra = _split(chain.get("extra_local_chains"))
+    listed = extra if isinstance(extra, (tuple, list)) else ()
+    return str(chain.get("chain_id")) in {str(item) for item in (*LOCAL_CHAINS, *listed)}

@@ -1,0 +1,353 @@
+"""The store: what the node intends, has done and knows, in SQLite (WAL) or any database that SQLAlchemy
+reaches.
+
+Every change of a job is one short transaction that checks the state it starts from, so that a step is taken
+once even if two threads or two processes try. Rows are returned as detached snapshots: change them only
+through this class.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, delete, event, func, select, text
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.orm import Session
+
+from oracle.migrations import upgrade
+from oracle.models import CursorRow, JobRow, RefusalRow, SettlementRow, SpecRow, StepRow
+from oracle.states import ACTIVE, BOUND, LIVE_STAGES, Stage, State, may_follow
+from scrip.errors import NotFound, ScripError
+from scrip.spec import JobSpec, spec_hash
+from scrip.types import Attestation, JobTerms
+
+BUSY_TIMEOUT_S: Final = 15
+REASON_CHARS: Final = 500
+
+
+class StateConflict(ScripError):
+    """A job isn't in the state a step starts from: somebody else took the step, or the chain moved it."""
+
+    def __init__(self, job_id: bytes, found: str, wanted: str) -> None:
+        self.job_id, self.found, self.wanted = job_id, found, wanted
+        super().__init__(f"job 0x{job_id.hex()} is {found}, which can't become {wanted}")
+
+
+class Store:
+    """Jobs, specs, settlements, refusals and cursors. Safe to share between threads."""
+
+    def __init__(self, engine: Engine, now_ms: Callable[[], int]) -> None:
+        self.engine, self.now_ms = engine, now_ms
+        self._writing = engine.execution_options(scrip_write=True)
+
+    @classmethod
+    def open(cls, url: str, now_ms: Callable[[], int] | None = None) -> Store:
+        """Connect to the database at `url` and bring its tables up to date. `now_ms` is unix milliseconds."""
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            engine = create_engine(url, pool_pre_ping=True)
+        else:
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+            _tune_sqlite(engine)
+        upgrade(engine)
+        return cls(engine, now_ms or (lambda: time.time_ns() // 1_000_000))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def check_writable(self) -> None:
+        """Raise the database's error unless a write would succeed now."""
+        with self.writing() as session:
+            session.execute(text("UPDATE cursors SET block = block WHERE name = :name"), {"name": "none"})
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for reads."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session in one transaction that holds the write lock from its start."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    # Specs
+
+    def put_spec(self, spec: JobSpec, most: int) -> bytes:
+        """Keep a spec and return its hash. Beyond `most` specs the oldest that no job refers to are
+        forgotten.
+        """
+        key = spec_hash(spec)
+        with self.writing() as session:
+            if session.get(SpecRow, key) is None:
+                session.add(SpecRow(spec_hash=key, spec=spec, created_ms=self.now_ms()))
+                session.flush()
+                surplus = session.scalar(select(func.count()).select_from(SpecRow)) or 0
+                if surplus > most:
+                    self._forget_specs(session, surplus - most, key)
+        return key
+
+    def _forget_specs(self, session: Session, count: int, keep: bytes) -> None:
+        used = {row.terms.spec_hash for row in session.scalars(select(JobRow).where(_in(ACTIVE)))} | {keep}
+        oldest = session.scalars(select(SpecRow.spec_hash).order_by(SpecRow.created_ms))
+        doomed = [key for key in oldest if key not in used][:count]
+        session.execute(delete(SpecRow).where(SpecRow.spec_hash.in_(doomed)))
+
+    def spec(self, key: bytes) -> JobSpec | None:
+        """The spec with this hash, if we were given it."""
+        with self.reading() as session:
+            row = session.get(SpecRow, key)
+            return None if row is None else row.spec
+
+    # Jobs
+
+    def add_job(self, job_id: bytes, terms: JobTerms, state: State, reason: str = "", **values: Any) -> bool:
+        """Insert a job. False if it is known already, in whatever state."""
+        with self.writing() as session:
+            if session.get(JobRow, job_id) is not None:
+                return False
+            now = self.now_ms()
+            row = JobRow(job_id=job_id, terms=terms, state=state.value, created_ms=now, updated_ms=now)
+            _assign(row, {"reason": reason[:REASON_CHARS], **values})
+            session.add(row)
+            session.flush()
+            session.add(StepRow(job_id=job_id, at_ms=now, state=state.value, reason=row.reason))
+        return True
+
+    def find(self, job_id: bytes) -> JobRow | None:
+        """The job, None if it is unknown here."""
+        with self.reading() as session:
+            return session.get(JobRow, job_id)
+
+    def job(self, job_id: bytes) -> JobRow:
+        """The job. Raises NotFound."""
+        row = self.find(job_id)
+        if row is None:
+            raise NotFound("job", job_id, "This node doesn't know it")
+        return row
+
+    def jobs(self, states: Iterable[State], limit: int | None = None) -> Sequence[JobRow]:
+        """Jobs in any of `states`, oldest first."""
+        with self.reading() as session:
+            query = select(JobRow).where(_in(states)).order_by(JobRow.created_ms, JobRow.job_id).limit(limit)
+            return session.scalars(query).all()
+
+    def count(self, states: Iterable[State]) -> int:
+        """How many jobs are in any of `states`."""
+        with self.reading() as session:
+            return session.scalar(select(func.count()).select_from(JobRow).where(_in(states))) or 0
+
+    def counts(self) -> Mapping[State, int]:
+        """How many jobs are in each state."""
+        with self.reading() as session:
+            rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state)).all()
+        found = {State(state): count for state, count in rows}
+        return {state: found.get(state, 0) for state in State}
+
+    def move(
+        self,
+        job_id: bytes,
+        to: State,
+        reason: str | None = "",
+        *,
+        since: Iterable[State] | None = None,
+        **values: Any,
+    ) -> JobRow:
+        """Take the job to state `to` and set `values`, in one transaction.
+
+        `reason` None keeps the present one. `since` are the states it may come from, by default any that
+        `may_follow` allows. Raises StateConflict, NotFound.
+        """
+        with self.writing() as session:
+            return self._move(session, job_id, to, reason, since, values)
+
+    def _move(
+        self,
+        session: Session,
+        job_id: bytes,
+        to: State,
+        reason: str | None,
+        since: Iterable[State] | None,
+        values: Mapping[str, Any],
+    ) -> JobRow:
+        row = session.get(JobRow, job_id, with_for_update=True)
+        if row is None:
+            raise NotFound("job", job_id, "This node doesn't know it")
+        if not may_follow(to, row.at) or (since is not None and row.at not in tuple(since)):
+            raise StateConflict(job_id, row.state, to.value)
+        now = self.now_ms()
+        known = row.reason if reason is None else reason[:REASON_CHARS]
+        _assign(row, {"reason": known, "state": to.value, "updated_ms": now, **values})
+        step = "" if reason is None else known
+        session.add(StepRow(job_id=job_id, at_ms=now, state=to.value, reason=step))
+        return row
+
+    def note(self, job_id: bytes, **values: Any) -> None:
+        """Set values of a job without a change of state (process group, retry time, reason)."""
+        with self.writing() as session:
+            row = session.get(JobRow, job_id, with_for_update=True)
+            if row is None:
+                raise NotFound("job", job_id, "This node doesn't know it")
+            _assign(row, {**values, "updated_ms": self.now_ms()})
+
+    def steps(self, job_id: bytes) -> Sequence[StepRow]:
+        """Every state the job has been in, in order."""
+        with self.reading() as session:
+            query = select(StepRow).where(StepRow.job_id == job_id).order_by(StepRow.id)
+            return session.scalars(query).all()
+
+    # Settlements
+
+    def add_settlement(self, jobs: Sequence[bytes], *, batched: bool, watcher_set: int) -> SettlementRow:
+        """Bind metered jobs into one settlement. Raises StateConflict if one of them isn't metered any
+        more.
+        """
+        with self.writing() as session:
+            row = SettlementRow(
+                stage=Stage.COLLECTING.value,
+                batched=batched,
+                watcher_set=watcher_set,
+                jobs_json=json.dumps(["0x" + job_id.hex() for job_id in jobs]),
+                created_ms=self.now_ms(),
+            )
+            session.add(row)
+            session.flush()
+            for job_id in jobs:
+                self._move(session, job_id, State.SIGNING, None, (State.METERED,), {"settlement_id": row.id})
+            return row
+
+    def settlements(self, stages: Iterable[Stage] = LIVE_STAGES) -> Sequence[SettlementRow]:
+        """Settlements in any of `stages`, oldest first."""
+        wanted = [stage.value for stage in stages]
+        with self.reading() as session:
+            query = select(SettlementRow).where(SettlementRow.stage.in_(wanted)).order_by(SettlementRow.id)
+            return session.scalars(query).all()
+
+    def settlement(self, settlement_id: int) -> SettlementRow:
+        """One settlement. Raises NotFound."""
+        with self.reading() as session:
+            row = session.get(SettlementRow, settlement_id)
+        if row is None:
+            raise NotFound("settlement", settlement_id)
+        return row
+
+    def advance(
+        self, settlement: SettlementRow, stage: Stage, state: State, *, attestation: Attestation | None = None
+    ) -> SettlementRow:
+        """Take a settlement and those of its jobs that haven't ended one step on, together. Raises
+        StateConflict.
+        """
+        with self.writing() as session:
+            row = self._same(session, settlement)
+            row.stage = stage.value
+            if attestation is not None:
+                row.attestation = attestation
+            for job_id in self._bound(session, row):
+                self._move(session, job_id, state, None, None, {})
+            return row
+
+    def close_settlement(
+        self,
+        settlement: SettlementRow,
+        stage: Stage,
+        back: Mapping[bytes, Mapping[str, Any]],
+        reason: str = "",
+    ) -> None:
+        """End a settlement (DONE or DROPPED). The jobs in `back` become metered again with the values
+        given.
+        """
+        with self.writing() as session:
+            row = self._same(session, settlement)
+            row.stage, row.reason = stage.value, reason[:REASON_CHARS]
+            for job_id in self._bound(session, row):
+                if job_id in back:
+                    changed = {"settlement_id": None, **back[job_id]}
+                    why = str(changed.pop("reason", reason))
+                    self._move(session, job_id, State.METERED, why, None, changed)
+
+    def delay_settlement(self, settlement: SettlementRow, not_before_ms: int, reason: str) -> None:
+        """Try a settlement again later."""
+        with self.writing() as session:
+            row = self._same(session, settlement)
+            row.tries, row.not_before_ms, row.reason = row.tries + 1, not_before_ms, reason[:REASON_CHARS]
+
+    def _bound(self, session: Session, settlement: SettlementRow) -> list[bytes]:
+        """Rows of a settlement that are still its own: the chain may have ended some meanwhile."""
+        rows = [session.get(JobRow, job_id) for job_id in settlement.jobs]
+        return [row.job_id for row in rows if row and row.at in BOUND and row.settlement_id == settlement.id]
+
+    def _same(self, session: Session, known: SettlementRow) -> SettlementRow:
+        row = session.get(SettlementRow, known.id, with_for_update=True)
+        if row is None or row.stage != known.stage:
+            found = "gone" if row is None else row.stage
+            raise StateConflict(
+                known.jobs[0], f"in a settlement that is {found}", f"one step past {known.stage}"
+            )
+        return row
+
+    # Refusals and cursors
+
+    def add_refusal(self, job_id: bytes, watcher: str, check: str, reason: str) -> None:
+        """Keep a watcher's refusal."""
+        with self.writing() as session:
+            now = self.now_ms()
+            text_ = reason[:REASON_CHARS]
+            session.add(RefusalRow(job_id=job_id, watcher=watcher, check=check[:64], reason=text_, at_ms=now))
+
+    def refusals(self, job_id: bytes) -> Sequence[RefusalRow]:
+        """What watchers refused about the job, in order."""
+        with self.reading() as session:
+            query = select(RefusalRow).where(RefusalRow.job_id == job_id).order_by(RefusalRow.id)
+            return session.scalars(query).all()
+
+    def cursor(self, name: str) -> int | None:
+        """First block that the scan `name` hasn't seen, None if it never ran."""
+        with self.reading() as session:
+            row = session.get(CursorRow, name)
+            return None if row is None else row.block
+
+    def set_cursor(self, name: str, block: int) -> None:
+        """Remember how far the scan `name` has come."""
+        with self.writing() as session:
+            row = session.get(CursorRow, name)
+            if row is None:
+                session.add(CursorRow(name=name, block=block))
+            else:
+                row.block = block
+
+
+def _in(states: Iterable[State]) -> Any:
+    return JobRow.state.in_([state.value for state in states])
+
+
+def _assign(row: Any, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if not hasattr(type(row), name):
+            raise AttributeError(f"{type(row).__name__} has no column {name}")
+        setattr(row, name, value)
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """WAL for readers beside a writer, full sync so that what we act on has reached the disk."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves, below
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _began(connection: Connection) -> None:
+        # A transaction that writes takes the lock at once: upgrading later can fail with "database is
+        # locked".
+        writes = connection.get_execution_options().get("scrip_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

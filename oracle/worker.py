@@ -1,0 +1,347 @@
+"""Runs one attempt at a job: executor, meters, attribution, evidence and an unsigned receipt.
+
+`executing` is stored before the process starts and `metered` only after the evidence is on disk, so a crash
+in between costs an attempt and nothing else: the next attempt has its own number, directory and evidence.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from oracle import intake
+from oracle.attribution import AttributionError, attribute
+from oracle.desk import Desk
+from oracle.evidence import EvidenceStore
+from oracle.executors.base import Executor, ExecutorError, Exit, ResultInvalid, Running
+from oracle.executors.result import read_output
+from oracle.executors.stale import kill_stale
+from oracle.facts import Facts
+from oracle.intake import WATCHED, Declined, Plan
+from oracle.logging import get
+from oracle.metrics import Metrics
+from oracle.models import JobRow
+from oracle.receipt import TELEMETRY, Attempt, Draft, anchor_interval, make_receipt, with_assurance
+from oracle.settings import ProviderSettings
+from oracle.states import State
+from oracle.store import Store
+from oracle.telemetry.base import Lease, Meter, RecordingFailed, TelemetryError
+from oracle.telemetry.recorder import Recorder
+from scrip.errors import EvidenceInvalid, Refused
+from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
+from scrip.spec import JobSpec
+from scrip.types import JobState, Outcome, Receipt, Status
+
+LOOK_S: Final = 0.25
+RETRY_MS: Final = 1_000
+LOG_CHARS: Final = 300
+
+Meters = Callable[[Plan], Sequence[Meter]]
+"""The meters that a job needs, fresh ones."""
+
+_log = get(__name__)
+
+
+class AttemptLost(Exception):
+    """This attempt can't be billed and says nothing about the job: it is run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What an attempt left: how it ended, unsealed samples, output."""
+
+    exit: Exit
+    samples: Sequence[Sample]
+    result: Result
+    output: bytes
+
+
+class GpuPool:
+    """GPUs that no job holds. One job at a time holds a GPU."""
+
+    def __init__(self, uuids: Sequence[str]) -> None:
+        self._free = list(uuids)
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def lease(self, count: int) -> Iterator[tuple[str, ...]]:
+        """Hold `count` GPUs, waiting until they are free. There must be that many in all."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._free) >= count)
+            held = tuple(self._free[:count])
+            del self._free[:count]
+        try:
+            yield held
+        finally:
+            with self._changed:
+                self._free += held
+                self._changed.notify_all()
+
+
+class Worker:
+    """Runs attempts. `run` is called from worker threads, the rest from anywhere."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        facts: Facts,
+        desk: Desk,
+        executor: Executor,
+        meters: Meters,
+        evidence: EvidenceStore,
+        workroot: Path,
+        metrics: Metrics,
+        kill: Callable[[int, int], int] = kill_stale,
+    ) -> None:
+        self._store, self._facts, self._desk, self._executor = store, facts, desk, executor
+        self._meters, self._evidence, self._workroot, self._metrics = meters, evidence, workroot, metrics
+        self._kill_stale = kill
+        self._settings: ProviderSettings = desk.policy.provider
+        self._gpus = GpuPool(self._settings.gpus)
+        self._lock = threading.Lock()
+        self._active: dict[bytes, threading.Event] = {}
+
+    def is_active(self, job_id: bytes) -> bool:
+        """Whether a thread of this process works on the job."""
+        with self._lock:
+            return job_id in self._active
+
+    def abort(self, job_id: bytes) -> None:
+        """End the job's process, if one runs: the job is over for another reason."""
+        with self._lock:
+            if job_id in self._active:
+                self._active[job_id].set()
+
+    def recover(self, job: JobRow) -> None:
+        """Clear up after an attempt of an earlier process and queue the job again. Raises ExecutorError."""
+        if job.process_group and job.born_ns:
+            killed = self._kill_stale(job.process_group, job.born_ns)
+            _log.warning("orphan ended", job=job.label, attempt=job.attempt, processes=killed)
+        shutil.rmtree(self._workdir(job.job_id, job.attempt), ignore_errors=True)
+        self._store.move(
+            job.job_id, State.QUEUED, "the node restarted during this attempt", since=(State.EXECUTING,)
+        )
+
+    def abort_all(self) -> None:
+        """End every process of ours: the node stops at once."""
+        with self._lock:
+            for stop in self._active.values():
+                stop.set()
+
+    def run(self, job_id: bytes) -> None:
+        """Take a queued job one attempt further. Raises what the world around raises; see `oracle.tasks`."""
+        with self._lock:
+            if job_id in self._active:
+                return
+            stop = self._active[job_id] = threading.Event()
+        try:
+            job = self._store.job(job_id)
+            if job.at is State.QUEUED:
+                self._run(job, stop)
+        finally:
+            with self._lock:
+                del self._active[job_id]
+
+    def _run(self, job: JobRow, stop: threading.Event) -> None:
+        state = self._facts.job(job.job_id)
+        if state.status is not Status.RUNNING or state.nonce != job.nonce:
+            return  # the next reconciliation sees the same and decides
+        try:
+            spec, planned = self._prepare(job)
+        except Declined as declined:
+            self.give_back(job, str(declined))
+            return
+        if job.attempt >= self._settings.max_attempts:
+            self.give_back(job, f"{job.attempt} attempts failed, the last one: {job.reason}")
+            return
+        with self._gpus.lease(planned.gpus) as gpus:
+            if not stop.is_set():
+                self._attempt(job, spec, planned, gpus, stop, state)
+
+    def give_back(self, job: JobRow, reason: str) -> None:
+        """Return the job's whole lock to its payer, because it can't be done any more."""
+        _log.warning("job given back", job=job.label, reason=reason)
+        self._store.move(job.job_id, State.CANCELLING, reason, not_before_ms=0)
+
+    def _prepare(self, job: JobRow) -> tuple[JobSpec, Plan]:
+        spec = self._store.spec(job.terms.spec_hash)
+        if spec is None:
+            raise Declined(intake.Why.SPEC, "the spec was never sent", "nothing", "PUT /specs/{specHash}")
+        planned = self._desk.plan(job.terms, spec, taken=True)
+        intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
+        return spec, planned
+
+    def _attempt(
+        self,
+        job: JobRow,
+        spec: JobSpec,
+        planned: Plan,
+        gpus: tuple[str, ...],
+        stop: threading.Event,
+        state: JobState,
+    ) -> None:
+        number = job.attempt + 1
+        job = self._store.move(
+            job.job_id,
+            State.EXECUTING,
+            since=(State.QUEUED,),
+            attempt=number,
+            process_group=None,
+            born_ns=None,
+        )
+        _log.info("executing", job=job.label, attempt=number, template=planned.template.name, gpus=list(gpus))
+        workdir = self._workdir(job.job_id, number)
+        try:
+            recorded = self._record(job, planned, gpus, workdir, stop, state.nonce)
+            self._metrics.runs.labels(planned.template.name, recorded.result.reason).inc()
+            self._keep(job, spec, planned, recorded, state)
+        except (AttemptLost, TelemetryError, ExecutorError) as lost:
+            self._metrics.runs.labels(planned.template.name, "lost").inc()
+            _log.warning("attempt lost", job=job.label, attempt=number, reason=str(lost))
+            later = self._store.now_ms() + RETRY_MS * number
+            self._store.move(
+                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later
+            )
+        finally:
+            shutil.rmtree(workdir, ignore_errors=True)
+
+    # Running and metering
+
+    def _record(
+        self,
+        job: JobRow,
+        planned: Plan,
+        gpus: tuple[str, ...],
+        workdir: Path,
+        stop: threading.Event,
+        nonce: int,
+    ) -> Recorded:
+        limit = self._time_limit(job, planned)
+        work = planned.template.work(job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit)
+        running = self._executor.start(work)
+        try:
+            self._store.note(job.job_id, process_group=running.pgid, born_ns=running.born_ns)
+            lease = Lease(job.job_id, running.pid, running.pgid, None, gpus, workdir)
+            recorder = Recorder(lease, self._meters(planned), period_s=self._settings.tick_ms / 1000)
+            recorder.start()
+        except BaseException:
+            running.kill()
+            raise
+        try:
+            ended = _wait(running, stop)
+        finally:
+            recorder.close()
+        return self._gather(recorder, ended, workdir, planned, stopped=stop.is_set())
+
+    def _time_limit(self, job: JobRow, planned: Plan) -> int:
+        left = job.terms.submit_by - self._facts.now() - self._settings.submit_margin_s
+        return max(1, min(planned.seconds, left))
+
+    def _gather(
+        self, recorder: Recorder, ended: Exit, workdir: Path, planned: Plan, *, stopped: bool
+    ) -> Recorded:
+        try:
+            samples: Sequence[Sample] = recorder.end(ended)
+        except RecordingFailed as failed:
+            if ended.reason == "ok":
+                raise AttemptLost(str(failed)) from failed
+            samples = failed.samples  # enough to show a failure, which costs nothing
+        if ended.reason == "killed":
+            raise AttemptLost("stopped" if stopped else f"the job's supervisor ended it: {_tail(ended.log)}")
+        for note in recorder.notes():
+            _log.info(
+                "metric left out",
+                source=note.source,
+                device=note.device,
+                metric=note.metric,
+                reason=note.reason,
+            )
+        result, output = Result(ended.code, ended.signal, ended.reason), b""
+        if result.completed:
+            try:
+                output = read_output(workdir, min(planned.template.limits.output_bytes, MAX_OUTPUT_BYTES))
+            except ResultInvalid as invalid:
+                _log.warning("output refused", reason=str(invalid))
+                result = Result(ended.code, ended.signal, "failed")
+        return Recorded(ended, samples, result, output)
+
+    # Evidence and receipt
+
+    def _keep(self, job: JobRow, spec: JobSpec, planned: Plan, recorded: Recorded, state: JobState) -> None:
+        sealed = seal(recorded.samples, result=recorded.result, attempt=job.attempt, sku=planned.sku)
+        try:
+            attempt = self._account(job, sealed, recorded, state)
+            draft = make_receipt(self._facts.job_facts(job.terms, state), attempt)
+        except (AttributionError, Refused, EvidenceInvalid) as problem:
+            raise AttemptLost(str(problem)) from problem
+        receipt = self._aim(draft.receipt, job.terms.class_id)
+        bundle = Bundle(
+            chain_id=self._facts.chain.chain_id,
+            market=self._facts.market,
+            job_id=job.job_id,
+            nonce=state.nonce,
+            terms=job.terms,
+            spec=spec,
+            samples=sealed,
+            output=recorded.output,
+            result=recorded.result,
+            receipt=receipt,
+            simulated=attempt.usage.simulated,
+            attempt=job.attempt,
+        )
+        self._evidence.put(bundle)
+        reason = "" if recorded.result.completed else f"{recorded.result.reason}: {_tail(recorded.exit.log)}"
+        self._store.move(
+            job.job_id, State.METERED, reason, since=(State.EXECUTING,), receipt=receipt,
+            simulated=attempt.usage.simulated, exited_ms=self._store.now_ms(), tries=0, not_before_ms=0,
+        )  # fmt: skip
+        _note_receipt(job, draft, attempt)
+
+    def _account(self, job: JobRow, sealed: Sequence[Sample], recorded: Recorded, state: JobState) -> Attempt:
+        usage = attribute(job.job_id, sealed)
+        ended = recorded.exit
+        wall_now = time.time_ns() // 1_000_000
+        started_at, ended_at = anchor_interval(
+            state.opened_at, self._facts.now(), ended.started_wall_ms, ended.ended_wall_ms, wall_now
+        )
+        return Attempt(sealed, usage, recorded.result, recorded.output, started_at, ended_at)
+
+    def _aim(self, receipt: Receipt, class_id: int) -> Receipt:
+        """The receipt at the assurance we try for: 2 where watchers can be asked, otherwise as it is."""
+        watched = self._desk.policy.watchers and self._facts.class_terms(class_id).watcher_set != 0
+        if watched and receipt.outcome is Outcome.COMPLETED and receipt.assurance == TELEMETRY:
+            return with_assurance(receipt, WATCHED)
+        return receipt
+
+    def _workdir(self, job_id: bytes, attempt: int) -> Path:
+        return self._workroot / f"{job_id.hex()}-{attempt}"
+
+
+def _wait(running: Running, stop: threading.Event) -> Exit:
+    while True:
+        try:
+            return running.wait(timeout=LOOK_S)
+        except TimeoutError:
+            if stop.is_set():
+                running.kill()
+
+
+def _tail(log: str) -> str:
+    return " ".join(log.split())[-LOG_CHARS:]
+
+
+def _note_receipt(job: JobRow, draft: Draft, attempt: Attempt) -> None:
+    for cut in draft.cuts:
+        _log.warning("units cut", job=job.label, by=cut.limit, metered=cut.claimed, charged=cut.allowed)
+    _log.info(
+        "metered", job=job.label, attempt=job.attempt, outcome=draft.receipt.outcome.name,
+        units=draft.receipt.units, gpu_millijoules=draft.receipt.gpu_millijoules, energy=attempt.usage.energy,
+        assurance=draft.receipt.assurance, simulated=attempt.usage.simulated,
+    )  # fmt: skip
