@@ -1,0 +1,272 @@
+"""Deploy Scrip's contracts to any chain.
+
+    python -m scripts.deploy --rpc http://127.0.0.1:8545 [--config deploy.toml]
+    python -m scripts.deploy --rpc $URL --keystore key.json --password-file password.txt --config deploy.toml
+    brownie run deploy main [deploy.toml [folder]] --network anvil
+
+The chain is whatever the node says it is; no file names it. On a local chain the node's first account deploys
+where no keystore is given; elsewhere a keystore is required and well-known development accounts are refused.
+The result is written to `deployments/<chainId>.json`. A second run finds it on the chain and changes nothing;
+an interrupted run is taken up where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scrip.errors import Refused, ScripError
+from scrip.types import Deployment
+from scripts import brownie_node
+from scripts.brownie_local import load_project
+from scripts.deployment_check import DEMO_USD, code_problem, is_absent, problems
+from scripts.deployment_config import ChainKind, DeployConfig, Overrides, for_chain
+from scripts.deployment_record import (
+    Created,
+    Progress,
+    Record,
+    progress_path,
+    read_progress,
+    read_record,
+    record_path,
+    write,
+)
+from scripts.deployment_steps import (
+    DeploymentMismatch,
+    Step,
+    activate_watchers,
+    deploy_contracts,
+    grant_roles,
+    hand_over,
+    plan,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "deployments"
+WEI = 10**18
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where records are kept, whether to ignore an earlier deployment, whether to stop after the plan."""
+
+    folder: Path = FOLDER
+    force: bool = False
+    plan_only: bool = False
+
+
+def deploy(project: Any, deployer: Any, config: DeployConfig, folder: Path, progress: Progress) -> Record:
+    """Deploy, or go on with the deployment that `progress` describes; check the result and write its record.
+
+    Raises DeploymentMismatch if the chain doesn't hold in the end what it should.
+    """
+    made, path = dict(progress.created), progress_path(folder, config.chain_id)
+
+    def remember(name: str, item: Created) -> None:
+        made[name] = item
+        write(path, replace(progress, created=made).to_json())
+
+    steps = plan(config, predictor(deployer), progress.first_nonce)
+    write(path, progress.to_json())
+    contracts = deploy_contracts(project, deployer, steps, remember)
+    grant_roles(contracts, deployer, config)
+    watcher_sets = activate_watchers(contracts, deployer, config)
+    hand_over(contracts, deployer, config)
+
+    addresses = {step.name: step.address for step in steps}
+    record = Record(
+        deployment=Deployment(config.chain_id, progress.block + 1, addresses),
+        deployer=config.deployer,
+        payment_token=config.payment_token or addresses[DEMO_USD],
+        stake_token=config.stake_token or addresses[DEMO_USD],
+        created=made,
+        watcher_sets=watcher_sets,
+        commit=_commit(),
+    )
+    _check(project, record, "the new deployment is wrong")
+    write(record_path(folder, config.chain_id), record.to_json())
+    path.unlink()
+    return record
+
+
+def existing(project: Any, config: DeployConfig, folder: Path) -> Record | None:
+    """The recorded deployment if the chain holds it, None if there is none or a local chain was started anew.
+
+    Raises DeploymentMismatch if the record and the chain disagree.
+    """
+    record = read_record(folder, config.chain_id)
+    if record is None or (config.kind is ChainKind.LOCAL and is_absent(brownie_node.eth(), record)):
+        return None
+    _check(project, record, f"{record_path(folder, config.chain_id)} doesn't agree with the chain")
+    return record
+
+
+def resumable(
+    project: Any, config: DeployConfig, folder: Path, predict: Callable[[int], str]
+) -> Progress | None:
+    """The progress of an interrupted deployment, None if there is none or nothing of it is on the chain.
+
+    Raises DeploymentMismatch if it can't be finished: another account, other code, or a nonce taken by
+    another transaction.
+    """
+    progress = read_progress(folder, config.chain_id)
+    if progress is None:
+        return None
+    steps = plan(replace(config, deployer=progress.deployer), predict, progress.first_nonce)
+    if not any(brownie_node.has_code(step.address) for step in steps):
+        return None
+    reasons = []
+    if progress.deployer != config.deployer:
+        reasons.append(f"{progress.deployer} began it, this is {config.deployer}")
+    else:
+        used = [step for step in steps if step.nonce < brownie_node.nonce(config.deployer)]
+        found = [code_problem(project, brownie_node.eth(), step.name, step.address) for step in used]
+        reasons += [problem for problem in found if problem]
+    if reasons:
+        where = progress_path(folder, config.chain_id)
+        raise DeploymentMismatch(f"the deployment in {where} can't be finished", reasons, _FORCE)
+    return progress
+
+
+def run(project: Any, deployer: Any, config: DeployConfig, options: Options) -> Record | None:
+    """Find, finish or make the deployment, and say so on standard output. None after a plan only."""
+    if not options.force and (record := existing(project, config, options.folder)):
+        _say(f"already deployed on chain {config.chain_id}, code and references are right: nothing to do")
+        _say(f"  {record_path(options.folder, config.chain_id)}")
+        return record
+    if brownie_node.nonce(config.deployer, pending=True) != brownie_node.nonce(config.deployer):
+        raise Refused(f"{config.deployer} has transactions on their way: wait for them and run this again")
+    predict = predictor(deployer)
+    begun = None if options.force else resumable(project, config, options.folder, predict)
+    progress = begun or Progress(
+        config.chain_id, config.deployer, brownie_node.nonce(config.deployer), brownie_node.head()
+    )
+    _print_plan(config, plan(config, predict, progress.first_nonce), resumed=begun is not None)
+    if options.plan_only:
+        return None
+    if brownie_node.balance(config.deployer) == 0:
+        raise Refused(
+            f"{config.deployer} has no coin on chain {config.chain_id} to pay for gas: send it some"
+        )
+    record = deploy(project, deployer, config, options.folder, progress)
+    _say(f"deployed; addresses, references and code checked: {record_path(options.folder, config.chain_id)}")
+    return record
+
+
+def predictor(deployer: Any) -> Callable[[int], str]:
+    """Addresses that a Brownie account creates, by nonce."""
+    return lambda nonce: str(deployer.get_deployment_address(nonce))
+
+
+# Entry points
+
+
+def main(config_file: str = "", folder: str = "") -> None:
+    """`brownie run deploy main [deploy.toml [folder]] --network <id>`: on the network Brownie connected to.
+
+    SCRIP_KEYSTORE and SCRIP_PASSWORD_FILE name the key off local chains. "" stands for the default.
+    """
+    keystore, password = (os.environ.get(name) for name in ("SCRIP_KEYSTORE", "SCRIP_PASSWORD_FILE"))
+    deployer = brownie_node.account(
+        Path(keystore) if keystore else None, Path(password) if password else None, None
+    )
+    options = Options(Path(folder) if folder else FOLDER)
+    _deploy_from(brownie_node.loaded_project(), deployer, config_file, options)
+
+
+def cli(arguments: Sequence[str]) -> int:
+    """The command line; returns the exit status. See the top of this file."""
+    options = _parser().parse_args(arguments)
+    if not options.rpc:
+        print("error: give --rpc or set SCRIP_RPC_URL", file=sys.stderr)
+        return 2
+    try:
+        with brownie_node.node_errors(options.rpc):
+            project = load_project()
+            brownie_node.connect(options.rpc)
+            deployer = brownie_node.account(options.keystore, options.password_file, options.password_env)
+            how = Options(options.out, options.force, options.plan)
+            _deploy_from(project, deployer, options.config, how)
+    except ScripError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _deploy_from(project: Any, deployer: Any, config_file: str, options: Options) -> None:
+    overrides = Overrides.read(Path(config_file)) if config_file else None
+    config = for_chain(brownie_node.chain(), str(deployer.address), overrides)
+    brownie_node.set_fees()
+    run(project, deployer, config, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.deploy", description="Deploy Scrip to any chain."
+    )
+    env = os.environ.get
+    parser.add_argument("--rpc", default=env("SCRIP_RPC_URL"), help="URL of a node (SCRIP_RPC_URL)")
+    parser.add_argument("--keystore", type=Path, help="encrypted key; optional on a local chain")
+    parser.add_argument("--password-file", type=Path, help="file with the keystore's password")
+    parser.add_argument("--password-env", help="name of a variable with the keystore's password")
+    parser.add_argument("--config", default="", help="TOML file: roles, watchers, tokens, delays")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the records (deployments)")
+    parser.add_argument("--force", action="store_true", help="deploy anew whatever was deployed before")
+    parser.add_argument("--plan", action="store_true", help="print the plan and stop")
+    return parser
+
+
+_FORCE = "Check the node and the file. To leave that deployment and make a new one: --force"
+
+
+def _check(project: Any, record: Record, what: str) -> None:
+    if found := list(problems(project, brownie_node.eth(), record)):
+        raise DeploymentMismatch(what, found, _FORCE)
+
+
+def _print_plan(config: DeployConfig, steps: Sequence[Step], *, resumed: bool) -> None:
+    coins, fraction = divmod(brownie_node.balance(config.deployer), WEI)
+    _say(f"chain {config.chain_id} ({config.kind})")
+    _say(f"  deployer {config.deployer}, balance {coins}.{fraction:018d}")
+    if resumed:
+        _say("taking up an interrupted deployment")
+    for step in steps:
+        done = " (there)" if brownie_node.has_code(step.address) else ""
+        _say(f"  nonce {step.nonce:<4} {step.name:<17} {step.address}{done}")
+    delays = config.delays
+    _say(f"  delays: admin {delays.admin} s, unbonding {delays.unbonding} s, watchers {delays.activation} s")
+    payment, stake = config.payment_token or DEMO_USD, config.stake_token or DEMO_USD
+    _say(f"  payment token {payment}, stake token {stake}")
+    _say(f"  admin {config.admin}, issuers {', '.join(config.issuers)}")
+    _say(f"  watcher admin {config.watcher_admin}, fee collector {config.fee_collector}")
+    watchers = ", ".join(config.watchers)
+    _say(f"  watchers {config.threshold} of {watchers}" if watchers else "  no watcher set")
+
+
+def _commit() -> str | None:
+    """The checkout's commit if `contracts/` is as committed there."""
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        return git("rev-parse", "HEAD") if git("status", "--porcelain", "--", "contracts") == "" else None
+    except FileNotFoundError:
+        return None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(cli(sys.argv[1:]))

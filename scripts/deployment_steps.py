@@ -1,0 +1,142 @@
+"""The steps of a deployment. Each sends what is still missing and returns objects; none is an entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from scrip.errors import ScripError
+from scrip.types import WatcherSet
+from scripts import brownie_node
+from scripts.deployment_check import CONTRACTS, DEMO_USD
+from scripts.deployment_config import DeployConfig
+from scripts.deployment_record import Created
+
+FIRST_SET: Final = 1
+"""Id of the first watcher set."""
+
+
+class DeploymentMismatch(ScripError):
+    """A deployment, its record or its progress doesn't agree with the chain. `problems` says in what."""
+
+    def __init__(self, what: str, problems: Sequence[str], hint: str) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"{what}:" + "".join(f"\n  - {problem}" for problem in problems) + f"\n{hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A contract to deploy: its constructor's arguments, the nonce it takes and the address that follows."""
+
+    name: str
+    args: tuple[Any, ...]
+    nonce: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contracts:
+    """The deployed contracts as Brownie objects. `demo_token` is None where another token is used."""
+
+    metadata: Any
+    registry: Any
+    verifier: Any
+    credits: Any
+    reserve: Any
+    market: Any
+    demo_token: Any | None
+
+
+def plan(config: DeployConfig, predict: Callable[[int], str], first_nonce: int) -> tuple[Step, ...]:
+    """Every contract in order. `predict` gives the address that the deployer creates at a nonce.
+
+    The contracts know each other as immutables, so some need the addresses of others that come later.
+    """
+    names = CONTRACTS if config.payment_token else (DEMO_USD, *CONTRACTS)
+    at = {name: predict(first_nonce + index) for index, name in enumerate(names)}
+    # The deployer administers until the roles are granted, then hands over.
+    admin, delays = (config.deployer, config.delays.admin), config.delays
+    args: dict[str, tuple[Any, ...]] = {
+        DEMO_USD: (),
+        "ClassMetadata": (),
+        "ProviderRegistry": (config.stake_token or at[DEMO_USD], delays.unbonding),
+        "ReceiptVerifier": (*admin, delays.activation),
+        "ComputeCredits": (*admin, at["CreditReserve"], at["JobMarket"], at["ClassMetadata"]),
+        "CreditReserve": (*admin, at["ComputeCredits"], at["JobMarket"]),
+        "JobMarket": tuple(
+            at[name] for name in ("ComputeCredits", "CreditReserve", "ProviderRegistry", "ReceiptVerifier")
+        ),
+    }
+    return tuple(Step(name, args[name], first_nonce + index, at[name]) for index, name in enumerate(names))
+
+
+def deploy_contracts(
+    project: Any, deployer: Any, steps: Sequence[Step], remember: Callable[[str, Created], None]
+) -> Contracts:
+    """Deploy what isn't there yet, in order, and tell `remember` of each creation.
+
+    Raises DeploymentMismatch if an address turns out to be another than predicted.
+    """
+    handles: dict[str, Any] = {}
+    for step in steps:
+        if brownie_node.has_code(step.address):
+            handles[step.name] = project[step.name].at(step.address)
+            continue
+        contract = deployer.deploy(project[step.name], *step.args, nonce=step.nonce, silent=True)
+        if str(contract.address) != step.address:
+            problem = f"{step.name} is at {contract.address}, predicted was {step.address}"
+            raise DeploymentMismatch(
+                "a contract was created elsewhere", [problem], "Don't use this deployment"
+            )
+        print(f"  {step.name} created", flush=True)
+        remember(step.name, Created(int(contract.tx.block_number), str(contract.tx.txid)))
+        handles[step.name] = contract
+    metadata, registry, verifier, credit_token, reserve, market = (handles[name] for name in CONTRACTS)
+    return Contracts(metadata, registry, verifier, credit_token, reserve, market, handles.get(DEMO_USD))
+
+
+def grant_roles(contracts: Contracts, deployer: Any, config: DeployConfig) -> None:
+    """Give each role to its configured accounts, where they don't hold it yet."""
+    for account in config.issuers:
+        _grant(contracts.credits, "ISSUER_ROLE", account, deployer)
+    _grant(contracts.verifier, "WATCHER_ADMIN_ROLE", config.watcher_admin, deployer)
+    _grant(contracts.reserve, "FEE_ROLE", config.fee_collector, deployer)
+
+
+def activate_watchers(contracts: Contracts, deployer: Any, config: DeployConfig) -> tuple[WatcherSet, ...]:
+    """Propose and activate the first watcher set. It needs no delay, because nobody relies on it yet."""
+    if not config.watchers:
+        return ()
+    verifier, members = contracts.verifier, list(config.watchers)
+    if verifier.thresholdOf(FIRST_SET) == 0:
+        _grant(verifier, "WATCHER_ADMIN_ROLE", config.deployer, deployer)
+        proposed = FIRST_SET if verifier.setCount() else 0
+        _send(deployer, verifier, "proposeSet", proposed, members, config.threshold)
+        _send(deployer, verifier, "activateSet", FIRST_SET, members, config.threshold)
+    role = verifier.WATCHER_ADMIN_ROLE()
+    if config.watcher_admin != config.deployer and verifier.hasRole(role, config.deployer):
+        _send(deployer, verifier, "renounceRole", role, config.deployer)
+    return (WatcherSet(FIRST_SET, config.watchers, config.threshold),)
+
+
+def hand_over(contracts: Contracts, deployer: Any, config: DeployConfig) -> None:
+    """Offer the administration to the configured admin, who takes it with `acceptDefaultAdminTransfer`."""
+    if config.admin == config.deployer:
+        return
+    for contract in (contracts.credits, contracts.reserve, contracts.verifier):
+        pending = str(contract.pendingDefaultAdmin()[0])
+        if str(contract.defaultAdmin()) == config.deployer and pending != config.admin:
+            _send(deployer, contract, "beginDefaultAdminTransfer", config.admin)
+
+
+def _grant(contract: Any, role_name: str, account: str, deployer: Any) -> None:
+    role = getattr(contract, role_name)()
+    if not contract.hasRole(role, account):
+        _send(deployer, contract, "grantRole", role, account)
+
+
+def _send(deployer: Any, contract: Any, function: str, *args: Any) -> None:
+    # Brownie's own report is off: it is coloured even in a file.
+    getattr(contract, function)(*args, {"from": deployer}, silent=True)
+    print(f"  {contract._name}.{function} done", flush=True)

@@ -1,0 +1,296 @@
+"""A whole Scrip on this machine: Anvil, contracts, funded accounts, classes, a provider and its watchers.
+
+with running(Options()) as stack:      # chain, contracts, accounts, stake, classes, settings files
+    stack.start_nodes()                # provider and watchers as processes, ready when this returns
+
+python -m scripts.stack up             # the same, until interrupted
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from eth_account.signers.local import LocalAccount
+
+from scrip import deployments, keys
+from scrip.chain import Chain
+from scrip.errors import BadInput, ChainError, ScripError
+from scrip.journal import InMemoryJournal
+from scrip.sender import LOCAL_POLICY, Sender
+from scrip.types import Deployment, region_bytes, sku_id
+from scripts import anvil
+from scripts.classes import SKUS, DemoClasses, create_demo_classes
+from scripts.deployment_steps import FIRST_SET
+from scripts.processes import free_ports, spawn, stop_group, tail
+from scripts.stack_config import (
+    ORACLE,
+    PROVIDER,
+    Layout,
+    Options,
+    Table,
+    deploy_tables,
+    node_tables,
+    provider_tables,
+    render,
+)
+from scripts.stack_node import Node
+
+ROOT = Path(__file__).resolve().parents[1]
+USD: Final = 1_000_000
+"""Base units of one dUSD."""
+COIN: Final = 10**18
+"""Wei that every account starts with, times 100."""
+BUYER_DOLLARS, PROVIDER_DOLLARS, STAKE_DOLLARS = 1_000, 5_000, 1_000
+REGION: Final = "local"
+DEPLOY_SECONDS, STOP_SECONDS = 300.0, 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack that is up: chain, contracts, accounts and classes are there; `nodes` run once started."""
+
+    options: Options
+    layout: Layout
+    anvil: anvil.Anvil
+    deployment: Deployment
+    chain: Chain
+    accounts: Mapping[str, LocalAccount]
+    classes: DemoClasses
+    nodes: Mapping[str, Node]
+    senders: dict[str, Sender] = field(default_factory=dict)
+
+    @property
+    def rpc_url(self) -> str:
+        """URL of the chain's node."""
+        return self.anvil.url
+
+    @property
+    def payment_token(self) -> str:
+        """Address of DemoUSD."""
+        return self.deployment.address("DemoUSD")
+
+    @property
+    def provider(self) -> str:
+        """Address that owns the provider's stake and earnings."""
+        return str(self.accounts[PROVIDER].address)
+
+    @property
+    def provider_url(self) -> str:
+        """URL of the provider's API."""
+        return self.nodes[PROVIDER].url
+
+    @property
+    def watcher_urls(self) -> tuple[str, ...]:
+        """URLs of the watchers' APIs."""
+        return tuple(self.nodes[name].url for name in self.options.watcher_names)
+
+    def sender(self, name: str) -> Sender:
+        """The one sender of an account: issuer, provider, oracle, watcher-<n>, buyer or stranger.
+
+        Don't use `oracle`'s while the provider's node runs: it sends from the same account.
+        """
+        if name not in self.senders:
+            self.senders[name] = Sender(self.chain, self.accounts[name], InMemoryJournal(), LOCAL_POLICY)
+        return self.senders[name]
+
+    def start_nodes(self) -> None:
+        """Start watchers and provider and wait until all are ready. Raises NodeFailed."""
+        for node in self.nodes.values():
+            node.start()
+        for node in self.nodes.values():
+            node.wait_ready()
+
+    def start_oracle(self) -> None:
+        """Start the provider's node, again after a kill, and wait until it is ready. Raises NodeFailed."""
+        self.nodes[PROVIDER].start()
+        self.nodes[PROVIDER].wait_ready()
+
+    def kill_oracle(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """Signal the provider's node, wait until it is gone and return its exit status."""
+        return self.nodes[PROVIDER].kill(number)
+
+    def stop_nodes(self) -> None:
+        """Stop every node, the provider first: its last receipts may still need the watchers."""
+        for name in reversed(list(self.nodes)):
+            self.nodes[name].stop()
+
+
+@contextlib.contextmanager
+def running(options: Options | None = None) -> Iterator[Stack]:
+    """Bring a stack up and take it down again, with everything that was started in between."""
+    wanted = options or Options()
+    with contextlib.ExitStack() as cleanup:
+        layout = Layout(_run_folder(wanted, cleanup))
+        node = cleanup.enter_context(anvil.running(chain_id=wanted.chain_id, block_time=wanted.block_time))
+        stack = _bring_up(wanted, layout, node)
+        cleanup.callback(stack.stop_nodes)
+        yield stack
+
+
+def _bring_up(options: Options, layout: Layout, node: anvil.Anvil) -> Stack:
+    accounts = _create_accounts(options, layout)
+    for account in accounts.values():
+        node.set_balance(account.address, 100 * COIN)
+    watchers = [str(accounts[name].address) for name in options.watcher_names]
+    _write(
+        layout.config("deploy"),
+        deploy_tables(str(accounts["issuer"].address), watchers, options.threshold),
+    )
+    _deploy(layout, node.url)
+    deployment = deployments.load(layout.deployments, options.chain_id)
+    chain = Chain.connect(node.url, deployment)
+    nodes = _configure_nodes(options, layout, node.url, str(accounts[PROVIDER].address))
+    senders = {
+        name: Sender(chain, accounts[name], InMemoryJournal(), LOCAL_POLICY)
+        for name in ("issuer", PROVIDER, "buyer")
+    }
+    mint(chain, senders["buyer"], BUYER_DOLLARS * USD)
+    register_provider(chain, senders[PROVIDER], str(accounts[ORACLE].address), nodes[PROVIDER].url)
+    classes = create_demo_classes(
+        chain, senders["issuer"], payment_token=deployment.address("DemoUSD"), watcher_set=FIRST_SET
+    )
+    return Stack(options, layout, node, deployment, chain, accounts, classes, nodes, senders)
+
+
+def mint(chain: Chain, sender: Sender, amount: int) -> None:
+    """Give `sender`'s account dUSD, base units."""
+    call = chain.contract("DemoUSD").functions.mint(sender.address, amount)
+    sender.send(call, label="mint dUSD")
+
+
+def register_provider(chain: Chain, provider: Sender, oracle: str, url: str) -> None:
+    """Register the provider with its oracle's key, URL and SKUs, and stake `STAKE_DOLLARS`."""
+    registry = chain.contract("ProviderRegistry")
+    uri, skus = f"{url}/.well-known/agent-registration.json", [sku_id(label) for label in SKUS]
+    mint(chain, provider, PROVIDER_DOLLARS * USD)
+    calls = {
+        "register": registry.functions.register(oracle, region_bytes(REGION), uri, skus),
+        "approve stake": chain.contract("DemoUSD").functions.approve(registry.address, STAKE_DOLLARS * USD),
+        "stake": registry.functions.stake(STAKE_DOLLARS * USD),
+    }
+    for label, call in calls.items():
+        provider.send(call, label=label)
+
+
+def _run_folder(options: Options, cleanup: contextlib.ExitStack) -> Path:
+    if options.run_dir is None:
+        folder = Path(tempfile.mkdtemp(prefix="scrip-stack-"))
+        cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        folder = options.run_dir.resolve()
+        if folder.exists() and any(folder.iterdir()):
+            raise BadInput("run_dir", str(folder), "missing or empty", "Each stack has a chain of its own")
+    for name in ("keys", "config", "logs", "state"):
+        (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _create_accounts(options: Options, layout: Layout) -> dict[str, LocalAccount]:
+    """A fresh key for everybody, in keystores under one random password."""
+    password = secrets.token_urlsafe(24)
+    layout.password.touch(mode=0o600)
+    layout.password.write_text(password + "\n")
+    accounts = {}
+    for name in options.account_names:
+        keys.create(layout.keystore(name), password, work=keys.SCRYPT_WORK_LIGHT)
+        accounts[name] = keys.load(
+            layout.keystore(name), chain_id=options.chain_id, password_file=layout.password
+        )
+    return accounts
+
+
+def _deploy(layout: Layout, rpc_url: str) -> None:
+    # In a process of its own: Brownie keeps global state and changes settings of Hypothesis.
+    command = [sys.executable, "-m", "scripts.deploy", "--rpc", rpc_url]
+    command += ["--out", str(layout.deployments), "--config", str(layout.config("deploy"))]
+    with layout.log("deploy").open("wb") as log:
+        process = spawn(command, log, cwd=ROOT)
+        try:
+            status: int | None = process.wait(DEPLOY_SECONDS)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            stop_group(process, STOP_SECONDS)
+    if status != 0:
+        how = f"did not end in {DEPLOY_SECONDS:.0f} s" if status is None else f"ended with status {status}"
+        raise ChainError(f"the deployment {how}:\n{tail(layout.log('deploy'))}")
+
+
+def _configure_nodes(options: Options, layout: Layout, rpc_url: str, provider: str) -> dict[str, Node]:
+    """Write every node's settings; the watchers come first, because the provider needs them."""
+    names = (*options.watcher_names, PROVIDER)
+    urls = {
+        name: f"http://{anvil.HOST}:{port}" for name, port in zip(names, free_ports(len(names)), strict=True)
+    }
+    for name in names:
+        key = ORACLE if name == PROVIDER else name
+        tables = node_tables(options, layout, rpc_url, name, key, urls[name])
+        if name == PROVIDER:
+            tables = provider_tables(
+                options, tables, provider, [urls[item] for item in options.watcher_names]
+            )
+        _write(layout.config(name), tables)
+    run = (sys.executable, "-m", "scrip.cli.main", "oracle", "run", "--config")
+    return {
+        name: Node(name, urls[name], (*run, str(layout.config(name))), layout.log(name)) for name in names
+    }
+
+
+def _write(path: Path, tables: Mapping[str, Table]) -> None:
+    path.write_text(render(tables), "utf-8")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m scripts.stack up`: print the URLs, run until interrupted; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.stack", description="A local Scrip.")
+    up = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "up", help="run until interrupted"
+    )
+    up.add_argument("--run-dir", type=Path, help="keep keys, settings, state and logs there")
+    up.add_argument("--no-nodes", action="store_true", help="chain, contracts and classes only")
+    given = parser.parse_args(arguments)
+    interrupted = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: interrupted.set())
+    try:
+        with running(Options(run_dir=given.run_dir)) as stack:
+            if not given.no_nodes:
+                stack.start_nodes()
+            print(summary(stack), flush=True)
+            interrupted.wait()
+    except ScripError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def summary(stack: Stack) -> str:
+    """Where everything is, for people."""
+    ids = stack.classes
+    lines = {
+        "chain": f"{stack.rpc_url} (chain {stack.options.chain_id})",
+        "files": str(stack.layout.root),
+        **{
+            name: node.url + ("" if node.is_running else " (not started)")
+            for name, node in stack.nodes.items()
+        },
+        "classes": f"LLM tokens {ids.llm}, CPU-seconds {ids.cpu}, GPU-seconds {ids.gpu}",
+        "buyer": f"{stack.accounts['buyer'].address}, {BUYER_DOLLARS} dUSD",
+    }
+    return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
