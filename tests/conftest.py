@@ -1,0 +1,89 @@
+"""Rules for every Python test: markers by folder, no network in unit tests, nothing skipped in CI."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+FOLDERS = ("unit", "integration", "e2e", "gpu")
+MAY_SKIP = "gpu"
+
+_skipped: list[str] = []
+
+
+class NetworkBlocked(RuntimeError):
+    """A unit test tried to reach something other than this machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the folder it lies in, so that `-m integration` and the like work."""
+    for item in items:
+        folder = _folder(item.path)
+        if folder in FOLDERS:
+            item.add_marker(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if _folder(request.path) == "unit":
+        for name in ("connect", "connect_ex"):
+            monkeypatch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+
+
+def _guarded(original: Any) -> Any:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+            raise NetworkBlocked(f"unit tests reach this machine only, not {address!r}")
+        return original(self, address)
+
+    return guarded
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _folder(path: Path) -> str:
+    parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ()
+    return parts[0] if parts else ""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect skips. An expected failure is reported as a skip too, and is none."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped.append(report.nodeid)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Collect modules that skip themselves as a whole."""
+    if report.skipped:
+        _skipped.append(report.nodeid)
+
+
+def _forbidden() -> list[str]:
+    if os.environ.get("CI", "").lower() not in ("1", "true"):
+        return []
+    return [nodeid for nodeid in _skipped if f"tests/{MAY_SKIP}/" not in nodeid]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What CI skips, it does not prove: there, a skip outside tests/gpu fails the run."""
+    if _forbidden() and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the skips that fail the run."""
+    for nodeid in _forbidden():
+        terminalreporter.write_line(f"FAILED: skipped under CI=true: {nodeid}", red=True)

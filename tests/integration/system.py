@@ -1,0 +1,116 @@
+"""All contracts on a test chain, deployed without Brownie: the plan is the deploy script's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+from web3 import Web3
+from web3.contract import Contract
+from web3.types import Nonce
+from web3.utils.address import get_create_address
+
+from scrip.structs import ZERO_ADDRESS
+from scrip.types import ClassTerms, Deployment, Funding, Resource, region_bytes, sku_id
+from scripts.anvil import Anvil
+from scripts.deployment_config import for_chain
+from scripts.deployment_steps import plan
+
+ARTIFACTS = Path(__file__).resolve().parents[2] / "build" / "brownie" / "contracts"
+ETHER = 10**18
+SKU = sku_id("test-cpu")
+REGION = region_bytes("lab")
+
+
+def account(name: str) -> LocalAccount:
+    """The same account for the same name, never one of Anvil's own."""
+    made: LocalAccount = Account.from_key(keccak(text=f"scrip test {name}"))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A deployment and its administrator, one of Anvil's unlocked accounts."""
+
+    anvil: Anvil
+    w3: Web3
+    deployment: Deployment
+    admin: str
+
+    def contract(self, name: str) -> Contract:
+        """Handle on a deployed contract."""
+        made: Any = self.w3.eth.contract
+        return cast(Contract, made(address=self.deployment.address(name), abi=artifact(name)["abi"]))
+
+    def funded(self, name: str) -> LocalAccount:
+        """The account of this name, with 100 ether."""
+        made = account(name)
+        self.anvil.set_balance(made.address, 100 * ETHER)
+        return made
+
+    def send(self, contract: str, function: str, *args: Any, sender: str | None = None) -> Any:
+        """A transaction by an unlocked or impersonated account; its receipt."""
+        origin = self.admin if sender is None else sender
+        if origin != self.admin:
+            self.anvil.rpc("anvil_impersonateAccount", origin)
+        call = self.contract(contract).functions[function](*args)
+        receipt = self.w3.eth.wait_for_transaction_receipt(call.transact({"from": origin}))
+        assert receipt["status"] == 1
+        return receipt
+
+    def mint(self, to: str, amount: int) -> None:
+        """Demonstration dollars for `to`."""
+        self.send("DemoUSD", "mint", to, amount)
+
+    def terms(self, **changes: Any) -> ClassTerms:
+        """Terms of a CPU class that anyone may hold and any provider of SKU and REGION may serve."""
+        base = ClassTerms(
+            issuer=self.admin, resource=Resource.CPU_SECOND, decimals=3, funding=Funding.SALE,
+            transferable=True, capacity_bound=False, min_assurance=0, watcher_set=0, challenge_window=0,
+            max_rate=1_000, expiry=0, max_supply=10**15, max_per_holder=0, sku=SKU, region=REGION,
+            payment_token=self.deployment.address("DemoUSD"), price_per_million=2_000_000,
+            price_feed=ZERO_ADDRESS, max_price_age=0, eligibility=ZERO_ADDRESS, name="CPU seconds",
+        )  # fmt: skip
+        return replace(base, **changes)
+
+    def create_class(self, providers: Sequence[str] = (), **changes: Any) -> int:
+        """Create a class; its id."""
+        self.send("ComputeCredits", "createClass", self.terms(**changes).to_abi(), list(providers))
+        return int(self.contract("ComputeCredits").functions.classCount().call())
+
+    def register(self, provider: str, oracle: str) -> None:
+        """Register a provider of SKU in REGION."""
+        self.send("ProviderRegistry", "register", oracle, REGION, "http://127.0.0.1/", [SKU], sender=provider)
+
+
+def artifact(name: str) -> Any:
+    """What Brownie compiled: ABI and bytecode."""
+    return json.loads((ARTIFACTS / f"{name}.json").read_text("utf-8"))
+
+
+def deploy(anvil: Anvil) -> System:
+    """Deploy everything by Anvil's first account and let it create classes and watcher sets."""
+    w3 = Web3(Web3.HTTPProvider(anvil.url))
+    admin = w3.eth.accounts[0]
+    first = w3.eth.get_transaction_count(admin)
+    block = int(w3.eth.block_number)
+    config = for_chain(anvil.chain_id, admin)
+    addresses = {}
+    for step in plan(config, lambda nonce: str(get_create_address(admin, Nonce(nonce))), first):
+        built = artifact(step.name)
+        factory = w3.eth.contract(abi=built["abi"], bytecode=built["bytecode"])
+        receipt = w3.eth.wait_for_transaction_receipt(
+            factory.constructor(*step.args).transact({"from": admin})
+        )
+        assert receipt["contractAddress"] == step.address
+        addresses[step.name] = step.address
+    system = System(anvil, w3, Deployment(anvil.chain_id, block + 1, addresses), admin)
+    for contract, role in (("ComputeCredits", "ISSUER_ROLE"), ("ReceiptVerifier", "WATCHER_ADMIN_ROLE")):
+        system.send(contract, "grantRole", keccak(text=role), admin)
+    return system

@@ -1,0 +1,181 @@
+"""A provider's daemon on real contracts that mine at once: jobs settle once, to the last unit, across restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from eth_utils.crypto import keccak
+
+from oracle.catalogue import DEFAULT_FILE
+from oracle.daemon import build
+from oracle.node import NodeProblem
+from oracle.states import State
+from oracle.store import Store
+from scrip.chain import Chain
+from scrip.errors import WrongChain
+from scrip.evidence import Bundle, verify_bundle
+from scrip.sender import Sender
+from scrip.spec import JobSpec, spec_hash
+from scrip.types import Receipt, Status
+from tests.integration.oracle_lab import OracleLab, lab
+from tests.integration.system import REGION, System, account
+
+UNITS = 1_000_000
+
+
+@pytest.fixture
+def place(system: System, chain: Chain, tmp_path: Path) -> Iterator[OracleLab]:
+    with lab(system, chain, tmp_path / "lab", watchers=0) as made:
+        yield made
+
+
+@pytest.fixture
+def class_id(place: OracleLab) -> int:
+    return place.system.create_class(min_assurance=1)
+
+
+@pytest.fixture
+def buyer(place: OracleLab, class_id: int) -> Sender:
+    return place.buy(class_id, UNITS)
+
+
+def test_start__key_that_is_not_registered__is_a_clear_refusal(place: OracleLab) -> None:
+    place.system.send("ProviderRegistry", "update", account("other").address, REGION, "", sender=place.provider)
+    with pytest.raises(NodeProblem, match="the registry names"):
+        build(place.provider_settings())
+
+
+def test_start__other_chain_behind_the_url__is_refused(place: OracleLab) -> None:
+    settings = place.provider_settings()
+    deployment = place.folder / "deployments" / "31337.json"
+    (place.folder / "deployments" / "1337.json").write_text(deployment.read_text().replace("31337", "1337"))
+    wrong = settings.model_copy(update={"chain": settings.chain.model_copy(update={"chain_id": 1337})})
+    with pytest.raises(WrongChain):
+        build(wrong)
+
+
+def test_open__with_a_quote__settles_to_the_last_unit(place: OracleLab, class_id: int, buyer: Sender) -> None:
+    place.start("provider", place.provider_settings())
+    terms = place.terms(buyer, class_id)
+    job = place.open(buyer, terms, place.quote(terms))
+    place.wait_for([job], Status.SETTLED)
+    receipt, view = Receipt.from_json(place.show(job)["receipt"]), place.chain.at()
+    assert 0 < receipt.units < terms.max_units
+    assert view.balance(buyer.address, class_id) == UNITS - receipt.units
+    assert view.supply(class_id) == UNITS - receipt.units
+    info = view.class_info(class_id)
+    paid = receipt.units * info.terms.price_per_million // (1000 * 1_000_000)
+    assert view.earnings(place.provider, info.terms.payment_token) in (paid, paid + 1)
+    raw = httpx.get(f"{place.url}/jobs/0x{job.hex()}/evidence", trust_env=False).content
+    verify_bundle(
+        Bundle.decode(raw), chain_id=place.chain.chain_id, market=place.chain.address("JobMarket"),
+        job_nonce=view.job_state(job).nonce, terms=view.job_terms(job), receipt=receipt,
+    )  # fmt: skip
+    output = httpx.get(f"{place.url}/jobs/0x{job.hex()}/output", trust_env=False).content
+    assert keccak(output) == receipt.output_hash
+
+
+def test_open__without_a_quote__is_accepted_and_settles(place: OracleLab, class_id: int, buyer: Sender) -> None:
+    place.start("provider", place.provider_settings())
+    place.put_spec()
+    job = place.open(buyer, place.terms(buyer, class_id))
+    place.wait_for([job], Status.SETTLED)
+    assert [step["state"] for step in place.show(job)["steps"]][:3] == ["open", "accepting", "queued"]
+
+
+def test_open__while_the_node_was_down__is_found_and_settles(
+    place: OracleLab, class_id: int, buyer: Sender
+) -> None:
+    place.start("provider", place.provider_settings())
+    terms = place.terms(buyer, class_id)
+    quote = place.quote(terms)
+    place.stop("provider")
+    job = place.open(buyer, terms, quote)
+    place.start("provider", place.provider_settings())
+    place.wait_for([job], Status.SETTLED)
+
+
+def test_job__over_its_time_limit__is_refunded_whole(
+    place: OracleLab, class_id: int, buyer: Sender
+) -> None:
+    catalogue = place.folder / "catalogue.toml"
+    text = DEFAULT_FILE.read_text().replace("seconds = 180", "seconds = 1").replace("ns_per_op = 500", "ns_per_op = 1")
+    catalogue.write_text(text)
+    place.start("provider", place.provider_settings(provider={"catalogue": catalogue}))
+    spec = JobSpec("hash.chain", {"seed": "0x" + "ab" * 32, "steps": 100_000_000})
+    terms = place.terms(buyer, class_id, spec_hash=spec_hash(spec))
+    job = place.open(buyer, terms, place.quote(terms, spec))
+    place.wait_for([job], Status.REFUNDED)
+    assert place.show(job)["reason"].startswith("timeout")
+    assert place.chain.at().balance(buyer.address, class_id) == UNITS
+
+
+def test_spec__never_sent__is_cancelled_and_given_back(place: OracleLab, class_id: int, buyer: Sender) -> None:
+    place.start("provider", place.provider_settings(provider={"accept_margin_s": 100}))
+    job = place.open(buyer, place.terms(buyer, class_id, accept_by=place.chain.at().time() + 90))
+    place.wait_for([job], Status.CANCELLED)
+    assert place.chain.at().balance(buyer.address, class_id) == UNITS
+
+
+def test_challenge_window__is_waited_for_and_finalized(place: OracleLab) -> None:
+    class_id = place.system.create_class(min_assurance=1, challenge_window=60)
+    buyer = place.buy(class_id, UNITS)
+    place.start("provider", place.provider_settings())
+    terms = place.terms(buyer, class_id)
+    job = place.open(buyer, terms, place.quote(terms))
+    place.wait_for([job], Status.SUBMITTED)
+    place.system.anvil.rpc("evm_increaseTime", 61)
+    place.system.anvil.mine()
+    place.wait_for([job], Status.SETTLED)
+
+
+def test_batch__of_three__is_one_transaction(place: OracleLab, class_id: int, buyer: Sender) -> None:
+    place.start(
+        "provider",
+        place.provider_settings(settle={"max_batch": 3, "max_age_s": 3600}, provider={"slots": 3}),
+    )
+    terms = [place.terms(buyer, class_id) for _ in range(3)]
+    jobs = [place.open(buyer, one, place.quote(one)) for one in terms]
+    place.wait_for(jobs, Status.SETTLED)
+    assert len({place.show(job)["tx"] for job in jobs}) == 1
+
+
+def test_broadcast_then_stopped__new_process_settles_it_once(
+    place: OracleLab, class_id: int, buyer: Sender
+) -> None:
+    anvil = place.system.anvil
+    settings = place.provider_settings()
+    place.start("provider", settings)
+    terms = place.terms(buyer, class_id)
+    job = place.open(buyer, terms, place.quote(terms))
+    anvil.rpc("evm_setAutomine", False)
+    place.wait(lambda: int(anvil.rpc("txpool_status")["pending"], 16) == 1)
+    place.stop("provider")
+    store = Store.open(settings.database_url)
+    assert store.job(job).at is State.SUBMITTING
+    store.close()
+    place.start("provider", settings)
+    assert place.status(job) is Status.RUNNING
+    anvil.mine()
+    anvil.rpc("evm_setAutomine", True)
+    place.wait_for([job], Status.SETTLED)
+    assert len(list(place.chain.at().events("JobMarket", "JobSettled", jobId=job))) == 1
+
+
+def test_dry_run__serves_and_sends_nothing(place: OracleLab, class_id: int, buyer: Sender) -> None:
+    place.start("provider", place.provider_settings(key={}))
+    place.put_spec()
+    job = place.open(buyer, place.terms(buyer, class_id))
+    place.wait(lambda: place.show(job).get("reason", "").startswith("dry run"))
+    assert place.status(job) is Status.OPEN
+    assert httpx.get(f"{place.url}/readyz", trust_env=False).json()["dryRun"] is True
+
+
+def test_metrics_and_registration__are_served(place: OracleLab) -> None:
+    place.start("provider", place.provider_settings())
+    assert "scrip_jobs{" in httpx.get(f"{place.url}/metrics", trust_env=False).text
+    data = httpx.get(f"{place.url}/.well-known/agent-registration.json", trust_env=False).json()
+    assert data["scrip"]["oracle"] == account("oracle").address

@@ -1,0 +1,294 @@
+"""The store: each step is taken once, migrations build what the models say, the journal survives."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import inspect
+
+from oracle.journal import SqlJournal
+from oracle.migrations import config
+from oracle.models import TABLES
+from oracle.node import NodeProblem, open_state
+from oracle.reviews import Reviews, Verdict
+from oracle.states import FINAL, Stage, State, may_follow
+from oracle.store import StateConflict, Store
+from scrip.errors import NotFound
+from scrip.journal import TxOutcome, TxRecord
+from scrip.spec import JobSpec, spec_hash
+from scrip.types import Attestation
+from tests.unit.evidence_factory import make_bundle, make_terms
+
+JOB, OTHER = b"\x01" * 32, b"\x02" * 32
+SENDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store.open(f"sqlite:///{tmp_path / 'sub' / 'oracle.db'}", lambda: 1_000)
+    yield made
+    made.close()
+
+
+def metered(store: Store, job: bytes = JOB) -> bytes:
+    store.add_job(job, make_terms(salt=job[0]), State.QUEUED)
+    store.move(job, State.EXECUTING)
+    store.move(job, State.METERED, receipt=make_bundle().receipt)
+    return job
+
+
+def record(**changes: Any) -> TxRecord:
+    made = TxRecord(
+        "settlement 1.0", 31337, SENDER, 5, b"\x11" * 32, b"raw", SENDER, b"data", 1 << 100, 21_000, 1 << 90, 3
+    )
+    return replace(made, **changes)
+
+
+# Moving jobs
+
+
+def test_move__from_a_state_that_does_not_allow_it__raises_and_changes_nothing(store: Store) -> None:
+    store.add_job(JOB, make_terms(), State.OPEN)
+    with pytest.raises(StateConflict):
+        store.move(JOB, State.METERED)
+    with pytest.raises(StateConflict):
+        store.move(JOB, State.ACCEPTING, since=(State.QUOTED,))
+    assert store.job(JOB).at is State.OPEN
+    assert len(store.steps(JOB)) == 1
+
+
+def test_move__unknown_job_or_column__raises(store: Store) -> None:
+    with pytest.raises(NotFound):
+        store.move(JOB, State.OPEN)
+    store.add_job(JOB, make_terms(), State.OPEN)
+    with pytest.raises(AttributeError, match="no column speed"):
+        store.move(JOB, State.QUEUED, speed=1)
+    assert store.job(JOB).at is State.OPEN
+
+
+def test_move__by_many_threads__one_takes_the_step(store: Store) -> None:
+    store.add_job(JOB, make_terms(), State.QUEUED)
+    taken, barrier = [], threading.Barrier(8)
+
+    def take() -> None:
+        barrier.wait()
+        try:
+            store.move(JOB, State.EXECUTING, since=(State.QUEUED,))
+            taken.append(True)
+        except StateConflict:
+            pass
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 1
+
+
+def test_add_job__known__is_left_as_it_is(store: Store) -> None:
+    assert store.add_job(JOB, make_terms(), State.OPEN)
+    assert not store.add_job(JOB, make_terms(), State.QUOTED)
+    assert store.job(JOB).at is State.OPEN
+
+
+def test_job__values_and_steps__survive_a_reopening(store: Store, tmp_path: Path) -> None:
+    nonce = (1 << 96) - 1
+    store.add_job(JOB, make_terms(), State.OPEN, nonce=nonce, opened_at=7)
+    store.move(JOB, State.QUEUED, "why")
+    store.close()
+    again = Store.open(f"sqlite:///{tmp_path / 'sub' / 'oracle.db'}", lambda: 1_000)
+    row = again.job(JOB)
+    assert (row.nonce, row.terms, row.reason) == (nonce, make_terms(), "why")
+    assert [step.state for step in again.steps(JOB)] == ["open", "queued"]
+    again.close()
+
+
+def test_move__without_a_reason__resets_it_and_none_keeps_it(store: Store) -> None:
+    store.add_job(JOB, make_terms(), State.OPEN, "waiting")
+    assert store.move(JOB, State.QUEUED, None).reason == "waiting"
+    assert store.move(JOB, State.EXECUTING).reason == ""
+
+
+@given(st.sampled_from(list(State)), st.sampled_from(list(State)))
+def test_may_follow__final_states_are_ends(state: State, after: State) -> None:
+    if after in FINAL:
+        assert not may_follow(state, after)
+    elif state in FINAL:
+        assert may_follow(state, after)
+
+
+def test_counts__every_state_is_there(store: Store) -> None:
+    store.add_job(JOB, make_terms(), State.OPEN)
+    counts = store.counts()
+    assert counts[State.OPEN] == 1
+    assert set(counts) == set(State)
+    assert store.count([State.OPEN, State.QUEUED]) == 1
+
+
+# Specs
+
+
+def test_put_spec__beyond_the_most__forgets_old_ones_that_no_job_needs(tmp_path: Path) -> None:
+    now = iter(range(1, 10_000))
+    store = Store.open(f"sqlite:///{tmp_path / 'oracle.db'}", lambda: next(now))
+    specs = [JobSpec("hash.chain", {"steps": steps}) for steps in range(1, 5)]
+    store.put_spec(specs[0], 2)
+    store.add_job(JOB, make_terms(specs[0]), State.OPEN)
+    for spec in specs[1:]:
+        store.put_spec(spec, 2)
+    kept = [store.spec(spec_hash(spec)) is not None for spec in specs]
+    assert kept == [True, False, False, True]
+    store.close()
+
+
+# Settlements
+
+
+def test_add_settlement__row_not_metered__binds_none(store: Store) -> None:
+    metered(store)
+    store.add_job(OTHER, make_terms(salt=9), State.QUEUED)
+    with pytest.raises(StateConflict):
+        store.add_settlement([JOB, OTHER], batched=True, watcher_set=0)
+    assert store.job(JOB).at is State.METERED
+    assert store.settlements() == []
+
+
+def test_advance__job_ended_meanwhile__is_left_alone(store: Store) -> None:
+    row = store.add_settlement([metered(store), metered(store, OTHER)], batched=True, watcher_set=0)
+    store.move(OTHER, State.EXPIRED)
+    attestation = Attestation(b"\x01" * 65, (b"\x02" * 65,))
+    row = store.advance(row, Stage.SIGNED, State.SIGNED, attestation=attestation)
+    assert (store.job(JOB).at, store.job(OTHER).at) == (State.SIGNED, State.EXPIRED)
+    assert store.settlement(row.id).attestation == attestation
+
+
+def test_advance__twice_from_the_same_snapshot__raises(store: Store) -> None:
+    row = store.add_settlement([metered(store)], batched=False, watcher_set=0)
+    store.advance(row, Stage.SIGNED, State.SIGNED)
+    with pytest.raises(StateConflict):
+        store.advance(row, Stage.SIGNED, State.SIGNED)
+
+
+def test_close_settlement__rows_go_back_with_their_values(store: Store) -> None:
+    row = store.add_settlement([metered(store), metered(store, OTHER)], batched=True, watcher_set=3)
+    store.close_settlement(row, Stage.DROPPED, {JOB: {"alone": True, "reason": "skipped"}}, "the batch")
+    job = store.job(JOB)
+    assert (job.at, job.alone, job.reason, job.settlement_id) == (State.METERED, True, "skipped", None)
+    assert store.job(OTHER).at is State.SIGNING
+    assert store.settlements() == []
+
+
+# Journal
+
+
+def test_journal__record__is_open_until_resolved(store: Store) -> None:
+    journal = SqlJournal(store)
+    older, newer = record(), record(tx_hash=b"\x22" * 32, max_fee=9)
+    journal.record(newer)
+    journal.record(older)
+    journal.record(older)
+    assert journal.open_records(31337, SENDER) == [newer, older]
+    assert journal.open_records(1, SENDER) == []
+    journal.resolve(31337, SENDER, 5, TxOutcome.MINED, older.tx_hash)
+    assert journal.open_records(31337, SENDER) == []
+    assert journal.mined("settlement 1.0") == older.tx_hash
+    assert not journal.is_open("settlement 1.0")
+
+
+def test_journal__reorganised__can_be_reopened(store: Store) -> None:
+    journal = SqlJournal(store)
+    journal.record(record())
+    journal.resolve(31337, SENDER, 5, TxOutcome.LOST)
+    assert journal.mined("settlement 1.0") is None
+    journal.record(record())
+    assert journal.is_open("settlement 1.0")
+
+
+# A watcher's memory
+
+
+def test_commit__another_receipt_of_the_job__is_named_and_nothing_stored(store: Store) -> None:
+    reviews = Reviews(store)
+    assert reviews.commit({JOB: b"\xaa" * 32}) == {}
+    assert reviews.commit({JOB: b"\xaa" * 32}) == {}
+    assert reviews.commit({JOB: b"\xbb" * 32, OTHER: b"\xcc" * 32}) == {JOB: b"\xaa" * 32}
+    assert reviews.commit({OTHER: b"\xdd" * 32}) == {}
+
+
+def test_keep__second_verdict__does_not_replace_the_first(store: Store) -> None:
+    reviews = Reviews(store)
+    reviews.keep(b"\xaa" * 32, SENDER, Verdict(JOB, False, "output.hash", "differs"))
+    reviews.keep(b"\xaa" * 32, SENDER, Verdict(JOB, True))
+    assert reviews.find(b"\xaa" * 32) == Verdict(JOB, False, "output.hash", "differs")
+    assert [row.check for row in reviews.refusals(10)] == ["output.hash"]
+
+
+# The database itself
+
+
+def test_migrations__build_what_the_models_say(store: Store) -> None:
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, TABLES) == []
+
+
+def test_migrations__down_and_up_again__leave_the_same_tables(store: Store) -> None:
+    before = set(inspect(store.engine).get_table_names())
+    command.downgrade(config(store.engine), "base")
+    assert set(inspect(store.engine).get_table_names()) == {"alembic_version"}
+    command.upgrade(config(store.engine), "head")
+    assert set(inspect(store.engine).get_table_names()) == before
+
+
+def test_sqlite__is_durable_and_readers_do_not_block_writers(store: Store) -> None:
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    store.add_job(JOB, make_terms(), State.OPEN)
+    with store.reading() as reading:
+        assert reading.connection().exec_driver_sql("SELECT count(*) FROM jobs").scalar() == 1
+        store.add_job(OTHER, make_terms(salt=9), State.OPEN)
+        assert reading.connection().exec_driver_sql("SELECT count(*) FROM jobs").scalar() == 1
+    store.check_writable()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from([JOB, OTHER]), st.sampled_from(list(State))), max_size=30))
+def test_steps__any_sequence_of_moves__only_holds_allowed_ones(
+    tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[bytes, State]]
+) -> None:
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('db') / 'oracle.db'}", lambda: 1)
+    for job in (JOB, OTHER):
+        store.add_job(job, make_terms(salt=job[0]), State.QUOTED)
+    for job, state in moves:
+        try:
+            store.move(job, state)
+        except StateConflict:
+            continue
+    for job in (JOB, OTHER):
+        path = [State(step.state) for step in store.steps(job)]
+        assert all(may_follow(after, before) for before, after in zip(path, path[1:], strict=False))
+        assert sum(state in FINAL for state in path) <= 1
+    store.close()
+
+
+def test_state_folder__is_private_and_taken_by_one_node(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    lock = open_state(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    with pytest.raises(NodeProblem, match="in use by another node"):
+        open_state(folder)
+    lock.close()
+    open_state(folder).close()
