@@ -13,6 +13,7 @@ from scrip import redeem
 from scrip.buying import Wallet, buy
 from scrip.chain import Chain
 from scrip.errors import BadInput, NotFound, Refused, Reverted, TxLost, TxRejected
+from scrip.provider_client import ProviderClient
 from scrip.redeem import Redemption
 from scrip.sender import Sender
 from scrip.types import Outcome, Status
@@ -59,6 +60,7 @@ class Buyer:
         market = self._read_market(self.chain)
         choice = choose(market, need, self._means(market), self._money)
         self._on_step(choice.reason)
+        self._ask_first(choice, need)
         spent = self._buy(choice)
         planned = redeem.plan(
             self.chain,
@@ -78,6 +80,12 @@ class Buyer:
         class_ids = {listing.info.class_id for listing in market}
         held = {class_id: view.balance(self.wallet.address, class_id) for class_id in class_ids}
         return Means(self.ledger.left(), held)
+
+    def _ask_first(self, choice: Choice, need: Need) -> None:
+        """Let the provider refuse a spec that it would never run before credits are bought for it."""
+        if choice.to_buy and choice.listing.offer is not None:
+            with ProviderClient(choice.listing.offer.endpoint) as client:
+                client.put_spec(need.spec)
 
     def _buy(self, choice: Choice) -> int:
         """Buy what is missing and return its cost. The limit is charged before anything is sent."""

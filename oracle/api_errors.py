@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oracle.catalogue import SpecRefused
+from oracle.evidence import StorageFailed
 from oracle.executors.base import ExecutorError
 from oracle.intake import Declined, Why
 from oracle.logging import clean, get
@@ -56,6 +57,7 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
         Unable: _unavailable,
         ChainError: _unavailable,
         ExecutorError: _unavailable,
+        StorageFailed: _unavailable,
         SQLAlchemyError: _storage,
         ScripError: _refused,
         RequestValidationError: _invalid,

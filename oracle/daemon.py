@@ -84,6 +84,7 @@ class ProviderCycle:
     def finish(self, *, at_once: bool) -> None:
         """Stop taking steps; those that run finish first unless `at_once`."""
         self._node.stopping.set()
+        self._node.worker.close()
         if at_once:
             self._node.worker.abort_all()
         self._node.tasks.close(wait=True)

@@ -180,7 +180,7 @@ def open_nvml(provider: ProviderSettings, *, local: bool) -> Nvml | None:
         raise SettingsProblem(("provider.simulated_gpu: refused, simulated metering is for local chains",))
     trace = provider.gpu_trace or STEADY_TRACE
     _log.warning("GPU metering is SIMULATED: receipts of GPU jobs get assurance 0", trace=str(trace))
-    return Nvml.open(Replay(Path(trace)))
+    return Nvml.open(Replay(trace))
 
 
 def served_gpus(provider: ProviderSettings, nvml: Nvml | None) -> ProviderSettings:

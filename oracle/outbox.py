@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from web3.contract.contract import ContractFunction
@@ -17,7 +17,7 @@ from web3.types import BlockIdentifier, TxParams, TxReceipt
 
 from oracle.journal import SqlJournal
 from scrip.chain import Chain
-from scrip.errors import NodeDeclined, ScripError
+from scrip.errors import NodeDeclined, NotFound, Reverted, ScripError, TxLost
 from scrip.journal import TxOutcome
 from scrip.reverts import from_web3
 from scrip.sender import Call, Reconciled
@@ -125,10 +125,14 @@ class Outbox:
             ]
 
     def follow(self, item: Reconciled) -> None:
-        """Wait for a pending transaction, raising its fee if it is stuck. Raises as `Sender.follow`."""
+        """Wait for a pending transaction, raising its fee if it is stuck.
+
+        Returns once it is decided, however: who sent it asks the chain. Raises TxUnknown, NodeUnavailable,
+        DryRun.
+        """
         if self._sender is None:
             raise DryRun(f"follow {item.label}")
-        with self._marked(item.label):
+        with self._marked(item.label), suppress(NotFound, Reverted, TxLost):
             self._sender.follow(item.nonce)
 
     @contextmanager

@@ -6,7 +6,7 @@ a missed event, a restart or somebody else's transaction can't leave a job behin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from oracle.facts import Facts
@@ -15,7 +15,7 @@ from oracle.metrics import Metrics
 from oracle.models import JobRow
 from oracle.states import ACTIVE, BOUND, LIVE_STAGES, ON_CHAIN_FINAL, State
 from oracle.store import StateConflict, Store
-from scrip.errors import BadInput
+from scrip.errors import BadInput, NodeUnavailable
 from scrip.logs import LogEvent, scan
 from scrip.types import JobState, Status
 from scrip.view import ChainView, terms_of
@@ -57,10 +57,7 @@ class Reconciler:
         known = self._store.cursor(CURSOR)
         start = chain.deployment.block if known is None else known
         new = 0
-        events = scan(
-            chain, "JobMarket", "JobOpened", start, view.block, filters={"provider": self._provider}
-        )
-        for count, event in enumerate(events, start=1):
+        for count, event in enumerate(self._events(start, view.block), start=1):
             new += self._opened(event, view)
             if count % SAVE_EVERY == 0:
                 self._store.set_cursor(CURSOR, event.block)  # its block may hold more of them
@@ -68,6 +65,16 @@ class Reconciler:
             self._store.set_cursor(CURSOR, view.block + 1)
         self._metrics.head.set(view.block)
         return new
+
+    def _events(self, start: int, end: int) -> Iterator[LogEvent]:
+        chain = self._facts.chain
+        try:
+            yield from scan(chain, "JobMarket", "JobOpened", start, end, filters={"provider": self._provider})
+        except BadInput as error:
+            if error.field != "to_block":
+                raise
+            # Behind one URL there may be several nodes, and this one hasn't seen the block yet.
+            raise NodeUnavailable("", f"it is behind: {error}") from error
 
     def reconcile(self) -> None:
         """Compare every job that hasn't ended with the chain."""

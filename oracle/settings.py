@@ -166,7 +166,7 @@ class ProviderSettings(_Section):
     gpu_sku: str = ""
     gpus: Texts = ()
     simulated_gpu: bool = False
-    gpu_trace: str = ""
+    gpu_trace: MaybePath = None
     tick_ms: Annotated[int, Field(ge=20, le=60_000)] = 1_000
     max_quote_s: Seconds = 600
     accept_margin_s: Seconds = 5

@@ -27,7 +27,7 @@ from oracle.settings import Settings
 from oracle.states import Stage, State
 from oracle.store import Store
 from scrip.eip712 import DigestSigner, sign
-from scrip.errors import Reverted, ScripError
+from scrip.errors import EvidenceInvalid, NotFound, Reverted, ScripError
 from scrip.types import Attestation, Receipt, Status
 
 MAX_TRIES: Final = 12
@@ -157,7 +157,11 @@ class Settler:
         if self._facts.class_terms(job.terms.class_id).min_assurance >= WATCHED:
             return self._later(job)
         lowered = with_assurance(_receipt(job), TELEMETRY)
-        self._evidence.put(replace(self._evidence.get(job.job_id, job.attempt), receipt=lowered))
+        try:
+            self._evidence.put(replace(self._evidence.get(job.job_id, job.attempt), receipt=lowered))
+        except (NotFound, EvidenceInvalid) as lost:
+            # Without its evidence a receipt proves nothing to anybody: the job is given back.
+            return {"tries": MAX_TRIES, "reason": str(lost)}
         _log.warning("settles without watchers", job=job.label, reason=outcome.reason)
         return {"receipt": lowered}
 

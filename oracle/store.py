@@ -28,6 +28,8 @@ from scrip.types import Attestation, JobTerms
 
 BUSY_TIMEOUT_S: Final = 15
 REASON_CHARS: Final = 500
+POOL: Final = 32
+"""Connections kept: every thread of the API and of the workers may need one at once."""
 
 
 class StateConflict(ScripError):
@@ -54,7 +56,9 @@ class Store:
         else:
             if parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+            engine = create_engine(
+                url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=POOL, max_overflow=POOL
+            )
             _tune_sqlite(engine)
         upgrade(engine)
         return cls(engine, now_ms or (lambda: time.time_ns() // 1_000_000))

@@ -27,6 +27,7 @@ from oracle.intake import WATCHED, Declined, Plan
 from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.models import JobRow
+from oracle.outbox import Stopped
 from oracle.receipt import TELEMETRY, Attempt, Draft, anchor_interval, make_receipt, with_assurance
 from oracle.settings import ProviderSettings
 from oracle.states import State
@@ -70,10 +71,15 @@ class GpuPool:
         self._changed = threading.Condition()
 
     @contextmanager
-    def lease(self, count: int) -> Iterator[tuple[str, ...]]:
-        """Hold `count` GPUs, waiting until they are free. There must be that many in all."""
+    def lease(self, count: int, given_up: Callable[[], bool]) -> Iterator[tuple[str, ...]]:
+        """Hold `count` GPUs, waiting until they are free. There must be that many in all.
+
+        Raises Stopped once `given_up` says so before they are.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: len(self._free) >= count)
+            while not self._changed.wait_for(lambda: len(self._free) >= count, LOOK_S):
+                if given_up():
+                    raise Stopped
             held = tuple(self._free[:count])
             del self._free[:count]
         try:
@@ -107,6 +113,11 @@ class Worker:
         self._gpus = GpuPool(self._settings.gpus)
         self._lock = threading.Lock()
         self._active: dict[bytes, threading.Event] = {}
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Begin no more attempts; those that run go on."""
+        self._closing.set()
 
     def is_active(self, job_id: bytes) -> bool:
         """Whether a thread of this process works on the job."""
@@ -161,9 +172,15 @@ class Worker:
         if job.attempt >= self._settings.max_attempts:
             self.give_back(job, f"{job.attempt} attempts failed, the last one: {job.reason}")
             return
-        with self._gpus.lease(planned.gpus) as gpus:
-            if not stop.is_set():
-                self._attempt(job, spec, planned, gpus, stop, state)
+        with self._gpus.lease(planned.gpus, lambda: stop.is_set() or self._closing.is_set()) as gpus:
+            if stop.is_set() or self._closing.is_set():
+                return
+            try:
+                self._check_time(job, planned)  # again: the GPUs may have been long in coming
+            except Declined as declined:
+                self.give_back(job, str(declined))
+                return
+            self._attempt(job, spec, planned, gpus, stop, state)
 
     def give_back(self, job: JobRow, reason: str) -> None:
         """Return the job's whole lock to its payer, because it can't be done any more."""
@@ -175,8 +192,11 @@ class Worker:
         if spec is None:
             raise Declined(intake.Why.SPEC, "the spec was never sent", "nothing", "PUT /specs/{specHash}")
         planned = self._desk.plan(job.terms, spec, taken=True)
-        intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
+        self._check_time(job, planned)
         return spec, planned
+
+    def _check_time(self, job: JobRow, planned: Plan) -> None:
+        intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
 
     def _attempt(
         self,

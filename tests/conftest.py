@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).resolve().parent
 FOLDERS = ("unit", "integration", "e2e", "gpu")
 MAY_SKIP = "gpu"
 
 _skipped: list[str] = []
+
+# How long an example takes depends on what else the machine does. Speed is measured in bench/, not here.
+settings.register_profile("scrip", deadline=None)
+settings.load_profile("scrip")
 
 
 class NetworkBlocked(RuntimeError):

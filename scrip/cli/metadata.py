@@ -18,7 +18,7 @@ def decode(uri: str) -> dict[str, Any]:
         raise BadInput("class metadata", uri, f"a URI that begins with {PREFIX}")
     try:
         data = json.loads(b64decode(uri[len(PREFIX) :], validate=True))
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise BadInput("class metadata", str(error), "JSON in base64") from None
     if not isinstance(data, dict):
         raise BadInput("class metadata", type(data).__name__, "a JSON object")

@@ -126,7 +126,8 @@ def _confirm(chain: Chain, info: ClassInfo, candidate: Candidate, spec: JobSpec,
         f"{format_units(units, terms.decimals)} {terms.resource.label}s of class {info.class_id} "
         f"({worth} at the class's price)?{warning}"
     )
-    typer.confirm(question, default=True, abort=True, err=True)
+    if not typer.confirm(question, default=True, err=True):
+        raise Refused("not confirmed, nothing was sent")
 
 
 def _open(

@@ -50,7 +50,14 @@ def sending(context: Context, chain: Chain, kind: str) -> Iterator[tuple[Sender,
     with _alone(context, context.state / f"{name}-{account.address}.lock"):
         sender = Sender(chain, account, journal, policy)
         _finish_earlier(context, sender, kind)
-        yield sender, account
+        try:
+            yield sender, account
+        except KeyboardInterrupt as stop:
+            if str(stop) or not journal.open_records(chain.chain_id, sender.address):
+                raise
+            raise KeyboardInterrupt(
+                "interrupted; a transaction is on its way. The next command that sends finishes it first"
+            ) from None
 
 
 def _chain_name(chain: Chain) -> str:

@@ -1,4 +1,6 @@
-"""A provider and watchers in this process, on real contracts: real executor, meters, HTTP and transactions."""
+"""A provider and watchers in this process, on real contracts: real executor, meters, HTTP and
+transactions.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ class OracleLab:
         self.watcher_ports = tuple(others)
         system.register(self.provider, account("oracle").address)
         uri = f"{self.url}/.well-known/agent-registration.json"
-        system.send("ProviderRegistry", "update", account("oracle").address, REGION, uri, sender=self.provider)
+        system.send(
+            "ProviderRegistry", "update", account("oracle").address, REGION, uri, sender=self.provider
+        )
         self.serve("test-cpu")
         if watchers:
             members = sorted((account(name).address for name in names[1:]), key=lambda one: int(one, 16))
@@ -149,7 +153,10 @@ class OracleLab:
         return self.settings(
             "watcher",
             state_dir=self.folder / f"watcher-{number}",
-            key={"keystore": self.folder / f"watcher {number}.json", "password_file": self.folder / "password"},
+            key={
+                "keystore": self.folder / f"watcher {number}.json",
+                "password_file": self.folder / "password",
+            },
             api={"port": port, "public_url": f"http://127.0.0.1:{port}"},
         )
 

@@ -1,4 +1,6 @@
-"""A provider's daemon on real contracts that mine at once: jobs settle once, to the last unit, across restarts."""
+"""A provider's daemon on real contracts that mine at once: jobs settle once, to the last unit, across
+restarts.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def buyer(place: OracleLab, class_id: int) -> Sender:
 
 
 def test_start__key_that_is_not_registered__is_a_clear_refusal(place: OracleLab) -> None:
-    place.system.send("ProviderRegistry", "update", account("other").address, REGION, "", sender=place.provider)
+    place.system.send(
+        "ProviderRegistry", "update", account("other").address, REGION, "", sender=place.provider
+    )
     with pytest.raises(NodeProblem, match="the registry names"):
         build(place.provider_settings())
 
@@ -78,7 +82,9 @@ def test_open__with_a_quote__settles_to_the_last_unit(place: OracleLab, class_id
     assert keccak(output) == receipt.output_hash
 
 
-def test_open__without_a_quote__is_accepted_and_settles(place: OracleLab, class_id: int, buyer: Sender) -> None:
+def test_open__without_a_quote__is_accepted_and_settles(
+    place: OracleLab, class_id: int, buyer: Sender
+) -> None:
     place.start("provider", place.provider_settings())
     place.put_spec()
     job = place.open(buyer, place.terms(buyer, class_id))
@@ -98,11 +104,13 @@ def test_open__while_the_node_was_down__is_found_and_settles(
     place.wait_for([job], Status.SETTLED)
 
 
-def test_job__over_its_time_limit__is_refunded_whole(
-    place: OracleLab, class_id: int, buyer: Sender
-) -> None:
+def test_job__over_its_time_limit__is_refunded_whole(place: OracleLab, class_id: int, buyer: Sender) -> None:
     catalogue = place.folder / "catalogue.toml"
-    text = DEFAULT_FILE.read_text().replace("seconds = 180", "seconds = 1").replace("ns_per_op = 500", "ns_per_op = 1")
+    text = (
+        DEFAULT_FILE.read_text()
+        .replace("seconds = 180", "seconds = 1")
+        .replace("ns_per_op = 500", "ns_per_op = 1")
+    )
     catalogue.write_text(text)
     place.start("provider", place.provider_settings(provider={"catalogue": catalogue}))
     spec = JobSpec("hash.chain", {"seed": "0x" + "ab" * 32, "steps": 100_000_000})
@@ -113,7 +121,9 @@ def test_job__over_its_time_limit__is_refunded_whole(
     assert place.chain.at().balance(buyer.address, class_id) == UNITS
 
 
-def test_spec__never_sent__is_cancelled_and_given_back(place: OracleLab, class_id: int, buyer: Sender) -> None:
+def test_spec__never_sent__is_cancelled_and_given_back(
+    place: OracleLab, class_id: int, buyer: Sender
+) -> None:
     place.start("provider", place.provider_settings(provider={"accept_margin_s": 100}))
     job = place.open(buyer, place.terms(buyer, class_id, accept_by=place.chain.at().time() + 90))
     place.wait_for([job], Status.CANCELLED)
@@ -140,6 +150,7 @@ def test_batch__of_three__is_one_transaction(place: OracleLab, class_id: int, bu
     terms = [place.terms(buyer, class_id) for _ in range(3)]
     jobs = [place.open(buyer, one, place.quote(one)) for one in terms]
     place.wait_for(jobs, Status.SETTLED)
+    place.wait(lambda: all(place.show(job)["tx"] for job in jobs))
     assert len({place.show(job)["tx"] for job in jobs}) == 1
 
 

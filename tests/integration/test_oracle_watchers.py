@@ -1,4 +1,6 @@
-"""Provider and two watchers over real HTTP on real contracts: honest work is co-signed, forged evidence never settles."""
+"""Provider and two watchers over real HTTP on real contracts: honest work is co-signed, forged evidence
+never settles.
+"""
 
 from __future__ import annotations
 
@@ -79,6 +81,7 @@ def test_batch__is_co_signed_once_for_all_rows(place: OracleLab, class_id: int, 
     terms = [place.terms(buyer, class_id) for _ in range(3)]
     jobs = [place.open(buyer, one, place.quote(one)) for one in terms]
     place.wait_for(jobs, Status.SETTLED)
+    place.wait(lambda: all(place.show(job)["tx"] for job in jobs))
     assert len({place.show(job)["tx"] for job in jobs}) == 1
     assert all(Receipt.from_json(place.show(job)["receipt"]).assurance == 2 for job in jobs)
 
@@ -199,7 +202,9 @@ def test_check__everything_there__says_so_and_succeeds(place: OracleLab, class_i
 def test_check__something_wrong__says_what_and_fails(
     place: OracleLab, class_id: int, changes: dict[str, str], what: str
 ) -> None:
-    result = CliRunner().invoke(app, ["check", "--config", str(_config(place, **changes))], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(
+        app, ["check", "--config", str(_config(place, **changes))], env={"COLUMNS": "200"}
+    )
     assert result.exit_code == 1
     assert what in result.output
     assert "Traceback" not in result.output

@@ -3,7 +3,8 @@ pragma solidity ^0.8.30;
 
 import {IERC1155MetadataURI} from "@openzeppelin/contracts/token/ERC1155/extensions/IERC1155MetadataURI.sol";
 import {Base64} from "@openzeppelin/contracts/utils/Base64.sol";
-import {ClassTerms, Resource} from "contracts/interfaces/Types.sol";
+import {IClassMetadata} from "contracts/interfaces/IClassMetadata.sol";
+import {ClassTerms, Funding, Resource} from "contracts/interfaces/Types.sol";
 import {Base} from "./Base.t.sol";
 
 /// @dev The JSON that a class shows for itself, decoded and parsed as a wallet would.
@@ -48,6 +49,16 @@ contract ClassMetadataTest is Base {
         assertEq(vm.parseJsonString(_json(granted), ".properties.funding"), "grant", "grant");
     }
 
+    /// @dev Terms that no class can have now are named all the same.
+    function test_Uri_NamesWhatIsNotOfferedYet() public {
+        IClassMetadata metadata = IClassMetadata(deployCode("ClassMetadata.sol:ClassMetadata"));
+        ClassTerms memory terms = _saleTerms();
+        (terms.resource, terms.funding) = (Resource.None, Funding.Stake);
+        string memory json = _decode(metadata.uri(1, terms, 0));
+        assertEq(vm.parseJsonString(json, ".properties.resource"), "none", "resource");
+        assertEq(vm.parseJsonString(json, ".properties.funding"), "stake", "funding");
+    }
+
     /// @dev A name can't break out of its string, whatever ASCII it is made of.
     function testFuzz_Uri_EscapesTheName(bytes32 word, uint256 length) public {
         length = bound(length, 1, 32);
@@ -73,7 +84,11 @@ contract ClassMetadataTest is Base {
     }
 
     function _json(uint256 id) private view returns (string memory) {
-        bytes memory uri = bytes(IERC1155MetadataURI(address(credits)).uri(id));
+        return _decode(IERC1155MetadataURI(address(credits)).uri(id));
+    }
+
+    function _decode(string memory dataUri) private pure returns (string memory) {
+        bytes memory uri = bytes(dataUri);
         bytes memory body = new bytes(uri.length - bytes(PREFIX).length);
         for (uint256 i; i < uri.length; ++i) {
             if (i < bytes(PREFIX).length) assertEq(uri[i], bytes(PREFIX)[i], "data URI");

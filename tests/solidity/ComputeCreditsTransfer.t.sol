@@ -92,6 +92,11 @@ contract ComputeCreditsTransferTest is Base {
         _send(alice.addr, address(0), id, held);
     }
 
+    function test_RevertWhen_NobodySends() public {
+        vm.expectRevert(abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidSender.selector, address(0)));
+        _send(address(0), alice.addr, plain, 0);
+    }
+
     /// @dev One id that may not move stops the whole batch.
     function testFuzz_RevertWhen_OneOfABatchIsBound(uint96 held) public {
         uint256 free = _granted(_grantTerms(), alice.addr, held);
@@ -161,6 +166,17 @@ contract ComputeCreditsTransferTest is Base {
         _assertCredits(bob.addr, b, second, "second");
         _assertCredits(alice.addr, a, held - first, "first left");
         _assertCredits(alice.addr, b, held - second, "second left");
+    }
+
+    function testFuzz_TransferBatch_OfOne(uint96 held) public {
+        uint256 id = _granted(_grantTerms(), alice.addr, held);
+        (uint256[] memory ids, uint256[] memory values) = (new uint256[](1), new uint256[](1));
+        (ids[0], values[0]) = (id, held);
+        vm.expectEmit(address(credits));
+        emit IERC1155.TransferSingle(alice.addr, alice.addr, bob.addr, id, held);
+        vm.prank(alice.addr);
+        credits.safeBatchTransferFrom(alice.addr, bob.addr, ids, values, "");
+        _assertCredits(bob.addr, id, held, "receiver");
     }
 
     function testFuzz_Transfer_ByAnApprovedOperator(uint96 held) public {

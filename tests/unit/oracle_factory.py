@@ -1,4 +1,6 @@
-"""A provider node on a FakeMarket: real store, desk, worker, settler and dispatcher; fake executor and meters."""
+"""A provider node on a FakeMarket: real store, desk, worker, settler and dispatcher; fake executor and
+meters.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def terms(market: FakeMarket, **changes: Any) -> JobTerms:
     """Terms that the factory's provider accepts."""
     made = JobTerms(
         payer=PAYER, provider=PROVIDER, class_id=CPU_CLASS, max_units=20_000, resources=1,
-        accept_by=market.now + 120, submit_by=market.now + 900, spec_hash=spec_hash(SPEC), budget_id=0, salt=1,
+        accept_by=market.now + 120, submit_by=market.now + 900, spec_hash=spec_hash(SPEC), budget_id=0,
+        salt=1,
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -209,7 +212,9 @@ class Node:
 
 
 class Lab:
-    """One market, one state folder; `start` begins a process of the node, `crash` ends it without cleaning up."""
+    """One market, one state folder; `start` begins a process of the node, `crash` ends it without
+    cleaning up.
+    """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.market = folder, FakeMarket()
@@ -220,7 +225,9 @@ class Lab:
     def _scan(self, chain: Any, contract: str, event: str, start: int, end: int, filters: Any) -> Any:
         provider = filters["provider"]
         return (
-            item for item in self.market.events if start <= item.block <= end and item.args["provider"] == provider
+            item
+            for item in self.market.events
+            if start <= item.block <= end and item.args["provider"] == provider
         )
 
     def settings(self, **provider: Any) -> Settings:
@@ -263,7 +270,12 @@ class Lab:
         sender = FakeSender(self.market, journal)
         outbox = Outbox(facts.chain, journal, None if dry else sender)  # type: ignore[arg-type]
         reconciler = Reconciler(
-            store, facts, PROVIDER, metrics, outstanding=outbox.outstanding, ended=worker.abort  # type: ignore[arg-type]
+            store,
+            facts,
+            PROVIDER,
+            metrics,
+            outstanding=outbox.outstanding,
+            ended=worker.abort,  # type: ignore[arg-type]
         )
         quorum = FakeQuorum(self.market, self.signers)
         settler = Settler(
@@ -276,8 +288,8 @@ class Lab:
             reconcile_job=reconciler.reconcile_job, dry=dry,
         )  # fmt: skip
         node = Node(
-            self.market, wanted, store, facts, desk, worker, executor, evidence, reconciler, settler, dispatcher,
-            outbox, sender, quorum, tasks, kills,
+            self.market, wanted, store, facts, desk, worker, executor, evidence, reconciler, settler,
+            dispatcher, outbox, sender, quorum, tasks, kills,
         )  # fmt: skip
         self._nodes.append(node)
         return node

@@ -127,7 +127,9 @@ class FakeMarket:
             "finalize": ({Status.SUBMITTED}, Status.SETTLED),
         }[function]
         if self.jobs[job].status not in allowed:
-            raise Reverted("JobMarket_WrongStatus", {"jobId": job, "given": int(self.jobs[job].status), "limit": 0})
+            raise Reverted(
+                "JobMarket_WrongStatus", {"jobId": job, "given": int(self.jobs[job].status), "limit": 0}
+            )
         self.mine()
         self.set(job, after)
 
@@ -177,7 +179,8 @@ class FakeMarket:
 
 
 EVENT_ARGS = (
-    "payer", "provider", "classId", "maxUnits", "resources", "acceptBy", "submitBy", "specHash", "budgetId", "salt"
+    "payer", "provider", "classId", "maxUnits", "resources", "acceptBy", "submitBy", "specHash",
+    "budgetId", "salt"
 )  # fmt: skip
 
 
@@ -220,7 +223,8 @@ class FakeFacts:
 
     def process_receipt(self, receipt: dict[str, Any], errors: Any) -> list[dict[str, Any]]:
         return [
-            {"args": {"jobId": job, "reason": b"skip", "given": 1, "limit": 0}} for job, _ in receipt["skipped"]
+            {"args": {"jobId": job, "reason": b"skip", "given": 1, "limit": 0}}
+            for job, _ in receipt["skipped"]
         ]
 
     def job_id(self, terms: JobTerms) -> bytes:
@@ -264,8 +268,8 @@ class FakeFacts:
 class FakeSender:
     """Sends into a FakeMarket through a real journal. `faults` are what happens to the next sends.
 
-    "die_before": recorded, and the process dies before any node sees it. "die_after": it is mined, and the process
-    dies. "unknown": it is neither mined nor dead. "hold": as "unknown", and `release` mines it.
+    "die_before": recorded, and the process dies before any node sees it. "die_after": it is mined, and the
+    process dies. "unknown": it is neither mined nor dead. "hold": as "unknown", and `release` mines it.
     """
 
     _hashes = itertools.count(1)
@@ -283,13 +287,26 @@ class FakeSender:
             raise before
         number = next(self._hashes)
         record = TxRecord(
-            label, CHAIN_ID, ORACLE.address, number, keccak(number.to_bytes(32, "big")), b"raw", MARKET, b"", 0, 1, 1, 1
+            label,
+            CHAIN_ID,
+            ORACLE.address,
+            number,
+            keccak(number.to_bytes(32, "big")),
+            b"raw",
+            MARKET,
+            b"",
+            0,
+            1,
+            1,
+            1,
         )
         self.journal.record(record)
         self.sent.append(label)
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "die_before":
-            self.journal.resolve(CHAIN_ID, ORACLE.address, number, TxOutcome.LOST)  # what reconcile would find
+            self.journal.resolve(
+                CHAIN_ID, ORACLE.address, number, TxOutcome.LOST
+            )  # what reconcile would find
             raise Killed
         if fault in ("unknown", "hold"):
             self.held[label] = (record.tx_hash, number, function, args)

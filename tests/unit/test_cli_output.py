@@ -25,6 +25,7 @@ PREFIX = metadata.PREFIX
         (PREFIX + b64encode(b"[1]").decode(), "a JSON object"),
         (PREFIX + b64encode(b"[" * 5_000).decode(), "JSON in base64"),
     ],
+    ids=["elsewhere", "not base64", "not JSON", "not an object", "too deep"],
 )
 def test_metadata__not_what_the_contract_builds__refused(uri: str, problem: str) -> None:
     with pytest.raises(BadInput, match=problem):

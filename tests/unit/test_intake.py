@@ -41,7 +41,9 @@ MATMUL = JobSpec("matmul.int8", {"seed": "0x" + "cd" * 32, "size": 64})
 MODEL = "smollm2-135m-instruct-q4_1"
 
 
-def policy(*, watchers: bool = False, simulated: bool = False, key: str = ORACLE.address, **provider: Any) -> Policy:
+def policy(
+    *, watchers: bool = False, simulated: bool = False, key: str = ORACLE.address, **provider: Any
+) -> Policy:
     settings = ProviderSettings.model_validate({"address": PROVIDER, "gpu_sku": "h100", **provider})
     return Policy(settings, CATALOGUE, key, watchers, simulated)
 
@@ -84,7 +86,13 @@ GPU_CLASS = cpu_class(resource=Resource.GPU_SECOND, sku=sku_id("h100"))
         (Why.CAPACITY, asked(MATMUL), MATMUL, facts(GPU_CLASS), policy()),
         (Why.RESOURCE, asked(MATMUL, resources=0), MATMUL, facts(GPU_CLASS), policy(gpus=[GPU])),
         (Why.ASSURANCE, asked(), SPEC, facts(cpu_class(min_assurance=2, watcher_set=1)), policy()),
-        (Why.ASSURANCE, asked(), SPEC, facts(cpu_class(min_assurance=3, watcher_set=1)), policy(watchers=True)),
+        (
+            Why.ASSURANCE,
+            asked(),
+            SPEC,
+            facts(cpu_class(min_assurance=3, watcher_set=1)),
+            policy(watchers=True),
+        ),
         (Why.ASSURANCE, asked(MATMUL), MATMUL, facts(GPU_CLASS), policy(gpus=[GPU], simulated=True)),
         (Why.UNITS, asked(max_units=999), SPEC, facts(), policy()),
         (Why.UNITS, asked(LLM, max_units=15), LLM, facts(LLM_CLASS), policy()),
@@ -121,7 +129,9 @@ def test_plan__taken_job_of_a_closed_class__still_runs() -> None:
     assert intake.plan(asked(), SPEC, facts(wound_down=True, oracle=None, backing=0), policy(), taken=True)
 
 
-@pytest.mark.parametrize(("to_accept", "accept_in", "submit_in"), [(True, 4, 900), (True, 60, 30), (False, 0, 30)])
+@pytest.mark.parametrize(
+    ("to_accept", "accept_in", "submit_in"), [(True, 4, 900), (True, 60, 30), (False, 0, 30)]
+)
 def test_check_time__too_little_left__is_declined(to_accept: bool, accept_in: int, submit_in: int) -> None:
     job = asked(accept_by=NOW + accept_in, submit_by=NOW + submit_in)
     plan = intake.plan(job, SPEC, facts(), policy())
@@ -136,7 +146,9 @@ def test_check_time__job_that_is_ours__needs_no_accept_by() -> None:
 def test_check_quote__far_ahead_or_beyond_the_balance__is_declined() -> None:
     assert why(intake.check_quote, asked(accept_by=NOW + 601), policy(), NOW, 10**9, Load(0)) is Why.DEADLINE
     assert why(intake.check_quote, asked(), policy(), NOW, 19_999, Load(0)) is Why.BALANCE
-    assert why(intake.check_quote, asked(), policy(), NOW, 30_000, Load(0, quoted_units=10_001)) is Why.BALANCE
+    assert (
+        why(intake.check_quote, asked(), policy(), NOW, 30_000, Load(0, quoted_units=10_001)) is Why.BALANCE
+    )
     intake.check_quote(asked(), policy(), NOW, 20_000, Load(0))
 
 

@@ -1,4 +1,6 @@
-"""Asking watchers: only valid signatures of members count, and nothing a watcher does makes a wrong quorum."""
+"""Asking watchers: only valid signatures of members count, and nothing a watcher does makes a wrong
+quorum.
+"""
 
 from __future__ import annotations
 

@@ -43,9 +43,17 @@ def test_load__nothing_given__names_every_missing_value_at_once() -> None:
 
 
 def test_load__many_wrong_values__are_reported_together(tmp_path: Path) -> None:
-    text = PROVIDER.replace("31337", '"many"').replace("http://", "ftp://") + 'slots = 0\nspeed = 3\nsimulated_gpu = true'
+    text = (
+        PROVIDER.replace("31337", '"many"').replace("http://", "ftp://")
+        + "slots = 0\nspeed = 3\nsimulated_gpu = true"
+    )
     found = "\n".join(problems(write(tmp_path, text)))
-    for expected in ("chain.chain_id", "chain.rpc_url: must be an http", "provider.slots", "provider.speed: unknown"):
+    for expected in (
+        "chain.chain_id",
+        "chain.rpc_url: must be an http",
+        "provider.slots",
+        "provider.speed: unknown",
+    ):
         assert expected in found
     assert "simulated metering is for local chains" in found
 
@@ -66,7 +74,10 @@ def test_load__mistyped_address__is_refused(tmp_path: Path) -> None:
     ("key", "expected"),
     [
         ('keystore = "k.json"', "given neither"),
-        ('keystore = "k.json"\npassword_file = "p"\npassword_env = "P"', "given password_file and password_env"),
+        (
+            'keystore = "k.json"\npassword_file = "p"\npassword_env = "P"',
+            "given password_file and password_env",
+        ),
         ('password_file = "p"', "key.keystore: missing"),
     ],
 )

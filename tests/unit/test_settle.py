@@ -125,7 +125,7 @@ def test_batch__rows_of_different_watcher_sets__are_never_mixed(lab: Lab) -> Non
     watched, plain = batch(node, 2, class_id=WATCHED_CLASS), batch(node, 2)
     jobs = [*watched, *plain]
     node.until(lambda: all(node.at(job) is State.SETTLED for job in jobs))
-    sets = [(row.watcher_set, set(row.jobs)) for row in node.store.settlements([Stage.DONE])]
+    sets = [(row.watcher_set, set(row.jobs)) for row in node.store.settlements(list(Stage))]
     assert sorted(sets, key=lambda row: row[0]) == [(0, set(plain)), (1, set(watched))]
 
 
@@ -179,7 +179,9 @@ def test_single__past_submit_by__is_given_back(lab: Lab) -> None:
     node.until_at(job, State.CANCELLED)
 
 
-def test_single__node_refuses_the_transaction__is_tried_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single__node_refuses_the_transaction__is_tried_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = lab.start()
     send, refusals = node.sender.send, [1]
 

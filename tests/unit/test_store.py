@@ -6,6 +6,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,18 @@ def metered(store: Store, job: bytes = JOB) -> bytes:
 
 def record(**changes: Any) -> TxRecord:
     made = TxRecord(
-        "settlement 1.0", 31337, SENDER, 5, b"\x11" * 32, b"raw", SENDER, b"data", 1 << 100, 21_000, 1 << 90, 3
+        "settlement 1.0",
+        31337,
+        SENDER,
+        5,
+        b"\x11" * 32,
+        b"raw",
+        SENDER,
+        b"data",
+        1 << 100,
+        21_000,
+        1 << 90,
+        3,
     )
     return replace(made, **changes)
 
@@ -264,7 +276,7 @@ def test_sqlite__is_durable_and_readers_do_not_block_writers(store: Store) -> No
     store.check_writable()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([JOB, OTHER]), st.sampled_from(list(State))), max_size=30))
 def test_steps__any_sequence_of_moves__only_holds_allowed_ones(
     tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[bytes, State]]
@@ -279,7 +291,7 @@ def test_steps__any_sequence_of_moves__only_holds_allowed_ones(
             continue
     for job in (JOB, OTHER):
         path = [State(step.state) for step in store.steps(job)]
-        assert all(may_follow(after, before) for before, after in zip(path, path[1:], strict=False))
+        assert all(may_follow(after, before) for before, after in pairwise(path))
         assert sum(state in FINAL for state in path) <= 1
     store.close()
 
