@@ -44,8 +44,9 @@ contract ClassMetadata is IClassMetadata {
             uint256(t.watcherSet).toString(),
             ',"challengeWindow":',
             uint256(t.challengeWindow).toString(),
-            ',"maxRate":',
-            uint256(t.maxRate).toString()
+            ',"maxRate":"',
+            uint256(t.maxRate).toString(),
+            '"'
         );
     }
 

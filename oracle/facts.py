@@ -30,7 +30,8 @@ class ClassFacts:
     """A class as a provider sees it. `oracle` is the key that may sign for the provider there, None if it
     can't serve.
 
-    `backing` is payment-token base units, `supply` base units of the class.
+    `backing` is payment-token base units, `supply` base units of the class, `threshold` how many of its
+    watchers must sign (0: it has none).
     """
 
     class_id: int
@@ -39,6 +40,7 @@ class ClassFacts:
     supply: int
     wound_down: bool
     oracle: str | None
+    threshold: int
 
 
 class Facts:
@@ -109,6 +111,7 @@ class Facts:
             supply=view.supply(class_id),
             wound_down=bool(view.read("ComputeCredits", "isWoundDown", class_id)),
             oracle=oracle if serves else None,
+            threshold=self.threshold(terms.watcher_set) if terms.watcher_set else 0,
         )
 
     def job_facts(self, terms: JobTerms, state: JobState) -> JobFacts:

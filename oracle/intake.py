@@ -56,14 +56,14 @@ class Declined(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What this node offers. `key` is its oracle key, None in a dry run; `watchers` whether any is
-    configured; `simulated` whether its GPU metering is.
+    """What this node offers. `key` is its oracle key, None in a dry run; `watchers` how many it can ask;
+    `simulated` whether its GPU metering is.
     """
 
     provider: ProviderSettings
     catalogue: Catalogue
     key: str | None
-    watchers: bool
+    watchers: int
     simulated: bool
 
 
@@ -230,7 +230,7 @@ def _check_gpus(terms: JobTerms, gpus: int, policy: Policy) -> None:
 def _check_assurance(facts: ClassFacts, gpus: int, policy: Policy) -> None:
     if gpus and policy.simulated:
         most = 0
-    elif policy.watchers and facts.terms.watcher_set:
+    elif 0 < facts.threshold <= policy.watchers:
         most = WATCHED
     else:
         most = 1

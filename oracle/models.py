@@ -172,11 +172,6 @@ class SettlementRow(Base):
         """Ids of the rows, in the order that was signed."""
         return tuple(bytes.fromhex(item[2:]) for item in json.loads(self.jobs_json))
 
-    @property
-    def label(self) -> str:
-        """What the transaction is called in the journal."""
-        return f"settlement {self.id}"
-
 
 class RefusalRow(Base):
     """A watcher's refusal to co-sign, as we were told it."""
@@ -226,11 +221,12 @@ class TransactionRow(Base):
 
 
 class ReviewRow(Base):
-    """A watcher's verdict on one receipt: the same request gets the same answer."""
+    """A watcher's verdict on one receipt with one piece of evidence: the same gets the same answer."""
 
     __tablename__ = "reviews"
 
     receipt_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    evidence_hash: Mapped[bytes] = mapped_column(primary_key=True)
     job_id: Mapped[bytes] = mapped_column(index=True)
     provider: Mapped[str] = mapped_column(String(42))
     passed: Mapped[bool]

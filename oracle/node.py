@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -55,7 +57,7 @@ class NodeProblem(ScripError):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What every node has. `account` is None in a dry run; `lock` is held as long as the node lives."""
+    """What every node has. `account` is None in a dry run; `cleanup` closes what is open."""
 
     settings: Settings
     chain: Chain
@@ -63,12 +65,11 @@ class Base:
     store: Store
     metrics: Metrics
     account: LocalAccount | None
-    lock: IO[str]
+    cleanup: ExitStack
 
     def close(self) -> None:
-        """Close the database and let another node have the state folder."""
-        self.store.close()
-        self.lock.close()
+        """Close everything and let another node have the state folder."""
+        self.cleanup.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +100,16 @@ def open_base(settings: Settings) -> Base:
     """State folder, key, chain and store. Raises NodeProblem, KeyProblem, WrongChain, NodeUnavailable,
     NotFound.
     """
-    lock = open_state(settings.state_dir)
-    account = load_key(settings)
-    chain = connect(settings)
-    store = Store.open(settings.database_url)
-    metrics = Metrics(store)
-    metrics.dry.set(int(account is None))
-    facts = Facts(chain, local=settings.chain.is_local)
-    return Base(settings, chain, facts, store, metrics, account, lock)
+    with ExitStack() as opened:
+        opened.enter_context(open_state(settings.state_dir))
+        account = load_key(settings)
+        chain = connect(settings)
+        store = Store.open(settings.database_url)
+        opened.callback(store.close)
+        metrics = Metrics(store)
+        metrics.dry.set(int(account is None))
+        facts = Facts(chain, local=settings.chain.is_local)
+        return Base(settings, chain, facts, store, metrics, account, opened.pop_all())
 
 
 def open_state(folder: Path) -> IO[str]:
@@ -200,20 +203,24 @@ def served_gpus(provider: ProviderSettings, nvml: Nvml | None) -> ProviderSettin
 
 def open_provider(settings: Settings) -> ProviderNode:
     """A provider node, ready to run. Raises as `open_base`, BadInput for the catalogue, NvmlUnavailable."""
-    base = open_base(settings)
-    given = settings.of_provider()
-    check_registered(base.chain, given.address, base.account)
-    nvml = open_nvml(given, local=settings.chain.is_local)
-    provider = served_gpus(given, nvml)
-    base.metrics.simulated.set(int(nvml is not None and nvml.simulated))
-    policy = Policy(
-        provider=provider,
-        catalogue=Catalogue.load(given.catalogue or DEFAULT_FILE),
-        key=None if base.account is None else base.account.address,
-        watchers=bool(settings.quorum.watchers),
-        simulated=nvml is not None and nvml.simulated,
-    )
-    return _join_provider(base, policy, nvml)
+    base, given = open_base(settings), settings.of_provider()
+    with ExitStack() as undo:
+        undo.callback(base.close)
+        check_registered(base.chain, given.address, base.account)
+        nvml = open_nvml(given, local=settings.chain.is_local)
+        if nvml is not None:
+            base.cleanup.callback(nvml.close)
+        policy = Policy(
+            provider=served_gpus(given, nvml),
+            catalogue=Catalogue.load(given.catalogue or DEFAULT_FILE),
+            key=None if base.account is None else base.account.address,
+            watchers=len(settings.quorum.watchers),
+            simulated=nvml is not None and nvml.simulated,
+        )
+        base.metrics.simulated.set(int(policy.simulated))
+        node = _join_provider(base, policy, nvml)
+        undo.pop_all()
+        return node
 
 
 def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNode:
@@ -249,19 +256,23 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
 
 def open_watcher(settings: Settings) -> WatcherNode:
     """A watcher node, ready to run. Raises as `open_base`, BadInput for the catalogue."""
-    base = open_base(settings)
-    executor = LocalExecutor() if settings.watcher.re_execute else None
-    watcher = Watcher(
-        facts=base.facts,
-        reviews=Reviews(base.store),
-        catalogue=Catalogue.load(settings.watcher.catalogue or DEFAULT_FILE),
-        executor=executor,
-        signer=base.account,
-        workroot=settings.state_dir.resolve() / "work",
-        settings=settings.watcher,
-        metrics=base.metrics,
-    )
-    return WatcherNode(base, watcher, executor)
+    base, workroot = open_base(settings), settings.state_dir.resolve() / "work"
+    with ExitStack() as undo:
+        undo.callback(base.close)
+        executor = LocalExecutor() if settings.watcher.re_execute else None
+        shutil.rmtree(workroot, ignore_errors=True)  # of an earlier process: its jobs ended with it
+        watcher = Watcher(
+            facts=base.facts,
+            reviews=Reviews(base.store),
+            catalogue=Catalogue.load(settings.watcher.catalogue or DEFAULT_FILE),
+            executor=executor,
+            signer=base.account,
+            workroot=workroot,
+            settings=settings.watcher,
+            metrics=base.metrics,
+        )
+        undo.pop_all()
+        return WatcherNode(base, watcher, executor)
 
 
 def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:

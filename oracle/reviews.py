@@ -1,5 +1,5 @@
-"""What a watcher remembers: its verdict on each receipt, and the one receipt of each job it has committed
-to sign.
+"""What a watcher remembers: its verdict on each receipt with its evidence, and the one receipt of each job it
+has committed to sign.
 """
 
 from __future__ import annotations
@@ -29,19 +29,27 @@ class Reviews:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def find(self, receipt_hash: bytes) -> Verdict | None:
-        """The verdict on this receipt, if it was reviewed."""
+    def find(self, receipt_hash: bytes, evidence_hash: bytes) -> Verdict | None:
+        """The verdict on this receipt with this evidence, if it was reviewed."""
         with self._store.reading() as session:
-            row = session.get(ReviewRow, receipt_hash)
+            row = session.get(ReviewRow, (receipt_hash, evidence_hash))
             return None if row is None else Verdict(row.job_id, row.passed, row.check, row.reason)
 
-    def keep(self, receipt_hash: bytes, provider: str, verdict: Verdict) -> None:
+    def passed(self, receipt_hash: bytes) -> Verdict | None:
+        """The verdict on this receipt if it passed with any evidence."""
+        with self._store.reading() as session:
+            query = select(ReviewRow).where(ReviewRow.receipt_hash == receipt_hash, ReviewRow.passed)
+            row = session.scalars(query.limit(1)).first()
+            return None if row is None else Verdict(row.job_id, True)
+
+    def keep(self, receipt_hash: bytes, evidence_hash: bytes, provider: str, verdict: Verdict) -> None:
         """Store a verdict. The first one stands."""
         with self._store.writing() as session:
-            if session.get(ReviewRow, receipt_hash) is None:
+            if session.get(ReviewRow, (receipt_hash, evidence_hash)) is None:
                 session.add(
                     ReviewRow(
                         receipt_hash=receipt_hash,
+                        evidence_hash=evidence_hash,
                         job_id=verdict.job_id,
                         provider=provider,
                         passed=verdict.passed,

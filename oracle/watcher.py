@@ -1,7 +1,8 @@
 """Watcher side of the quorum: fetch the evidence, check it against the chain, run the job again, co-sign or
 say why not.
 
-A receipt is reviewed once: the same request gets the same answer. Before any signature leaves, the watcher
+A receipt that passed once isn't reviewed again. A refusal holds for the evidence it was reached on: a damaged
+copy of an honest bundle doesn't stain the receipt. Before any signature leaves, the watcher
 commits in its store to that one receipt of the job, so it never signs two different ones, whatever a provider
 asks and however often it is restarted.
 """
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from eth_utils.crypto import keccak
 
 from oracle import fetch
 from oracle.catalogue import Catalogue, Template
@@ -38,8 +41,8 @@ from scrip.types import JobTerms, Receipt
 
 STRIPES: Final = 64
 USAGE_BYTES: Final = 64 * 1024
-PASSING_CHECKS: Final = frozenset({"job.state", "receipt.time", "bundle.origin"})
-"""Refused, but not for good: our node may lag, a registration may be updated."""
+PASSING_CHECKS: Final = frozenset({"job.state", "receipt.time"})
+"""Refused, but not for good: our node may lag."""
 
 _log = get(__name__)
 
@@ -132,13 +135,22 @@ class Watcher:
     def _review(self, row: CosignRow) -> Verdict:
         key = receipt_struct_hash(row.receipt)
         with self._locks[key[0] % STRIPES]:  # two equal requests at once: the second one waits for the answer
-            known = self._reviews.find(key)
+            passed = self._reviews.passed(key)
+            if passed is not None:
+                return passed
+            terms = self._terms(row.receipt.job_id)
+            try:
+                self._check_origin(row.bundle_url, terms.provider)
+            except Refused as refused:  # not kept: a registration may be updated
+                return Verdict(row.receipt.job_id, False, refused.check, refused.reason)
+            raw = self._download(row.bundle_url)
+            evidence = bytes(keccak(raw))
+            known = self._reviews.find(key, evidence)
             if known is not None:
                 return known
-            terms = self._terms(row.receipt.job_id)
-            verdict = self._judge(row, terms)
+            verdict = self._judge(row.receipt, terms, raw)
             if verdict.check not in PASSING_CHECKS:
-                self._reviews.keep(key, terms.provider, verdict)
+                self._reviews.keep(key, evidence, terms.provider, verdict)
         _log.info(
             "reviewed", job="0x" + row.receipt.job_id.hex(), passed=verdict.passed, check=verdict.check,
             reason=verdict.reason,
@@ -151,17 +163,14 @@ class Watcher:
         except NotFound as missing:
             raise Unable(f"{missing} as far as our node sees") from missing
 
-    def _judge(self, row: CosignRow, terms: JobTerms) -> Verdict:
-        job_id = row.receipt.job_id
+    def _judge(self, receipt: Receipt, terms: JobTerms, raw: bytes) -> Verdict:
         try:
-            self._check_origin(row.bundle_url, terms.provider)
-            raw = self._download(row.bundle_url)
-            self._verify(row.receipt, terms, Bundle.decode(raw))
+            self._verify(receipt, terms, Bundle.decode(raw))
         except Refused as refused:
-            return Verdict(job_id, False, refused.check, refused.reason)
+            return Verdict(receipt.job_id, False, refused.check, refused.reason)
         except EvidenceInvalid as invalid:
-            return Verdict(job_id, False, invalid.check, invalid.detail)
-        return Verdict(job_id, True)
+            return Verdict(receipt.job_id, False, invalid.check, invalid.detail)
+        return Verdict(receipt.job_id, True)
 
     def _check_origin(self, url: str, provider: str) -> None:
         """Bundles come from where the provider is registered, so that no one can send us elsewhere."""

@@ -21,7 +21,7 @@ from scrip.errors import WrongChain
 from scrip.evidence import Bundle, verify_bundle
 from scrip.sender import Sender
 from scrip.spec import JobSpec, spec_hash
-from scrip.types import Receipt, Status
+from scrip.types import Receipt, Resource, Status, sku_id
 from tests.integration.oracle_lab import OracleLab, lab
 from tests.integration.system import REGION, System, account
 
@@ -174,6 +174,26 @@ def test_broadcast_then_stopped__new_process_settles_it_once(
     anvil.rpc("evm_setAutomine", True)
     place.wait_for([job], Status.SETTLED)
     assert len(list(place.chain.at().events("JobMarket", "JobSettled", jobId=job))) == 1
+
+
+def test_simulated_gpu__settles_at_assurance_0_and_says_so_everywhere(place: OracleLab) -> None:
+    sku = "test-gpu"
+    class_id = place.system.create_class(resource=Resource.GPU_SECOND, sku=sku_id(sku), min_assurance=0)
+    buyer = place.buy(class_id, UNITS)
+    place.serve(sku)
+    place.start("provider", place.provider_settings(provider={"simulated_gpu": True, "gpu_sku": sku}))
+    spec = JobSpec("matmul.int8", {"seed": "0x" + "ab" * 32, "size": 64})
+    terms = place.terms(buyer, class_id, spec_hash=spec_hash(spec))
+    job = place.open(buyer, terms, place.quote(terms, spec))
+    place.wait_for([job], Status.SETTLED)
+    shown = place.show(job)
+    assert shown["simulated"] is True
+    assert Receipt.from_json(shown["receipt"]).assurance == 0
+    assert httpx.get(f"{place.url}/jobs/0x{job.hex()}/evidence", trust_env=False).json()["simulated"] is True
+    output = httpx.get(f"{place.url}/jobs/0x{job.hex()}/output", trust_env=False)
+    assert output.headers["X-Scrip-Simulated"] == "true"
+    data = httpx.get(f"{place.url}/.well-known/agent-registration.json", trust_env=False).json()
+    assert data["scrip"]["simulated"] is True
 
 
 def test_dry_run__serves_and_sends_nothing(place: OracleLab, class_id: int, buyer: Sender) -> None:

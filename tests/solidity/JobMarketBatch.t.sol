@@ -41,7 +41,8 @@ contract JobMarketBatchTest is BatchBase {
         Attestation memory a = _attestBatch(receipts, 0);
         how = bound(how, 0, 2);
         if (how == 0) {
-            (rows[0], receipts[0]) = (rows[1], receipts[1]);
+            rows[0] = rows[1];
+            receipts[0] = receipts[1];
         } else if (how == 1) {
             receipts[1].units = uint128(bound(units, 2, UNITS));
         } else {

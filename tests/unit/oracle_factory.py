@@ -249,7 +249,7 @@ class Lab:
         account = None if dry else ORACLE
         policy = Policy(
             wanted.of_provider(), Catalogue.load(), None if dry else ORACLE.address,
-            watchers=bool(wanted.quorum.watchers), simulated=False,
+            watchers=len(wanted.quorum.watchers), simulated=False,
         )  # fmt: skip
         executor = FakeExecutor()
         if not held:

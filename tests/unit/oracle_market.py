@@ -247,7 +247,9 @@ class FakeFacts:
 
     def class_facts(self, class_id: int, provider: str) -> ClassFacts:
         terms = self.class_terms(class_id)
-        return ClassFacts(class_id, terms, self.fake.backing[class_id], 10**9, False, ORACLE.address)
+        threshold = self.threshold(terms.watcher_set) if terms.watcher_set else 0
+        backing = self.fake.backing[class_id]
+        return ClassFacts(class_id, terms, backing, 10**9, False, ORACLE.address, threshold)
 
     def job_facts(self, terms: JobTerms, state: JobState) -> JobFacts:
         return JobFacts(CHAIN_ID, MARKET, terms, self.class_terms(terms.class_id), state, local=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_account import Account
 
 from oracle.evidence import StorageFull
 from oracle.intake import Declined
@@ -18,7 +17,7 @@ from scrip.errors import Reverted
 from scrip.spec import spec_hash
 from scrip.types import JobState, Outcome, Status
 from tests.unit.oracle_factory import SPEC, Lab, terms
-from tests.unit.oracle_market import CPU_CLASS, NOW, WATCHED_CLASS, Killed, cpu_class
+from tests.unit.oracle_market import CPU_CLASS, NOW, Killed, cpu_class
 
 
 @pytest.fixture
@@ -346,21 +345,7 @@ def test_reorg__job_reopened_with_another_nonce__is_run_anew(lab: Lab) -> None:
     assert lab.market.settled[job][-1].evidence_root == node.evidence.get(job, 2).receipt.evidence_root
 
 
-# Watchers
-
-
-def test_quorum__enough__settles_at_assurance_2(lab: Lab) -> None:
-    keys = [Account.create() for _ in range(2)]
-    lab.market.watchers[1] = ({key.address for key in keys}, 2)
-    lab.signers = keys
-    node = lab.start(quorum={"watchers": ["http://w1.test", "http://w2.test"]})
-    asked = terms(lab.market, class_id=WATCHED_CLASS)
-    job = lab.market.open(asked, node.desk.quote(asked, SPEC).signature)
-    node.until_at(job, State.SETTLED)
-    assert lab.market.settled[job][0].assurance == 2
-
-
-# Dry run, disk, loop
+# Dry run, disk
 
 
 def test_dry_run__does_everything_but_sign_and_send(lab: Lab) -> None:

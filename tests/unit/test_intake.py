@@ -42,14 +42,14 @@ MODEL = "smollm2-135m-instruct-q4_1"
 
 
 def policy(
-    *, watchers: bool = False, simulated: bool = False, key: str = ORACLE.address, **provider: Any
+    *, watchers: int = 0, simulated: bool = False, key: str = ORACLE.address, **provider: Any
 ) -> Policy:
     settings = ProviderSettings.model_validate({"address": PROVIDER, "gpu_sku": "h100", **provider})
     return Policy(settings, CATALOGUE, key, watchers, simulated)
 
 
 def facts(class_terms: ClassTerms | None = None, **changes: Any) -> ClassFacts:
-    made = ClassFacts(CPU_CLASS, class_terms or cpu_class(), 10**9, 10**9, False, ORACLE.address)
+    made = ClassFacts(CPU_CLASS, class_terms or cpu_class(), 10**9, 10**9, False, ORACLE.address, 2)
     return replace(made, **changes)
 
 
@@ -91,8 +91,9 @@ GPU_CLASS = cpu_class(resource=Resource.GPU_SECOND, sku=sku_id("h100"))
             asked(),
             SPEC,
             facts(cpu_class(min_assurance=3, watcher_set=1)),
-            policy(watchers=True),
+            policy(watchers=2),
         ),
+        (Why.ASSURANCE, asked(), SPEC, facts(cpu_class(min_assurance=2), threshold=3), policy(watchers=2)),
         (Why.ASSURANCE, asked(MATMUL), MATMUL, facts(GPU_CLASS), policy(gpus=[GPU], simulated=True)),
         (Why.UNITS, asked(max_units=999), SPEC, facts(), policy()),
         (Why.UNITS, asked(LLM, max_units=15), LLM, facts(LLM_CLASS), policy()),

@@ -46,6 +46,16 @@ def batch(node: Node, count: int = 3, **changes: Any) -> list[bytes]:
     return [node.market.open(terms(node.market, salt=salt, **changes)) for salt in range(count)]
 
 
+# Quorum
+
+
+def test_quorum__enough__settles_at_assurance_2(lab: Lab) -> None:
+    node = lab.start(quorum=WATCHERS)
+    job = opened(node, class_id=WATCHED_CLASS)
+    node.until_at(job, State.SETTLED)
+    assert lab.market.settled[job][0].assurance == 2
+
+
 # Without a quorum
 
 

@@ -239,12 +239,20 @@ def test_commit__another_receipt_of_the_job__is_named_and_nothing_stored(store: 
     assert reviews.commit({OTHER: b"\xdd" * 32}) == {}
 
 
-def test_keep__second_verdict__does_not_replace_the_first(store: Store) -> None:
-    reviews = Reviews(store)
-    reviews.keep(b"\xaa" * 32, SENDER, Verdict(JOB, False, "output.hash", "differs"))
-    reviews.keep(b"\xaa" * 32, SENDER, Verdict(JOB, True))
-    assert reviews.find(b"\xaa" * 32) == Verdict(JOB, False, "output.hash", "differs")
+def test_keep__second_verdict_on_the_same_evidence__does_not_replace_the_first(store: Store) -> None:
+    reviews, receipt, evidence = Reviews(store), b"\xaa" * 32, b"\xee" * 32
+    reviews.keep(receipt, evidence, SENDER, Verdict(JOB, False, "output.hash", "differs"))
+    reviews.keep(receipt, evidence, SENDER, Verdict(JOB, True))
+    assert reviews.find(receipt, evidence) == Verdict(JOB, False, "output.hash", "differs")
     assert [row.check for row in reviews.refusals(10)] == ["output.hash"]
+
+
+def test_keep__other_evidence_for_the_receipt__has_a_verdict_of_its_own(store: Store) -> None:
+    reviews, receipt = Reviews(store), b"\xaa" * 32
+    reviews.keep(receipt, b"\xee" * 32, SENDER, Verdict(JOB, False, "output.hash", "differs"))
+    assert reviews.find(receipt, b"\xdd" * 32) is None
+    reviews.keep(receipt, b"\xdd" * 32, SENDER, Verdict(JOB, True))
+    assert reviews.find(receipt, b"\xdd" * 32) == Verdict(JOB, True)
 
 
 # The database itself

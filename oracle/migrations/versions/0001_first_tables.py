@@ -41,13 +41,14 @@ def upgrade() -> None:
     op.create_table(
         "reviews",
         sa.Column("receipt_hash", sa.String(), nullable=False),
+        sa.Column("evidence_hash", sa.String(), nullable=False),
         sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("provider", sa.String(length=42), nullable=False),
         sa.Column("passed", sa.Boolean(), nullable=False),
         sa.Column("check", sa.String(length=64), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("receipt_hash"),
+        sa.PrimaryKeyConstraint("receipt_hash", "evidence_hash"),
     )
     op.create_index("ix_reviews_job_id", "reviews", ["job_id"])
 

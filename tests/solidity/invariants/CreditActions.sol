@@ -24,7 +24,7 @@ abstract contract CreditActions is State {
     function buyWithAuthorization(uint256 buyer, uint256 class_, uint256 units, uint256 left) external action {
         Account memory from = _buyer(buyer);
         uint256 id = _class(class_);
-        vm.assume(_tokenOf(id) == usd);
+        vm.assume(address(_tokenOf(id)) == address(usd));
         units = bound(units, 1, MOST);
         uint256 cost = reserve.costOf(id, units);
         ICreditReserve.Authorization memory auth;
@@ -153,7 +153,7 @@ abstract contract CreditActions is State {
         amount = bound(amount, 1, MOST);
         given.mint(toRegistry ? address(registry) : address(reserve), amount);
         if (!toRegistry) donated[given] += amount;
-        else if (given == usd) donatedStake += amount;
+        else if (address(given) == address(usd)) donatedStake += amount;
     }
 
     /// @dev The dishonest token starts (one time in four) or stops keeping a part of every transfer.

@@ -71,7 +71,7 @@ contract Handler is PartyActions {
             for (uint256 j; j < classes.length; ++j) {
                 bool sold = credits.saleTerms(classes[j]).funding == Funding.Sale;
                 if (!sold) assertEq(reserve.backingOf(classes[j]), 0, "1: a grant has backing");
-                else if (_tokenOf(classes[j]) == token) owed += reserve.backingOf(classes[j]);
+                else if (address(_tokenOf(classes[j])) == address(token)) owed += reserve.backingOf(classes[j]);
             }
             for (uint256 j; j < holders.length; ++j) {
                 owed += reserve.earningsOf(holders[j], address(token));
