@@ -24,7 +24,7 @@ from oracle.intake import Plan, Policy
 from oracle.journal import SqlJournal
 from oracle.logging import get
 from oracle.metrics import Metrics
-from oracle.outbox import AheadChain, Outbox, Stopped
+from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
 from oracle.reconcile import Reconciler
 from oracle.reviews import Reviews
@@ -150,7 +150,7 @@ def connect(settings: Settings) -> Chain:
     """The chain, checked to be the one the settings name. Raises NotFound, WrongChain, NodeUnavailable."""
     chosen = settings.chain
     deployment = deployments.load(chosen.deployment, chosen.chain_id)
-    return AheadChain.connect(
+    return Chain.connect(
         chosen.rpc_url, deployment, timeout=float(chosen.rpc_timeout_s), finality_depth=chosen.depth
     )
 

@@ -12,36 +12,13 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from web3.contract.contract import ContractFunction
-from web3.exceptions import ContractLogicError, Web3RPCError
-from web3.types import BlockIdentifier, TxParams, TxReceipt
+from web3.types import TxReceipt
 
 from oracle.journal import SqlJournal
 from scrip.chain import Chain
-from scrip.errors import NodeDeclined, NotFound, Reverted, ScripError, TxLost
+from scrip.errors import NotFound, Reverted, ScripError, TxLost
 from scrip.journal import TxOutcome
-from scrip.reverts import from_web3
 from scrip.sender import Call, Reconciled
-
-
-class AheadChain(Chain):
-    """A chain on which calls are simulated in the block that would be mined now, not in the newest one.
-
-    A receipt may end later than the newest block, and the contract compares the two: on a chain that mines
-    only when something is sent, a simulation in the newest block would refuse every such receipt for ever.
-    """
-
-    def call(self, tx: TxParams, block: BlockIdentifier = "pending") -> bytes:
-        """See Chain.call."""
-        return super().call(tx, block)
-
-    def estimate_gas(self, tx: TxParams) -> int:
-        """See Chain.estimate_gas."""
-        try:
-            return int(self.w3.eth.estimate_gas(tx, "pending"))
-        except ContractLogicError as error:
-            raise from_web3(error, self.errors) from None
-        except Web3RPCError as error:
-            raise NodeDeclined(f"the node declines: {error.message}") from None
 
 
 class DryRun(ScripError):

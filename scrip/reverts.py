@@ -11,7 +11,6 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import collapse_if_tuple
 from eth_utils.crypto import keccak
-from web3.exceptions import ContractLogicError
 
 from scrip.abi import abi, names
 from scrip.errors import NotFound, Reverted
@@ -79,14 +78,6 @@ def from_rpc(
     if data:
         return decode_revert(data, table, tx_hash)
     return Reverted("Unknown", {"message": message or "execution reverted"}, tx_hash)
-
-
-def from_web3(
-    error: ContractLogicError, table: ErrorTable | None = None, tx_hash: bytes | None = None
-) -> Reverted:
-    """The same for what web3 raises when one of its own calls reverts."""
-    found = from_rpc({"code": 3, "message": error.message, "data": error.data}, table, tx_hash)
-    return found or Reverted("Unknown", {}, tx_hash)
 
 
 def _revert_data(data: object) -> bytes:
