@@ -58,8 +58,12 @@ class Dispatcher:
         """Queue again what an earlier process was executing. Also heals a store that was full when an
         attempt ended.
         """
-        for job in self._store.jobs([State.EXECUTING]):
-            if not self._worker.is_active(job.job_id):
+        for seen in self._store.jobs([State.EXECUTING]):
+            if self._worker.is_active(seen.job_id):
+                continue
+            # A worker leaves its job only after storing what came of it: what counts is the row as it is now.
+            job = self._store.job(seen.job_id)
+            if job.at is State.EXECUTING and not self._worker.is_active(job.job_id):
                 with suppress(StateConflict):  # it ended between the two looks
                     self._worker.recover(job)
 

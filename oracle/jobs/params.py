@@ -5,6 +5,7 @@ The catalogue checks these before a job is admitted, and the job program checks 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -40,12 +41,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Params(Strict):
+class Params(Strict, ABC):
     """Parameters of one template."""
 
+    @abstractmethod
     def work(self) -> int:
         """How much there is to do, in the unit of the template's `ns_per_op`. A hint, never billed."""
-        raise NotImplementedError
 
     def most_tokens(self) -> tuple[int, int] | None:
         """Upper bounds of input and output tokens, or None for a job without tokens."""
