@@ -24,7 +24,7 @@ setup: ## install pinned packages and the compiler, compile the contracts, expor
 demo: setup ## run the whole story on a local chain; KEEP=1 leaves it up and prints the URLs
 	@KEEP="$(KEEP)" $(VENV)/python -m scripts.demo
 
-test: setup ## run forge's tests, then the Python ones: unit, integration, e2e, gpu
+test: setup ## run forge's tests, then the Python ones: gpu, unit, integration, e2e
 	@$(VENV)/python -m scripts.gate test
 
 check: setup ## formatting, lint, types, layering, freshness of the exported ABIs
