@@ -36,7 +36,6 @@ interface ICreditReserve {
     error CreditReserve_NotAuthorised(uint256 classId, address given, address limit);
     error CreditReserve_NotWoundDown(uint256 classId, uint256 given, uint256 limit);
     error CreditReserve_TooEarly(uint256 classId, uint256 given, uint256 limit);
-    error CreditReserve_NotIssuer(uint256 classId, address given, address limit);
     error CreditReserve_InsufficientEarnings(address account, uint256 given, uint256 limit);
     error CreditReserve_FeeTooHigh(uint256 id, uint256 given, uint256 limit);
 
