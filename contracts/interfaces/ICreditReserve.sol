@@ -20,10 +20,14 @@ interface ICreditReserve {
     event Bought(
         uint256 indexed classId, address indexed buyer, address indexed recipient, uint256 units, uint256 cost
     );
-    event PaidOut(uint256 indexed classId, address indexed provider, uint256 units, uint256 amount, uint256 fee);
+    event PaidOut(uint256 indexed classId, address indexed provider, uint256 units, uint256 amount);
     event Reclaimed(uint256 indexed classId, address indexed holder, uint256 units, uint256 amount);
     event Swept(uint256 indexed classId, address indexed issuer, uint256 amount);
-    event Withdrawn(address indexed account, address indexed token, address indexed to, uint256 amount);
+    /// @param amount What left the account's earnings; `to` received it less `fee`.
+    event Withdrawn(
+        address indexed account, address indexed token, address indexed to, uint256 amount, uint256 fee
+    );
+    event FeeProposed(uint256 feeBps, uint256 applicableAt);
     event FeeSet(uint256 feeBps);
     event FeesCollected(address indexed token, address indexed to, uint256 amount);
 
@@ -38,6 +42,12 @@ interface ICreditReserve {
     error CreditReserve_TooEarly(uint256 classId, uint256 given, uint256 limit);
     error CreditReserve_InsufficientEarnings(address account, uint256 given, uint256 limit);
     error CreditReserve_FeeTooHigh(uint256 id, uint256 given, uint256 limit);
+    error CreditReserve_FeeNotDue(uint256 id, uint256 given, uint256 limit);
+    /// @notice The feed's answer isn't positive, comes from the future or is older than the class allows.
+    error CreditReserve_BadPrice(uint256 classId, uint256 given, uint256 limit);
+    error CreditReserve_PriceDeviates(uint256 classId, uint256 given, uint256 limit);
+    /// @notice The rollup's sequencer is down, or came up less than `SEQUENCER_GRACE` ago.
+    error CreditReserve_SequencerDown(uint256 classId, uint256 given, uint256 limit);
 
     /// @notice Buys `units` base units for `recipient`, paid by the caller's allowance.
     /// @param maxCost Most the caller will pay, in payment token base units.
@@ -60,25 +70,32 @@ interface ICreditReserve {
         external
         returns (uint256 cost);
 
-    /// @notice Credits `provider` with the backing of `units` just burned. Job market only.
+    /// @notice Credits `provider` with the backing of `units` just burned. Job market and sessions only.
     /// @param supplyBefore Base units in existence before the burn.
     function payOut(uint256 classId, address provider, uint256 units, uint256 supplyBefore)
         external
         returns (uint256 amount);
 
-    /// @notice Pays out earnings of the caller.
+    /// @notice Pays out earnings of the caller, less the fee.
     function withdraw(address token, uint256 amount, address to) external;
 
-    /// @notice Burns the caller's `units` of a closed or expired class for their share of the backing.
+    /// @notice Burns the caller's `units` of a closed or expired class for their share of the backing, or, of a
+    /// stake-funded class, for the stake behind them.
     function reclaim(uint256 classId, uint256 units) external returns (uint256 amount);
 
     /// @notice Turns the backing that nobody reclaimed into earnings of the issuer, `SWEEP_DELAY` after expiry.
     function sweepExpired(uint256 classId) external returns (uint256 amount);
 
-    function setFee(uint256 feeBps) external;
+    /// @notice Announces a fee on withdrawals. FEE_ROLE only. A lower fee applies at once, a higher one once it is
+    /// applied, `FEE_DELAY` later at the earliest.
+    function proposeFee(uint256 feeBps) external;
+
+    /// @notice Puts the proposed fee into force. Anyone, once it is due.
+    function applyFee() external;
     function collectFees(address token, uint256 amount, address to) external;
 
-    /// @notice Price of `units`, rounded up, in payment token base units.
+    /// @notice Price of `units`, rounded up, in payment token base units: by the fixed price, or by the feed and never below
+    /// the backing of a unit in existence.
     function costOf(uint256 classId, uint256 units) external view returns (uint256);
     function backingOf(uint256 classId) external view returns (uint256);
     function earningsOf(address account, address token) external view returns (uint256);

@@ -6,6 +6,7 @@ import {Receipt} from "./Types.sol";
 /// @title Verifier: knows the watcher sets, checks their signatures, and fixes how receipts are hashed. Moves nothing.
 interface IReceiptVerifier {
     event SetProposed(uint256 indexed setId, address[] watchers, uint256 threshold, uint256 activatableAt);
+    event ProposalCancelled(uint256 indexed setId);
     event SetActivated(uint256 indexed setId, address[] watchers, uint256 threshold, uint256 version);
 
     error ReceiptVerifier_UnknownSet(uint256 setId, uint256 given, uint256 limit);
@@ -13,6 +14,9 @@ interface IReceiptVerifier {
     error ReceiptVerifier_TooManyWatchers(uint256 setId, uint256 given, uint256 limit);
     error ReceiptVerifier_NotProposed(uint256 setId, bytes32 given, bytes32 limit);
     error ReceiptVerifier_TooEarly(uint256 setId, uint256 given, uint256 limit);
+    /// @notice The proposal is older than `PROPOSAL_LIFETIME` after it became due.
+    error ReceiptVerifier_ProposalLapsed(uint256 setId, uint256 given, uint256 limit);
+    error ReceiptVerifier_DelayTooLong(uint256 setId, uint256 given, uint256 limit);
     /// @notice Watchers, proposed or signing, must be in strictly ascending order.
     error ReceiptVerifier_Unsorted(uint256 setId, address given, address limit);
     error ReceiptVerifier_NotWatcher(uint256 setId, address given, address limit);
@@ -25,6 +29,9 @@ interface IReceiptVerifier {
 
     /// @notice Puts the proposal into force. Anyone, once it is due.
     function activateSet(uint256 setId, address[] calldata watchers, uint256 threshold) external;
+
+    /// @notice Withdraws a proposal. WATCHER_ADMIN_ROLE only.
+    function cancelProposal(uint256 setId) external;
 
     /// @notice Reverts unless a threshold of the set's watchers signed `digest`.
     /// @param signatures Sorted by ascending signer; those beyond the threshold are not looked at.

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {SessionTerms} from "./Types.sol";
+
+/// @title Sessions: credits deposited with a provider and spent by cumulative signed vouchers.
+interface IMeteredSessions {
+    /// @notice What the chain stores of a session: one slot.
+    /// @param deposit Base units deposited in all.
+    /// @param claimed Base units the provider has claimed, at most `deposit`.
+    /// @param closeAt Unix seconds from which anyone can close it; 0 while nobody asked.
+    /// @param closed Ended for good: the same terms can't be opened again.
+    struct Session {
+        uint96 deposit;
+        uint96 claimed;
+        uint40 closeAt;
+        bool closed;
+    }
+
+    /// @notice One claim: the session's terms and its newest voucher.
+    /// @param units Base units used since the session began: cumulative.
+    /// @param signature By the session key over `Voucher(sessionId,units)`.
+    struct Claim {
+        SessionTerms terms;
+        uint128 units;
+        bytes signature;
+    }
+
+    event SessionOpened(
+        bytes32 indexed sessionId,
+        address indexed payer,
+        address indexed provider,
+        uint256 classId,
+        uint256 units,
+        address key,
+        uint40 expiresAt,
+        uint256 budgetId,
+        uint256 salt
+    );
+    event SessionToppedUp(bytes32 indexed sessionId, uint256 units, uint256 deposit);
+    /// @param units Base units of this claim alone.
+    event SessionClaimed(bytes32 indexed sessionId, address indexed provider, uint256 units);
+    event CloseRequested(bytes32 indexed sessionId, address by, uint256 closeAt);
+    event SessionClosed(bytes32 indexed sessionId, uint256 claimed, uint256 refunded);
+    /// @notice A row of a batch was left out: its session is as it was. `reason` is the selector of the error that `claim`
+    /// would have reverted with.
+    event ClaimSkipped(bytes32 indexed sessionId, bytes4 reason, uint256 given, uint256 limit);
+
+    // Every error is (sessionId, given, limit). Addresses are given as numbers.
+    error MeteredSessions_NotParty(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_BadSignature(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_BudgetMismatch(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_CannotServe(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_ZeroUnits(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_ZeroKey(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_DeadlinePassed(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_ExpiryTooFar(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_AlreadyOpened(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_NotOpen(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_Closing(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_NothingNew(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_OverDeposit(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_WrongProvider(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_TooEarly(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_BadBatch(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_BadDelay(bytes32 sessionId, uint256 given, uint256 limit);
+
+    /// @notice Deposits `units` of the caller's credits with a provider.
+    /// @return sessionId `hashTerms(terms)`.
+    function openSession(SessionTerms calldata terms, uint256 units) external returns (bytes32 sessionId);
+
+    /// @notice `openSession` by the spender of the budget that the terms name; the payer owns the budget.
+    function openSessionFor(SessionTerms calldata terms, uint256 units) external returns (bytes32 sessionId);
+
+    /// @notice `openSession` or, with a budget, `openSessionFor`, for a payer or spender who signed
+    /// `OpenSession(sessionId,units,deadline)`; anyone may send it.
+    function openSessionBySig(SessionTerms calldata terms, uint256 units, uint256 deadline, bytes calldata signature)
+        external
+        returns (bytes32 sessionId);
+
+    /// @notice Adds to the deposit. Payer or, with a budget, its spender; not while a close is pending.
+    function topUp(SessionTerms calldata terms, uint256 units) external;
+
+    /// @notice Pays the provider what a newer voucher adds, and burns those credits. Anyone may send it, until the session
+    /// is closed.
+    /// @return units Base units paid.
+    function claim(Claim calldata row) external returns (uint256 units);
+
+    /// @notice `claim` for many sessions of one provider; rows that can't are skipped and reported by `ClaimSkipped`.
+    /// @return taken Rows that were paid.
+    function claimBatch(address provider, Claim[] calldata rows) external returns (uint256 taken);
+
+    /// @notice Starts the delay after which the session can be closed. Payer, key or budget's spender; anyone after
+    /// `expiresAt`.
+    function requestClose(SessionTerms calldata terms) external;
+
+    /// @notice Ends the session and gives back what wasn't claimed. Anyone once the delay is over; the provider at any time.
+    function close(SessionTerms calldata terms) external;
+
+    function sessions(bytes32 sessionId) external view returns (Session memory);
+    function chargeOf(bytes32 sessionId) external view returns (uint256);
+    function hashTerms(SessionTerms calldata terms) external view returns (bytes32);
+    function voucherDigest(bytes32 sessionId, uint256 units) external view returns (bytes32);
+}
