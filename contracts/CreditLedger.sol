@@ -62,10 +62,17 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         mapping(address account => uint256) deposited;
     }
 
-    /// @dev Units held in the low half, in the high half those of them that are locked: a job's end changes both at once.
+    /// @dev From the low end: 96 bits of units held, 96 bits of those of them that are locked, and a copy of the class's
+    /// policy if it lets everyone send to everyone: 40 bits of expiry and FREE. That never changes, so it can travel with
+    /// the units, and sending them needs no look at the class.
     struct Holding {
-        uint256 halves;
+        uint256 word;
     }
+
+    uint256 private constant LOCKED = 96;
+    uint256 private constant EXPIRY = 192;
+    uint256 private constant FREE = 1 << 232;
+    uint256 private constant POLICY = type(uint256).max << EXPIRY;
 
     uint256 public classCount;
     mapping(uint256 classId => Class) internal _classes;
@@ -84,11 +91,11 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         Class storage class_ = _classes[classId];
         _checkOpen(classId, class_);
         Holding storage holding = class_.holdings[from];
-        uint256 halves = holding.halves;
-        _checkAvailable(from, classId, halves, units);
-        // Safe: what is locked stays at most what is held, which fits a half.
+        uint256 word = holding.word;
+        _checkAvailable(from, classId, word, units);
+        // Safe: what is locked stays at most what is held, a uint96.
         unchecked {
-            holding.halves = halves + (units << 128);
+            holding.word = word + (units << LOCKED);
         }
     }
 
@@ -100,14 +107,14 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
             Usage calldata usage = usages[i];
             (address payer, uint256 ended, uint256 used) = (usage.payer, usage.locked, usage.used);
             Holding storage holding = class_.holdings[payer];
-            uint256 halves = holding.halves;
-            uint256 locked = halves >> 128;
+            uint256 word = holding.word;
+            uint256 locked = _locked(word);
             if (ended > locked) _raiseInsufficient(payer, locked, ended, classId);
             // What was used never exceeds what this very job had locked.
             if (used > ended) _raiseInsufficient(payer, ended, used, classId);
             // Safe: by the lines above, and because what is locked is at most what is held.
             unchecked {
-                holding.halves = halves - (ended << 128) - used;
+                holding.word = word - (ended << LOCKED) - used;
                 burned += used;
             }
             if (used != 0) emit TransferSingle(msg.sender, payer, address(0), classId, used);
@@ -122,7 +129,8 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         _only(SESSIONS, classId);
         Class storage class_ = _classes[classId];
         _checkOpen(classId, class_);
-        _move(from, SESSIONS, classId, units);
+        Holding storage holding = class_.holdings[from];
+        _move(holding, holding.word, class_.holdings[SESSIONS], from, classId, units);
         if (_isCapped(class_)) class_.deposited[from] += units;
         emit TransferSingle(msg.sender, from, SESSIONS, classId, units);
     }
@@ -133,7 +141,8 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         Class storage class_ = _classes[classId];
         if (_isCapped(class_)) class_.deposited[to] -= deposited;
         if (units == 0) return;
-        _move(SESSIONS, to, classId, units);
+        Holding storage holding = class_.holdings[SESSIONS];
+        _move(holding, holding.word, class_.holdings[to], SESSIONS, classId, units);
         emit TransferSingle(msg.sender, SESSIONS, to, classId, units);
     }
 
@@ -146,7 +155,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /* ERC-1155 */
 
     function balanceOf(address account, uint256 classId) public view override(ERC1155, IERC1155) returns (uint256) {
-        return uint128(_classes[classId].holdings[account].halves);
+        return uint96(_classes[classId].holdings[account].word);
     }
 
     /// @dev As OpenZeppelin's, without its arrays of one.
@@ -177,12 +186,12 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
 
     /// @inheritdoc IComputeCredits
     function lockedOf(address account, uint256 classId) external view returns (uint256) {
-        return _classes[classId].holdings[account].halves >> 128;
+        return _locked(_classes[classId].holdings[account].word);
     }
 
     /// @inheritdoc IComputeCredits
     function availableOf(address account, uint256 classId) external view returns (uint256) {
-        return _available(_classes[classId].holdings[account].halves);
+        return _available(_classes[classId].holdings[account].word);
     }
 
     /// @inheritdoc IComputeCredits
@@ -194,10 +203,17 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
 
     function _transfer(address from, address to, uint256 classId, uint256 units) private {
         Class storage class_ = _classes[classId];
+        Holding storage holding = class_.holdings[from];
+        uint256 word = holding.word;
+        if (word & FREE != 0) {
+            _checkExpiry(classId, uint40(word >> EXPIRY));
+            _move(holding, word, class_.holdings[to], from, classId, units);
+            return;
+        }
         uint256 flags = class_.flags;
         if (flags & ClassFlags.TRANSFERABLE == 0) revert ComputeCredits_AccountBound(classId, to, from);
         _checkExpiry(classId, class_.expiry);
-        _move(from, to, classId, units);
+        _move(holding, word, class_.holdings[to], from, classId, units);
         // Sending to oneself changes no balance, so no cap can be what stops it.
         if (flags & ClassFlags.RESTRICTED != 0 && from != to) _checkHolder(to, classId, class_);
     }
@@ -213,7 +229,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         // Safe: no supply is over the uint96 that limits it, and no holding over the supply.
         unchecked {
             class_.supply = uint96(supply);
-            class_.holdings[to].halves += units;
+            class_.holdings[to].word = (class_.holdings[to].word | _policy(class_)) + units;
         }
         if (flags & ClassFlags.RESTRICTED != 0) _checkHolder(to, classId, class_);
         emit TransferSingle(msg.sender, address(0), to, classId, units);
@@ -223,7 +239,8 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
 
     function _burnUnits(address from, uint256 classId, uint256 units) internal returns (uint256 supplyBefore) {
         Class storage class_ = _classes[classId];
-        _debit(class_.holdings[from], from, classId, units);
+        Holding storage holding = class_.holdings[from];
+        _debit(holding, holding.word, from, classId, units);
         emit TransferSingle(msg.sender, from, address(0), classId, units);
         return _lowerSupply(class_, units);
     }
@@ -237,21 +254,28 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         }
     }
 
-    function _move(address from, address to, uint256 classId, uint256 units) private {
-        mapping(address account => Holding) storage holdings = _classes[classId].holdings;
-        _debit(holdings[from], from, classId, units);
-        // Safe: the units just left another holding, and all of them together are at most a uint96.
+    function _move(
+        Holding storage source,
+        uint256 word,
+        Holding storage target,
+        address from,
+        uint256 classId,
+        uint256 units
+    ) private {
+        _debit(source, word, from, classId, units);
+        // Safe: the units just left another holding, and all of them together are at most a uint96. The policy is that of
+        // one class, so one side's copy is the other's or none.
         unchecked {
-            holdings[to].halves += units;
+            target.word = (target.word | (word & POLICY)) + units;
         }
     }
 
-    function _debit(Holding storage holding, address from, uint256 classId, uint256 units) private {
-        uint256 halves = holding.halves;
-        _checkAvailable(from, classId, halves, units);
+    /// @param word What is in `holding`.
+    function _debit(Holding storage holding, uint256 word, address from, uint256 classId, uint256 units) private {
+        _checkAvailable(from, classId, word, units);
         // Safe: the line above.
         unchecked {
-            holding.halves = halves - units;
+            holding.word = word - units;
         }
     }
 
@@ -273,8 +297,8 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         if (_classes[classId].maxRate == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
     }
 
-    function _checkAvailable(address from, uint256 classId, uint256 halves, uint256 units) private pure {
-        uint256 available = _available(halves);
+    function _checkAvailable(address from, uint256 classId, uint256 word, uint256 units) private pure {
+        uint256 available = _available(word);
         if (available < units) _raiseInsufficient(from, available, units, classId);
     }
 
@@ -287,7 +311,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     function _checkHolder(address to, uint256 classId, Class storage class_) private view {
         (address eligibility, uint256 max) = (class_.eligibility, class_.maxPerHolder);
         if (max != 0) {
-            uint256 held = uint128(class_.holdings[to].halves) + class_.deposited[to];
+            uint256 held = uint96(class_.holdings[to].word) + class_.deposited[to];
             if (held > max) revert ComputeCredits_HolderCap(classId, held, max);
         }
         if (eligibility != address(0) && !IEligibility(eligibility).isEligible(to, classId)) {
@@ -311,10 +335,20 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         return expiry != 0 && block.timestamp > expiry;
     }
 
-    function _available(uint256 halves) private pure returns (uint256) {
+    /// @dev What holdings of the class carry of it.
+    function _policy(Class storage class_) private view returns (uint256) {
+        bool free = class_.flags & (ClassFlags.TRANSFERABLE | ClassFlags.RESTRICTED) == ClassFlags.TRANSFERABLE;
+        return free ? uint256(class_.expiry) << EXPIRY | FREE : 0;
+    }
+
+    function _locked(uint256 word) private pure returns (uint256) {
+        return uint96(word >> LOCKED);
+    }
+
+    function _available(uint256 word) private pure returns (uint256) {
         // Safe: what is locked is at most what is held.
         unchecked {
-            return uint128(halves) - (halves >> 128);
+            return uint96(word) - _locked(word);
         }
     }
 
