@@ -109,9 +109,10 @@ abstract contract JobDisputes is JobBook {
 
     /// @inheritdoc IJobMarket
     function verdictDigest(Verdict calldata verdict) public view returns (bytes32) {
-        return _hashTypedDataV4(
-            keccak256(abi.encode(JobRules.VERDICT_TYPEHASH, verdict.jobId, verdict.units, verdict.fault))
-        );
+        return
+            _hashTypedDataV4(
+                keccak256(abi.encode(JobRules.VERDICT_TYPEHASH, verdict.jobId, verdict.units, verdict.fault))
+            );
     }
 
     /* INTERNAL */

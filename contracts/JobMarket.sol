@@ -223,7 +223,9 @@ contract JobMarket is JobDisputes {
         }
         if (reason == 0 && receipt.assurance >= JobRules.WATCHED_ASSURANCE) {
             uint256 needed = _review(group).watcherSet;
-            if (needed != watcherSet) (reason, given, limit) = (JobMarket_WrongWatcherSet.selector, watcherSet, needed);
+            if (needed != watcherSet) {
+                (reason, given, limit) = (JobMarket_WrongWatcherSet.selector, watcherSet, needed);
+            }
         }
         if (reason != 0) {
             emit RowSkipped(jobId, reason, given, limit);

@@ -47,9 +47,10 @@ library JobRules {
 
     /// @dev Stake behind a job, rounded up.
     function stakeFor(ReviewTerms memory class_, uint256 units) internal pure returns (uint256) {
-        return Math.mulDiv(
-            units, class_.stakePerMillion, 10 ** uint256(class_.decimals) * PRICED_CREDITS, Math.Rounding.Ceil
-        );
+        return
+            Math.mulDiv(
+                units, class_.stakePerMillion, 10 ** uint256(class_.decimals) * PRICED_CREDITS, Math.Rounding.Ceil
+            );
     }
 
     /// @dev What is wrong with a submission, as the error to revert with or to report; zero if nothing is. One list for
