@@ -295,6 +295,15 @@ abstract contract Base is Deployment {
         market.submit(terms, receipt, attestation);
     }
 
+    /// @dev Disputes a submission as `challenger`, who is given the bond for it.
+    function _challenge(address challenger, JobTerms memory terms) internal {
+        usd.mint(challenger, CHALLENGE_BOND);
+        vm.startPrank(challenger);
+        usd.approve(address(registry), CHALLENGE_BOND);
+        market.challenge(terms);
+        vm.stopPrank();
+    }
+
     /* SIGNATURES */
 
     function _quote(JobTerms memory terms, Account memory signer) internal view returns (bytes memory) {
@@ -351,8 +360,13 @@ abstract contract Base is Deployment {
         assertEq(uint256(market.jobs(jobId).status), uint256(expected), "job status");
     }
 
+    /// @dev What the account is free to use: its balance less what jobs have locked.
     function _assertCredits(address account, uint256 classId, uint256 expected, string memory label) internal view {
-        assertEq(credits.balanceOf(account, classId), expected, label);
+        assertEq(credits.availableOf(account, classId), expected, label);
+    }
+
+    function _assertLocked(address account, uint256 classId, uint256 expected, string memory label) internal view {
+        assertEq(credits.lockedOf(account, classId), expected, label);
     }
 
     /* SMALL THINGS */
