@@ -20,9 +20,7 @@ abstract contract DelayedRoles is IDelayedRoles, AccessControlDefaultAdminRules 
     bool public rolesSealed;
     mapping(bytes32 role => mapping(address account => uint256)) public grantableAt;
 
-    constructor(address admin, uint48 adminDelay, uint256 roleDelay)
-        AccessControlDefaultAdminRules(adminDelay, admin)
-    {
+    constructor(address admin, uint48 adminDelay, uint256 roleDelay) AccessControlDefaultAdminRules(adminDelay, admin) {
         if (roleDelay > MAX_ROLE_DELAY) revert DelayedRoles_DelayTooLong(0, roleDelay, MAX_ROLE_DELAY);
         if (adminDelay > MAX_ROLE_DELAY) revert DelayedRoles_DelayTooLong(0, adminDelay, MAX_ROLE_DELAY);
         ROLE_DELAY = roleDelay;

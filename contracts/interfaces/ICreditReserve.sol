@@ -24,9 +24,7 @@ interface ICreditReserve {
     event Reclaimed(uint256 indexed classId, address indexed holder, uint256 units, uint256 amount);
     event Swept(uint256 indexed classId, address indexed issuer, uint256 amount);
     /// @param amount What left the account's earnings; `to` received it less `fee`.
-    event Withdrawn(
-        address indexed account, address indexed token, address indexed to, uint256 amount, uint256 fee
-    );
+    event Withdrawn(address indexed account, address indexed token, address indexed to, uint256 amount, uint256 fee);
     event FeeProposed(uint256 feeBps, uint256 applicableAt);
     event FeeSet(uint256 feeBps);
     event FeesCollected(address indexed token, address indexed to, uint256 amount);
@@ -97,6 +95,7 @@ interface ICreditReserve {
     /// @notice Price of `units`, rounded up, in payment token base units: by the fixed price, or by the feed and never below
     /// the backing of a unit in existence.
     function costOf(uint256 classId, uint256 units) external view returns (uint256);
+    function feeBps() external view returns (uint256);
     function backingOf(uint256 classId) external view returns (uint256);
     function earningsOf(address account, address token) external view returns (uint256);
     function feesOf(address token) external view returns (uint256);

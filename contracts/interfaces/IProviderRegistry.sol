@@ -12,7 +12,9 @@ interface IProviderRegistry {
     event StakeReserved(address indexed provider, uint256 amount, uint256 total);
     event StakeFreed(address indexed provider, uint256 amount, uint256 total);
     /// @param amount Stake taken in all: `toPayer` and `toChallenger` together.
-    event Slashed(bytes32 indexed jobId, address indexed provider, uint256 amount, uint256 toPayer, uint256 toChallenger);
+    event Slashed(
+        bytes32 indexed jobId, address indexed provider, uint256 amount, uint256 toPayer, uint256 toChallenger
+    );
     /// @notice A holder of a stake-funded class took its share of the issuer's stake.
     event Compensated(uint256 indexed classId, address indexed provider, address indexed holder, uint256 amount);
     event BondTaken(bytes32 indexed jobId, address indexed challenger, uint256 amount);

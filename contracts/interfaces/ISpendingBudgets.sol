@@ -110,24 +110,13 @@ interface ISpendingBudgets {
     /// @param spender Who acts; must be the budget's spender.
     /// @param payer Whose credits are used; must own the tree.
     /// @return value What was charged.
-    function charge(
-        uint256 budgetId,
-        address spender,
-        address payer,
-        address provider,
-        uint256 classId,
-        uint256 units
-    ) external returns (uint256 value);
+    function charge(uint256 budgetId, address spender, address payer, address provider, uint256 classId, uint256 units)
+        external
+        returns (uint256 value);
 
     /// @notice Charges an amount of the budget's token. Exchange only.
-    function chargeValue(
-        uint256 budgetId,
-        address spender,
-        address payer,
-        address payee,
-        address token,
-        uint256 value
-    ) external;
+    function chargeValue(uint256 budgetId, address spender, address payer, address payee, address token, uint256 value)
+        external;
 
     /// @notice Gives back a part of a charge to the lifetime of every level. Job market and sessions only; never reverts for
     /// a budget that is revoked or expired, so that it can't hold up a settlement.

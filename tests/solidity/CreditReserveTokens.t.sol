@@ -174,7 +174,7 @@ contract CreditReserveTokensTest is Base {
         buyer.buy(usd, plain, units, cost);
         assertEq(buyer.backingSeen(), cost, "backing seen from inside");
         _assertStatus(market.hashTerms(terms), Status.Open);
-        _assertCredits(address(market), plain, units, "locked");
+        _assertLocked(alice.addr, plain, units, "locked");
     }
 
     /* HELPERS */
