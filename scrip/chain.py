@@ -18,7 +18,7 @@ from web3.exceptions import (
     TransactionNotFound,
     Web3RPCError,
 )
-from web3.types import BlockData, BlockIdentifier, RPCEndpoint, TxParams, TxReceipt
+from web3.types import BlockIdentifier, RPCEndpoint, TxParams, TxReceipt
 
 from scrip.abi import ERC20, abi
 from scrip.errors import NodeDeclined, NodeUnavailable, NotFound, WrongChain
@@ -100,17 +100,13 @@ class Chain:
         """Number of the newest block that counts as final: `finality_depth` behind the head, at least 0."""
         return max(0, self.head() - self.finality_depth)
 
-    def header(self, block: int) -> BlockData:
-        """Header of a block. Raises NotFound."""
-        try:
-            with _typed():
-                return self.w3.eth.get_block(block)
-        except BlockNotFound:
-            raise NotFound("block", block) from None
-
     def block_time(self, block: int) -> int:
         """Unix seconds of a block. Raises NotFound."""
-        return int(self.header(block)["timestamp"])
+        try:
+            with _typed():
+                return int(self.w3.eth.get_block(block)["timestamp"])
+        except BlockNotFound:
+            raise NotFound("block", block) from None
 
     def balance(self, address: str, block: BlockIdentifier = "latest") -> int:
         """Wei of an account."""

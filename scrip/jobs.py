@@ -1,23 +1,22 @@
 """Jobs by their events: what the slot of a job no longer tells.
 
 The market empties a job's slot when the job ends after its acceptBy, because then nothing can open the same
-terms again. How it ended is in its last event, and what the slot held is as the opening left it. A job
-without a slot and without an ending was never opened, or a reorganisation took it.
+terms again. How it ended is in its last event, what the slot held in its first one. A job without a slot and
+without an ending was never opened, or a reorganisation took it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scrip.errors import ChainError, NodeDeclined, NotFound
+from scrip.errors import NotFound
 from scrip.structs import to_bytes
 from scrip.types import JobState, JobTerms, Status
 from scrip.view import terms_of
 
 if TYPE_CHECKING:
-    from scrip.chain import Chain
     from scrip.logs import LogEvent
     from scrip.view import ChainView
 
@@ -29,15 +28,14 @@ ENDINGS: Final[Mapping[str, Status]] = {
 }
 """The event that ends a job, and the status it stands for."""
 
-NONCE_BITS: Final = 96
-
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How a job began: its terms, and the block and transaction that opened it."""
+    """How a job began: its terms, the nonce drawn for it, and the block and transaction that opened it."""
 
     job_id: bytes
     terms: JobTerms
+    nonce: int
     block: int
     tx_hash: bytes
 
@@ -92,48 +90,26 @@ def status(view: ChainView, job: bytes, since: int | None = None) -> Status:
 
 
 def states(view: ChainView, jobs: Iterable[Opening]) -> dict[bytes, JobState]:
-    """State of each job, complete even where its slot is emptied."""
+    """State of each job, of one that ended as well, but for what its budget was charged."""
     found = {job: view.job_state(job.job_id) for job in jobs}
     empty = [job for job, state in found.items() if state.status is Status.NONE]
     ends = endings(view, [job.job_id for job in empty], min((job.block for job in empty), default=None))
     for job in empty:
         if job.job_id in ends:
-            found[job] = replace(at_opening(view.chain, job), status=ends[job.job_id].status, charge=0)
+            opened_at = view.chain.block_time(job.block)
+            found[job] = JobState(ends[job.job_id].status, opened_at, job.nonce)
     return {job.job_id: state for job, state in found.items()}
 
 
 def nonce(view: ChainView, job: bytes, since: int | None = None) -> int:
-    """What the chain drew for a job as it was opened. Raises NotFound, and as `at_opening`."""
+    """What the chain drew for a job as it was opened. Raises NotFound."""
     slot = view.job_state(job)
-    if slot.status is not Status.NONE:
-        return slot.nonce
-    return at_opening(view.chain, opening(view, job, since)).nonce
-
-
-def at_opening(chain: Chain, job: Opening) -> JobState:
-    """The slot as it was right after the opening.
-
-    A node that forgot the state of that block has its header still, and all but the charge follows from it.
-    Raises ChainError where it doesn't: on chains whose contracts see the block numbers of another chain.
-    """
-    try:
-        slot = chain.at(job.block).job_state(job.job_id)
-    except NodeDeclined:
-        slot = JobState(Status.NONE, 0, 0)
-    return slot if slot.status is not Status.NONE else _from_header(chain, job.block)
-
-
-def _from_header(chain: Chain, block: int) -> JobState:
-    header = chain.header(block)
-    if "l1BlockNumber" in header:
-        raise ChainError(f"the node has forgotten the state of block {block}: use one that keeps it")
-    # JobMarket draws the hash of the block before, cut to the nonce's size.
-    drawn = int.from_bytes(bytes(header["parentHash"]), "big") % (1 << NONCE_BITS)
-    return JobState(Status.OPEN, int(header["timestamp"]), drawn)
+    return opening(view, job, since).nonce if slot.status is Status.NONE else slot.nonce
 
 
 def _opening(event: LogEvent) -> Opening:
-    return Opening(bytes(event.args["jobId"]), terms_of(event), event.block, event.tx_hash)
+    args = event.args
+    return Opening(bytes(args["jobId"]), terms_of(event), int(args["nonce"]), event.block, event.tx_hash)
 
 
 def _ending(event: LogEvent) -> Ending:
