@@ -289,7 +289,7 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
         r.decimals = t.decimals;
         r.resource = t.resource;
         r.funding = t.funding;
-        c.requirement = t.region == 0 ? t.sku : keccak256(abi.encode(t.sku, t.region));
+        c.requirement = keccak256(abi.encode(t.sku, t.region));
         c.sku = t.sku;
         c.region = t.region;
         c.name = t.name;
