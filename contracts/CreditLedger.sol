@@ -8,7 +8,6 @@ import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
 import {IEligibility} from "./interfaces/IEligibility.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {ReviewTerms, System, Usage} from "./interfaces/Types.sol";
-import {ClassFlags} from "./libraries/ClassFlags.sol";
 
 /// @title CreditLedger
 /// @dev ERC-1155 balances under the policy of their class. OpenZeppelin's ERC1155 keeps the interface, approvals and
@@ -19,6 +18,18 @@ import {ClassFlags} from "./libraries/ClassFlags.sol";
 /// - Eligibility contracts are asked by static calls, and receivers called when everything is written.
 abstract contract CreditLedger is ERC1155, IComputeCredits {
     /* CONSTANTS */
+
+    uint8 internal constant TRANSFERABLE = 1;
+    uint8 internal constant CLOSED = 2;
+    /// @dev An account's holding is capped, or not everyone may hold the class.
+    uint8 internal constant RESTRICTED = 4;
+    uint8 internal constant LISTED = 8;
+    uint8 internal constant WINDOWED = 16;
+    /// @dev Stake of the provider is set aside for each job.
+    uint8 internal constant STAKED = 32;
+    /// @dev Issuance is held against the issuer's stake or capacity.
+    uint8 internal constant BOUND = 64;
+    uint8 internal constant FEED = 128;
 
     address public immutable MARKET;
     address public immutable SESSIONS;
@@ -180,12 +191,12 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
 
     function _transfer(address from, address to, uint256 classId, uint256 units) private {
         Class storage class_ = _classes[classId];
-        if (class_.flags & ClassFlags.TRANSFERABLE == 0) revert ComputeCredits_AccountBound(classId, to, from);
+        if (class_.flags & TRANSFERABLE == 0) revert ComputeCredits_AccountBound(classId, to, from);
         _checkExpiry(classId, class_.expiry);
         _debit(from, classId, units);
         _credit(to, classId, units);
         // Sending to oneself changes no balance, so no cap can be what stops it.
-        if (class_.flags & ClassFlags.RESTRICTED != 0 && from != to) _checkHolder(to, classId);
+        if (class_.flags & RESTRICTED != 0 && from != to) _checkHolder(to, classId);
     }
 
     function _mintUnits(address to, uint256 classId, uint256 units) internal {
@@ -193,16 +204,16 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         _checkReceiver(to);
         Class storage class_ = _classes[classId];
         uint256 flags = class_.flags;
-        if (flags & ClassFlags.CLOSED != 0) revert ComputeCredits_Closed(classId, 1, 0);
+        if (flags & CLOSED != 0) revert ComputeCredits_Closed(classId, 1, 0);
         (address issuer, uint256 max) = (class_.issuer, class_.maxSupply);
         uint256 supply = class_.supply + units;
         if (supply > max) revert ComputeCredits_SupplyCap(classId, supply, max);
         // Safe: the line above.
         class_.supply = uint96(supply);
         _credit(to, classId, units);
-        if (flags & ClassFlags.RESTRICTED != 0) _checkHolder(to, classId);
+        if (flags & RESTRICTED != 0) _checkHolder(to, classId);
         emit TransferSingle(msg.sender, address(0), to, classId, units);
-        if (flags & ClassFlags.BOUND != 0) REGISTRY.checkIssuance(issuer, classId);
+        if (flags & BOUND != 0) REGISTRY.checkIssuance(issuer, classId);
         ERC1155Utils.checkOnERC1155Received(msg.sender, address(0), to, classId, units, "");
     }
 
@@ -294,7 +305,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     }
 
     function _isCapped(uint256 classId) private view returns (bool) {
-        return _has(classId, ClassFlags.RESTRICTED) && _classes[classId].maxPerHolder != 0;
+        return _has(classId, RESTRICTED) && _classes[classId].maxPerHolder != 0;
     }
 
     function _has(uint256 classId, uint256 flag) internal view returns (bool) {
