@@ -20,7 +20,7 @@ contract SpendingBudgetsLevelsTest is SpendingBudgetsBase {
 
     /* REVERTS */
 
-    function testFuzz_RevertWhen_LevelIsRevoked(uint256 depth, uint256 level, uint256 value)
+    function testFuzz_RevertWhen_LevelIsRevoked(uint256 depth, uint256 level, uint96 value)
         public
         atAnyLevel(depth, level)
     {
