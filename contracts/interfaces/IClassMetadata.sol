@@ -7,4 +7,11 @@ import {ClassTerms} from "./Types.sol";
 interface IClassMetadata {
     /// @return A `data:application/json;base64,` URI. Amounts are decimal strings of base units.
     function uri(uint256 classId, ClassTerms memory terms, uint256 supply) external pure returns (string memory);
+
+    /// @return ERC-7572 metadata of the contract that holds the classes, as such a URI too.
+    function contractURI() external pure returns (string memory);
+
+    /// @notice Reverts, with an error of `IComputeCredits`, unless a class may have these terms.
+    /// @param classId Id it is going to have.
+    function checkTerms(uint256 classId, ClassTerms calldata terms, address[] calldata providers) external view;
 }
