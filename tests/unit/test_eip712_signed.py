@@ -84,10 +84,17 @@ def test_session_digests__id_of_wrong_length__raises(session: bytes) -> None:
         eip712_sessions.open_session_digest(session, 1, 1, CHAIN, AT)
 
 
-def test_create_budget_digest__malformed_provider__raises() -> None:
+def test_budget_digests__malformed_provider__raises() -> None:
     limits = Limits(AT, 1, 1, 1, 0, 0, False)
     with pytest.raises(BadInput, match="providers"):
         eip712_budgets.create_budget_digest(AT, AT, limits, ["0x12"], 0, 0, CHAIN, AT)
+    with pytest.raises(BadInput, match="providers"):
+        eip712_budgets.set_providers_digest(AT, 1, ["0x12"], True, 0, 0, CHAIN, AT)
+
+
+def test_set_providers_digest__not_a_boolean__raises() -> None:
+    with pytest.raises(BadInput, match="true or false"):
+        eip712_budgets.set_providers_digest(AT, 1, [], 1, 0, 0, CHAIN, AT)  # type: ignore[arg-type]
 
 
 # Digests
@@ -128,6 +135,23 @@ def test_create_budget_digest__any_values__equals_eth_accounts_digest(
     expected = reference(eip712_budgets.BUDGETS_DOMAIN, eip712_budgets.CREATE_BUDGET_TYPE, message)
     found = eip712_budgets.create_budget_digest(AT, OTHER, limits, providers, nonce, deadline, CHAIN, AT)
     assert found == expected
+
+
+@FEW
+@given(LIMITS, st.lists(ADDRESS, max_size=3), st.booleans(), uint(256), uint(256))
+def test_create_child_and_set_providers__any_values__equal_eth_accounts_digests(
+    limits: Limits, providers: list[str], listed: bool, budget: int, nonce: int
+) -> None:
+    domain = eip712_budgets.BUDGETS_DOMAIN
+    signed = {"controller": OTHER, "providers": providers, "nonce": nonce, "deadline": 9}
+    child = {**signed, "parent": budget, "limits": message_of(limits)}
+    listing = {**signed, "budgetId": budget, "listed": listed}
+    assert eip712_budgets.create_child_digest(
+        OTHER, budget, limits, providers, nonce, 9, CHAIN, AT
+    ) == reference(domain, eip712_budgets.CREATE_CHILD_TYPE, child)  # fmt: skip
+    assert eip712_budgets.set_providers_digest(
+        OTHER, budget, providers, listed, nonce, 9, CHAIN, AT
+    ) == reference(domain, eip712_budgets.SET_PROVIDERS_TYPE, listing)  # fmt: skip
 
 
 @FEW
