@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {IReceiptVerifier} from "./IReceiptVerifier.sol";
 import {ClassTerms} from "./Types.sol";
 
 /// @title Turns the terms of a class into ERC-1155 metadata, so that a class explains itself without a server.
@@ -13,5 +14,12 @@ interface IClassMetadata {
 
     /// @notice Reverts, with an error of `IComputeCredits`, unless a class may have these terms.
     /// @param classId Id it is going to have.
-    function checkTerms(uint256 classId, ClassTerms calldata terms, address[] calldata providers) external view;
+    /// @param verifier Knows the sets the terms name.
+    /// @return flags What `ComputeCredits` keeps of the terms as bits: see `ClassFlags`.
+    function checkTerms(
+        uint256 classId,
+        IReceiptVerifier verifier,
+        ClassTerms calldata terms,
+        address[] calldata providers
+    ) external view returns (uint8 flags);
 }
