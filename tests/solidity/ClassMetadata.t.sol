@@ -17,7 +17,7 @@ contract ClassMetadataTest is Base {
         terms.maxRate = uint64(bound(rate, 1, type(uint64).max));
         terms.challengeWindow = uint32(bound(window, 0, 30 days));
         terms.expiry = uint40(bound(expiry, START + 1, type(uint40).max));
-        terms.maxPerHolder = type(uint128).max;
+        terms.maxPerHolder = type(uint96).max;
         uint256 id = _createClass(terms);
         units = uint128(bound(units, 1, MAX_UNITS));
         _buy(alice.addr, id, units);
