@@ -168,4 +168,7 @@ def test_job__opened__has_state_terms_and_the_id_we_compute(chain: Chain, system
     assert (state.status, state.opened_at) == (Status.OPEN, view.time())
     assert state.nonce > 0
     assert view.job_terms(job_id) == terms
-    assert view.balance(alice, class_id) == 2_500
+    # Locked units stay the payer's, and can't be used for anything else.
+    found = (view.balance(alice, class_id), view.locked(alice, class_id), view.available(alice, class_id))
+    assert found == (3_000, 500, 2_500)
+    assert view.balance(chain.address("JobMarket"), class_id) == 0
