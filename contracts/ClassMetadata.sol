@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {Base64} from "@openzeppelin/contracts/utils/Base64.sol";
 import {Strings} from "@openzeppelin/contracts/utils/Strings.sol";
 import {IClassMetadata} from "./interfaces/IClassMetadata.sol";
+import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
 import {ClassTerms, Funding, Resource} from "./interfaces/Types.sol";
 import {ClassRules} from "./libraries/ClassRules.sol";
 import {JsonText} from "./libraries/JsonText.sol";
@@ -16,8 +17,17 @@ contract ClassMetadata is IClassMetadata {
     using Strings for address;
 
     /// @inheritdoc IClassMetadata
-    function checkTerms(uint256 classId, ClassTerms calldata terms, address[] calldata providers) external view {
+    function checkTerms(
+        uint256 classId,
+        IReceiptVerifier verifier,
+        ClassTerms calldata terms,
+        address[] calldata providers
+    ) external view returns (uint8 flags) {
         ClassRules.check(classId, terms, providers);
+        ClassRules.checkSet(classId, verifier, terms.watcherSet);
+        ClassRules.checkSet(classId, verifier, terms.arbiterSet);
+        // Safe cast: there are eight flags.
+        return uint8(ClassRules.flags(terms, providers.length != 0));
     }
 
     /// @inheritdoc IClassMetadata

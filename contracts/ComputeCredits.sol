@@ -22,7 +22,7 @@ import {
     SettlementTerms,
     System
 } from "./interfaces/Types.sol";
-import {ClassRules} from "./libraries/ClassRules.sol";
+import {ClassFlags} from "./libraries/ClassFlags.sol";
 
 /// @title ComputeCredits
 /// @dev Trust model.
@@ -41,12 +41,6 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
     bytes32 public constant APPROVAL_TYPEHASH =
         keccak256("Approval(address owner,address operator,bool approved,uint256 nonce,uint256 deadline)");
     uint256 public constant MAX_PAUSE = 14 days;
-    uint256 public constant MAX_PROVIDERS = ClassRules.MAX_PROVIDERS;
-    uint256 public constant MAX_NAME_BYTES = ClassRules.MAX_NAME_BYTES;
-    uint256 public constant MAX_DECIMALS = ClassRules.MAX_DECIMALS;
-    uint256 public constant MAX_ASSURANCE = ClassRules.MAX_ASSURANCE;
-    uint256 public constant MAX_CHALLENGE_WINDOW = ClassRules.MAX_CHALLENGE_WINDOW;
-    uint256 public constant MAX_PRICE_AGE = ClassRules.MAX_PRICE_AGE;
 
     address public immutable RESERVE;
     IReceiptVerifier public immutable VERIFIER;
@@ -74,24 +68,22 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
     {
         classId = classCount + 1;
         if (terms.issuer != msg.sender) revert ComputeCredits_NotIssuer(classId, terms.issuer, msg.sender);
-        METADATA.checkTerms(classId, terms, providers);
-        _checkSet(classId, terms.watcherSet);
-        _checkSet(classId, terms.arbiterSet);
+        uint8 flags = METADATA.checkTerms(classId, VERIFIER, terms, providers);
         classCount = classId;
-        _store(classId, terms, providers.length != 0);
+        _store(classId, terms, flags);
         for (uint256 i; i < providers.length; ++i) {
             _classes[classId].listed[providers[i]] = true;
         }
         emit ClassCreated(classId, msg.sender, terms, providers);
         emit URI(uri(classId), classId);
-        if (ClassRules.isBound(terms)) REGISTRY.bindClass(msg.sender, classId);
+        if (flags & ClassFlags.BOUND != 0) REGISTRY.bindClass(msg.sender, classId);
     }
 
     /// @inheritdoc IComputeCredits
     function closeClass(uint256 classId) external {
         _checkIssuer(classId);
-        if (_has(classId, CLOSED)) revert ComputeCredits_Closed(classId, 1, 0);
-        _classes[classId].flags |= CLOSED;
+        if (_has(classId, ClassFlags.CLOSED)) revert ComputeCredits_Closed(classId, 1, 0);
+        _classes[classId].flags |= uint8(ClassFlags.CLOSED);
         emit ClassClosed(classId);
     }
 
@@ -161,7 +153,7 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
         terms.resource = r.resource;
         terms.decimals = r.decimals;
         terms.funding = r.funding;
-        terms.transferable = c.flags & TRANSFERABLE != 0;
+        terms.transferable = c.flags & ClassFlags.TRANSFERABLE != 0;
         terms.capacityBound = c.capacityBound;
         terms.minAssurance = c.minAssurance;
         terms.watcherSet = r.watcherSet;
@@ -190,8 +182,8 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
         return SettlementTerms({
             maxRate: class_.maxRate,
             minAssurance: class_.minAssurance,
-            windowed: flags & WINDOWED != 0,
-            staked: flags & STAKED != 0
+            windowed: flags & ClassFlags.WINDOWED != 0,
+            staked: flags & ClassFlags.STAKED != 0
         });
     }
 
@@ -206,14 +198,16 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
         Class storage c = _classes[classId];
         (terms.funding, terms.decimals) = (c.review.funding, c.review.decimals);
         (terms.paymentToken, terms.pricePerMillion) = (c.paymentToken, c.pricePerMillion);
-        if (c.flags & FEED == 0) return terms;
+        if (c.flags & ClassFlags.FEED == 0) return terms;
         (terms.priceFeed, terms.maxPriceAge, terms.maxDeviationBps) = (c.priceFeed, c.maxPriceAge, c.maxDeviationBps);
     }
 
     /// @inheritdoc IComputeCredits
     function servingTerms(uint256 classId, address provider) external view returns (ServingTerms memory) {
         return ServingTerms({
-            requirement: _classes[classId].requirement, listed: isListed(classId, provider), staked: _has(classId, STAKED)
+            requirement: _classes[classId].requirement,
+            listed: isListed(classId, provider),
+            staked: _has(classId, ClassFlags.STAKED)
         });
     }
 
@@ -224,7 +218,7 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
 
     /// @inheritdoc IComputeCredits
     function isClosed(uint256 classId) external view returns (bool) {
-        return _has(classId, CLOSED);
+        return _has(classId, ClassFlags.CLOSED);
     }
 
     /// @inheritdoc IComputeCredits
@@ -235,12 +229,12 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
     /// @inheritdoc IComputeCredits
     function isWoundDown(uint256 classId) public view returns (bool) {
         _checkExists(classId);
-        return _has(classId, CLOSED) || _isPast(_classes[classId].expiry);
+        return _has(classId, ClassFlags.CLOSED) || _isPast(_classes[classId].expiry);
     }
 
     /// @inheritdoc IComputeCredits
     function isListed(uint256 classId, address provider) public view returns (bool) {
-        return !_has(classId, LISTED) || _classes[classId].listed[provider];
+        return !_has(classId, ClassFlags.LISTED) || _classes[classId].listed[provider];
     }
 
     /// @notice Metadata as a JSON data URI, built on chain from the terms.
@@ -265,12 +259,12 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
     /* INTERNAL */
 
     /// @dev Safe casts: `ClassRules` holds the values against the same maxima.
-    function _store(uint256 classId, ClassTerms calldata t, bool listed) private {
+    function _store(uint256 classId, ClassTerms calldata t, uint8 flags) private {
         Class storage c = _classes[classId];
         c.expiry = t.expiry;
         c.maxRate = t.maxRate;
         c.minAssurance = t.minAssurance;
-        c.flags = _flags(t, listed);
+        c.flags = flags;
         c.issuer = t.issuer;
         c.maxSupply = uint96(t.maxSupply);
         c.eligibility = t.eligibility;
@@ -289,28 +283,11 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
         r.decimals = t.decimals;
         r.resource = t.resource;
         r.funding = t.funding;
-        c.requirement = t.region == 0 ? t.sku : keccak256(abi.encode(t.sku, t.region));
+        // As `ProviderRegistry.requirementOf`.
+        c.requirement = keccak256(abi.encode(t.sku, t.region));
         c.sku = t.sku;
         c.region = t.region;
         c.name = t.name;
-    }
-
-    function _flags(ClassTerms calldata t, bool listed) private pure returns (uint8 flags) {
-        bool windowed = t.challengeWindow != 0;
-        if (t.transferable) flags = TRANSFERABLE;
-        if (t.maxPerHolder != 0 || t.eligibility != address(0)) flags |= RESTRICTED;
-        if (listed) flags |= LISTED;
-        if (windowed) flags |= WINDOWED;
-        // Stake behind a stake-funded class stands behind it all the time, not by the job.
-        if (windowed && t.stakePerMillion != 0 && t.funding != Funding.Stake) flags |= STAKED;
-        if (ClassRules.isBound(t)) flags |= BOUND;
-        if (t.priceFeed != address(0)) flags |= FEED;
-    }
-
-    function _checkSet(uint256 classId, uint256 set) private view {
-        if (set != 0 && VERIFIER.thresholdOf(set) == 0) {
-            revert ComputeCredits_UnknownSet(classId, set, VERIFIER.setCount());
-        }
     }
 
     function _checkIssuer(uint256 classId) private view {

@@ -8,6 +8,7 @@ import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
 import {IEligibility} from "./interfaces/IEligibility.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {ReviewTerms, System, Usage} from "./interfaces/Types.sol";
+import {ClassFlags} from "./libraries/ClassFlags.sol";
 
 /// @title CreditLedger
 /// @dev ERC-1155 balances under the policy of their class. OpenZeppelin's ERC1155 keeps the interface, approvals and
@@ -18,18 +19,6 @@ import {ReviewTerms, System, Usage} from "./interfaces/Types.sol";
 /// - Eligibility contracts are asked by static calls, and receivers called when everything is written.
 abstract contract CreditLedger is ERC1155, IComputeCredits {
     /* CONSTANTS */
-
-    uint8 internal constant TRANSFERABLE = 1;
-    uint8 internal constant CLOSED = 2;
-    /// @dev An account's holding is capped, or not everyone may hold the class.
-    uint8 internal constant RESTRICTED = 4;
-    uint8 internal constant LISTED = 8;
-    uint8 internal constant WINDOWED = 16;
-    /// @dev Stake of the provider is set aside for each job.
-    uint8 internal constant STAKED = 32;
-    /// @dev Issuance is held against the issuer's stake or capacity.
-    uint8 internal constant BOUND = 64;
-    uint8 internal constant FEED = 128;
 
     address public immutable MARKET;
     address public immutable SESSIONS;
@@ -73,11 +62,17 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         mapping(address account => uint256) deposited;
     }
 
-    /// @dev One slot. `locked` is part of `units`.
+    /// @dev From the low end: 96 bits of units held, 96 bits of those of them that are locked, and a copy of the class's
+    /// policy if it lets everyone send to everyone: 40 bits of expiry and FREE. That never changes, so it can travel with
+    /// the units, and sending them needs no look at the class.
     struct Holding {
-        uint128 units;
-        uint128 locked;
+        uint256 word;
     }
+
+    uint256 private constant LOCKED = 96;
+    uint256 private constant EXPIRY = 192;
+    uint256 private constant FREE = 1 << 232;
+    uint256 private constant POLICY = type(uint256).max << EXPIRY;
 
     uint256 public classCount;
     mapping(uint256 classId => Class) internal _classes;
@@ -93,23 +88,38 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /// @inheritdoc IComputeCredits
     function lock(address from, uint256 classId, uint256 units) external {
         _only(MARKET, classId);
-        _checkOpen(classId);
-        Holding storage holding = _classes[classId].holdings[from];
-        (uint256 held, uint256 locked) = (holding.units, holding.locked);
-        // Safe: what is locked is at most what is held.
+        Class storage class_ = _classes[classId];
+        _checkOpen(classId, class_);
+        Holding storage holding = class_.holdings[from];
+        uint256 word = holding.word;
+        _checkAvailable(from, classId, word, units);
+        // Safe: what is locked stays at most what is held, a uint96.
         unchecked {
-            if (held - locked < units) revert ERC1155InsufficientBalance(from, held - locked, units, classId);
-            holding.locked = uint128(locked + units);
+            holding.word = word + (units << LOCKED);
         }
     }
 
     /// @inheritdoc IComputeCredits
     function settle(uint256 classId, Usage[] calldata usages) external returns (uint256 burned, uint256 supplyBefore) {
         _only(MARKET, classId);
+        Class storage class_ = _classes[classId];
         for (uint256 i; i < usages.length; ++i) {
-            burned += _unlock(classId, usages[i]);
+            Usage calldata usage = usages[i];
+            (address payer, uint256 ended, uint256 used) = (usage.payer, usage.locked, usage.used);
+            Holding storage holding = class_.holdings[payer];
+            uint256 word = holding.word;
+            uint256 locked = _locked(word);
+            if (ended > locked) _raiseInsufficient(payer, locked, ended, classId);
+            // What was used never exceeds what this very job had locked.
+            if (used > ended) _raiseInsufficient(payer, ended, used, classId);
+            // Safe: by the lines above, and because what is locked is at most what is held.
+            unchecked {
+                holding.word = word - (ended << LOCKED) - used;
+                burned += used;
+            }
+            if (used != 0) emit TransferSingle(msg.sender, payer, address(0), classId, used);
         }
-        if (burned != 0) supplyBefore = _lowerSupply(classId, burned);
+        if (burned != 0) supplyBefore = _lowerSupply(class_, burned);
     }
 
     /* SESSIONS */
@@ -117,19 +127,22 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /// @inheritdoc IComputeCredits
     function deposit(address from, uint256 classId, uint256 units) external {
         _only(SESSIONS, classId);
-        _checkOpen(classId);
-        _debit(from, classId, units);
-        _credit(SESSIONS, classId, units);
-        if (_isCapped(classId)) _classes[classId].deposited[from] += units;
+        Class storage class_ = _classes[classId];
+        _checkOpen(classId, class_);
+        Holding storage holding = class_.holdings[from];
+        _move(holding, holding.word, class_.holdings[SESSIONS], from, classId, units);
+        if (_isCapped(class_)) class_.deposited[from] += units;
         emit TransferSingle(msg.sender, from, SESSIONS, classId, units);
     }
 
     /// @inheritdoc IComputeCredits
     function refund(address to, uint256 classId, uint256 units, uint256 deposited) external {
         _only(SESSIONS, classId);
-        _debit(SESSIONS, classId, units);
-        _credit(to, classId, units);
-        if (_isCapped(classId)) _classes[classId].deposited[to] -= deposited;
+        Class storage class_ = _classes[classId];
+        if (_isCapped(class_)) class_.deposited[to] -= deposited;
+        if (units == 0) return;
+        Holding storage holding = class_.holdings[SESSIONS];
+        _move(holding, holding.word, class_.holdings[to], SESSIONS, classId, units);
         emit TransferSingle(msg.sender, SESSIONS, to, classId, units);
     }
 
@@ -142,7 +155,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /* ERC-1155 */
 
     function balanceOf(address account, uint256 classId) public view override(ERC1155, IERC1155) returns (uint256) {
-        return _classes[classId].holdings[account].units;
+        return uint96(_classes[classId].holdings[account].word);
     }
 
     /// @dev As OpenZeppelin's, without its arrays of one.
@@ -173,13 +186,12 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
 
     /// @inheritdoc IComputeCredits
     function lockedOf(address account, uint256 classId) external view returns (uint256) {
-        return _classes[classId].holdings[account].locked;
+        return _locked(_classes[classId].holdings[account].word);
     }
 
     /// @inheritdoc IComputeCredits
     function availableOf(address account, uint256 classId) external view returns (uint256) {
-        Holding storage holding = _classes[classId].holdings[account];
-        return holding.units - holding.locked;
+        return _available(_classes[classId].holdings[account].word);
     }
 
     /// @inheritdoc IComputeCredits
@@ -191,56 +203,50 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
 
     function _transfer(address from, address to, uint256 classId, uint256 units) private {
         Class storage class_ = _classes[classId];
-        if (class_.flags & TRANSFERABLE == 0) revert ComputeCredits_AccountBound(classId, to, from);
+        Holding storage holding = class_.holdings[from];
+        uint256 word = holding.word;
+        if (word & FREE != 0) {
+            _checkExpiry(classId, uint40(word >> EXPIRY));
+            _move(holding, word, class_.holdings[to], from, classId, units);
+            return;
+        }
+        uint256 flags = class_.flags;
+        if (flags & ClassFlags.TRANSFERABLE == 0) revert ComputeCredits_AccountBound(classId, to, from);
         _checkExpiry(classId, class_.expiry);
-        _debit(from, classId, units);
-        _credit(to, classId, units);
+        _move(holding, word, class_.holdings[to], from, classId, units);
         // Sending to oneself changes no balance, so no cap can be what stops it.
-        if (class_.flags & RESTRICTED != 0 && from != to) _checkHolder(to, classId);
+        if (flags & ClassFlags.RESTRICTED != 0 && from != to) _checkHolder(to, classId, class_);
     }
 
     function _mintUnits(address to, uint256 classId, uint256 units) internal {
-        _checkOpen(classId);
-        _checkReceiver(to);
         Class storage class_ = _classes[classId];
         uint256 flags = class_.flags;
-        if (flags & CLOSED != 0) revert ComputeCredits_Closed(classId, 1, 0);
-        (address issuer, uint256 max) = (class_.issuer, class_.maxSupply);
-        uint256 supply = class_.supply + units;
+        _checkOpen(classId, class_);
+        if (flags & ClassFlags.CLOSED != 0) revert ComputeCredits_Closed(classId, 1, 0);
+        _checkReceiver(to);
+        (uint256 supply, uint256 max) = (class_.supply + units, class_.maxSupply);
         if (supply > max) revert ComputeCredits_SupplyCap(classId, supply, max);
-        // Safe: the line above.
-        class_.supply = uint96(supply);
-        _credit(to, classId, units);
-        if (flags & RESTRICTED != 0) _checkHolder(to, classId);
+        // Safe: no supply is over the uint96 that limits it, and no holding over the supply.
+        unchecked {
+            class_.supply = uint96(supply);
+            class_.holdings[to].word = (class_.holdings[to].word | _policy(class_)) + units;
+        }
+        if (flags & ClassFlags.RESTRICTED != 0) _checkHolder(to, classId, class_);
         emit TransferSingle(msg.sender, address(0), to, classId, units);
-        if (flags & BOUND != 0) REGISTRY.checkIssuance(issuer, classId);
+        if (flags & ClassFlags.BOUND != 0) REGISTRY.checkIssuance(class_.issuer, classId);
         ERC1155Utils.checkOnERC1155Received(msg.sender, address(0), to, classId, units, "");
     }
 
     function _burnUnits(address from, uint256 classId, uint256 units) internal returns (uint256 supplyBefore) {
-        _debit(from, classId, units);
+        Class storage class_ = _classes[classId];
+        Holding storage holding = class_.holdings[from];
+        _debit(holding, holding.word, from, classId, units);
         emit TransferSingle(msg.sender, from, address(0), classId, units);
-        return _lowerSupply(classId, units);
-    }
-
-    /// @dev Ends one lock. What was used never exceeds what this very job had locked.
-    function _unlock(uint256 classId, Usage calldata usage) private returns (uint256 used) {
-        (address payer, uint256 ended) = (usage.payer, usage.locked);
-        used = usage.used;
-        Holding storage holding = _classes[classId].holdings[payer];
-        (uint256 held, uint256 locked) = (holding.units, holding.locked);
-        if (ended > locked) revert ERC1155InsufficientBalance(payer, locked, ended, classId);
-        if (used > ended) revert ERC1155InsufficientBalance(payer, ended, used, classId);
-        // Safe: `used` is at most `ended`, that at most `locked`, and that at most `held`.
-        unchecked {
-            (holding.units, holding.locked) = (uint128(held - used), uint128(locked - ended));
-        }
-        if (used != 0) emit TransferSingle(msg.sender, payer, address(0), classId, used);
+        return _lowerSupply(class_, units);
     }
 
     /// @dev Only for units just taken off a holding.
-    function _lowerSupply(uint256 classId, uint256 units) private returns (uint256 supplyBefore) {
-        Class storage class_ = _classes[classId];
+    function _lowerSupply(Class storage class_, uint256 units) private returns (uint256 supplyBefore) {
         supplyBefore = class_.supply;
         // Safe: the supply is the sum of all holdings.
         unchecked {
@@ -248,33 +254,38 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         }
     }
 
-    function _debit(address from, uint256 classId, uint256 units) private {
-        Holding storage holding = _classes[classId].holdings[from];
-        // Safe: what is locked is at most what is held, and both fit a uint128.
+    function _move(
+        Holding storage source,
+        uint256 word,
+        Holding storage target,
+        address from,
+        uint256 classId,
+        uint256 units
+    ) private {
+        _debit(source, word, from, classId, units);
+        // Safe: the units just left another holding, and all of them together are at most a uint96. The policy is that of
+        // one class, so one side's copy is the other's or none.
         unchecked {
-            (uint256 held, uint256 available) = (holding.units, holding.units - holding.locked);
-            if (available < units) revert ERC1155InsufficientBalance(from, available, units, classId);
-            holding.units = uint128(held - units);
+            target.word = (target.word | (word & POLICY)) + units;
         }
     }
 
-    /// @dev Only for units that are part of the supply and of no holding.
-    function _credit(address to, uint256 classId, uint256 units) private {
-        Holding storage holding = _classes[classId].holdings[to];
-        // Safe: a holding is at most the supply, a uint96.
+    /// @param word What is in `holding`.
+    function _debit(Holding storage holding, uint256 word, address from, uint256 classId, uint256 units) private {
+        _checkAvailable(from, classId, word, units);
+        // Safe: the line above.
         unchecked {
-            holding.units = uint128(holding.units + units);
+            holding.word = word - units;
         }
     }
 
     /* INTERNAL: CHECKS */
 
     /// @dev Whatever brings units of a class into use needs it to exist, and to be neither expired nor paused.
-    function _checkOpen(uint256 classId) private view {
-        Class storage class_ = _classes[classId];
-        _checkExists(classId);
-        _checkExpiry(classId, class_.expiry);
-        uint256 until = class_.pausedUntil;
+    function _checkOpen(uint256 classId, Class storage class_) private view {
+        (uint256 rate, uint256 expiry, uint256 until) = (class_.maxRate, class_.expiry, class_.pausedUntil);
+        if (rate == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
+        _checkExpiry(classId, expiry);
         if (block.timestamp < until) revert ComputeCredits_Paused(classId, block.timestamp, until);
     }
 
@@ -286,17 +297,21 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         if (_classes[classId].maxRate == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
     }
 
+    function _checkAvailable(address from, uint256 classId, uint256 word, uint256 units) private pure {
+        uint256 available = _available(word);
+        if (available < units) _raiseInsufficient(from, available, units, classId);
+    }
+
     /// @dev Units reach the market and the sessions by their own functions only: others would be stuck there.
     function _checkReceiver(address to) private view {
         if (to == address(0) || to == MARKET || to == SESSIONS) revert ERC1155InvalidReceiver(to);
     }
 
     /// @dev For an account that was just credited.
-    function _checkHolder(address to, uint256 classId) private view {
-        Class storage class_ = _classes[classId];
+    function _checkHolder(address to, uint256 classId, Class storage class_) private view {
         (address eligibility, uint256 max) = (class_.eligibility, class_.maxPerHolder);
         if (max != 0) {
-            uint256 held = class_.holdings[to].units + class_.deposited[to];
+            uint256 held = uint96(class_.holdings[to].word) + class_.deposited[to];
             if (held > max) revert ComputeCredits_HolderCap(classId, held, max);
         }
         if (eligibility != address(0) && !IEligibility(eligibility).isEligible(to, classId)) {
@@ -304,8 +319,8 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         }
     }
 
-    function _isCapped(uint256 classId) private view returns (bool) {
-        return _has(classId, RESTRICTED) && _classes[classId].maxPerHolder != 0;
+    function _isCapped(Class storage class_) private view returns (bool) {
+        return class_.flags & ClassFlags.RESTRICTED != 0 && class_.maxPerHolder != 0;
     }
 
     function _has(uint256 classId, uint256 flag) internal view returns (bool) {
@@ -318,5 +333,26 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
 
     function _isPast(uint256 expiry) internal view returns (bool) {
         return expiry != 0 && block.timestamp > expiry;
+    }
+
+    /// @dev What holdings of the class carry of it.
+    function _policy(Class storage class_) private view returns (uint256) {
+        bool free = class_.flags & (ClassFlags.TRANSFERABLE | ClassFlags.RESTRICTED) == ClassFlags.TRANSFERABLE;
+        return free ? uint256(class_.expiry) << EXPIRY | FREE : 0;
+    }
+
+    function _locked(uint256 word) private pure returns (uint256) {
+        return uint96(word >> LOCKED);
+    }
+
+    function _available(uint256 word) private pure returns (uint256) {
+        // Safe: what is locked is at most what is held.
+        unchecked {
+            return uint96(word) - _locked(word);
+        }
+    }
+
+    function _raiseInsufficient(address account, uint256 balance, uint256 needed, uint256 classId) private pure {
+        revert ERC1155InsufficientBalance(account, balance, needed, classId);
     }
 }

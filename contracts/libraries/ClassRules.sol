@@ -2,7 +2,9 @@
 pragma solidity ^0.8.30;
 
 import {IComputeCredits} from "../interfaces/IComputeCredits.sol";
+import {IReceiptVerifier} from "../interfaces/IReceiptVerifier.sol";
 import {ClassTerms, Funding, Resource} from "../interfaces/Types.sol";
+import {ClassFlags} from "./ClassFlags.sol";
 
 /// @title What the terms of a class may be.
 /// @dev Fields are numbered by their position in `ClassTerms`, which is what `ComputeCredits_BadTerm` names.
@@ -27,8 +29,26 @@ library ClassRules {
         _checkProviders(classId, t, providers);
     }
 
-    /// @dev Whether the registry holds every new unit against the issuer's stake or attested capacity.
-    function isBound(ClassTerms calldata t) internal pure returns (bool) {
+    /// @dev A set that never came into force could sign nothing: what waits for its signatures would wait for ever.
+    function checkSet(uint256 classId, IReceiptVerifier verifier, uint256 set) internal view {
+        if (set != 0 && verifier.thresholdOf(set) == 0) {
+            revert IComputeCredits.ComputeCredits_UnknownSet(classId, set, verifier.setCount());
+        }
+    }
+
+    function flags(ClassTerms calldata t, bool listed) internal pure returns (uint256 bits) {
+        bool windowed = t.challengeWindow != 0;
+        if (t.transferable) bits = ClassFlags.TRANSFERABLE;
+        if (t.maxPerHolder != 0 || t.eligibility != address(0)) bits |= ClassFlags.RESTRICTED;
+        if (listed) bits |= ClassFlags.LISTED;
+        if (windowed) bits |= ClassFlags.WINDOWED;
+        // Stake behind a stake-funded class stands behind it all the time, not by the job.
+        if (windowed && t.stakePerMillion != 0 && t.funding != Funding.Stake) bits |= ClassFlags.STAKED;
+        if (_isBound(t)) bits |= ClassFlags.BOUND;
+        if (t.priceFeed != address(0)) bits |= ClassFlags.FEED;
+    }
+
+    function _isBound(ClassTerms calldata t) private pure returns (bool) {
         return t.funding == Funding.Stake || t.capacityBound;
     }
 
@@ -70,7 +90,7 @@ library ClassRules {
         if (providers.length > MAX_PROVIDERS) {
             revert IComputeCredits.ComputeCredits_TooManyProviders(classId, providers.length, MAX_PROVIDERS);
         }
-        if (!isBound(t)) return;
+        if (!_isBound(t)) return;
         address sole = providers.length == 1 ? providers[0] : address(0);
         if (sole != t.issuer) revert IComputeCredits.ComputeCredits_NotIssuer(classId, sole, t.issuer);
     }

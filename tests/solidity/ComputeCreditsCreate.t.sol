@@ -6,7 +6,15 @@ import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
 import {IERC1155MetadataURI} from "@openzeppelin/contracts/token/ERC1155/extensions/IERC1155MetadataURI.sol";
 import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
-import {ClassTerms, Funding, Resource, SaleTerms, SettlementTerms} from "contracts/interfaces/Types.sol";
+import {
+    ClassTerms,
+    Funding,
+    Resource,
+    ReviewTerms,
+    SaleTerms,
+    ServingTerms,
+    SettlementTerms
+} from "contracts/interfaces/Types.sol";
 import {Base} from "./Base.t.sol";
 
 /// @dev createClass, closeClass and the views of a class.
@@ -67,16 +75,67 @@ contract ComputeCreditsCreateTest is Base {
         _expectBadTerm(terms, 2, terms.decimals, 18);
     }
 
-    function test_RevertWhen_FundedByStake() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.funding = Funding.Stake;
-        _expectBadTerm(terms, 3, uint256(Funding.Stake), uint256(Funding.Grant));
+    function test_RevertWhen_StakeFundedWithoutStake() public {
+        _letProviderIssue();
+        ClassTerms memory terms = _prepaidTerms(0);
+        _expect(IComputeCredits.ComputeCredits_BadTerm.selector, 21, 0, 1);
+        _createClass(terms, _one(provider.addr));
     }
 
-    function test_RevertWhen_CapacityBound() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.capacityBound = true;
+    function test_RevertWhen_StakeFundedForEver() public {
+        _letProviderIssue();
+        ClassTerms memory terms = _prepaidTerms(1);
+        terms.expiry = 0;
+        _expect(IComputeCredits.ComputeCredits_BadTerm.selector, 10, 0, START + 1);
+        _createClass(terms, _one(provider.addr));
+    }
+
+    /// @dev Only whoever's stake or capacity it is can be asked to serve.
+    function testFuzz_RevertWhen_BoundClassIsServedByAnother(address other, bool byStake) public {
+        vm.assume(other != provider.addr);
+        _letProviderIssue();
+        ClassTerms memory terms = byStake ? _prepaidTerms(1) : _capacityTerms();
+        uint256 next = credits.classCount() + 1;
+        _expect(IComputeCredits.ComputeCredits_NotIssuer.selector, next, other, provider.addr);
+        _createClass(terms, _one(other));
+        _expect(IComputeCredits.ComputeCredits_NotIssuer.selector, next, address(0), provider.addr);
+        _createClass(terms, new address[](0));
+    }
+
+    function test_RevertWhen_GrantIsCapacityBound() public {
+        ClassTerms memory terms = _grantTerms();
+        (terms.capacityBound, terms.watcherSet) = (true, uint32(watcherSet));
         _expectBadTerm(terms, 5, 1, 0);
+    }
+
+    function test_RevertWhen_CapacityBoundWithoutWatchers() public {
+        _letProviderIssue();
+        ClassTerms memory terms = _capacityTerms();
+        terms.watcherSet = 0;
+        _expect(IComputeCredits.ComputeCredits_BadTerm.selector, 7, 0, 1);
+        _createClass(terms, _one(provider.addr));
+    }
+
+    function testFuzz_RevertWhen_SetIsUnknown(uint32 set, bool arbiters) public {
+        set = uint32(bound(set, verifier.setCount() + 1, type(uint32).max));
+        ClassTerms memory terms = _windowedTerms();
+        if (arbiters) terms.arbiterSet = set;
+        else terms.watcherSet = set;
+        uint256 next = credits.classCount() + 1;
+        _expect(IComputeCredits.ComputeCredits_UnknownSet.selector, next, set, verifier.setCount());
+        _createClass(terms);
+    }
+
+    function test_RevertWhen_WindowedWithoutArbiters() public {
+        ClassTerms memory terms = _windowedTerms();
+        terms.arbiterSet = 0;
+        _expectBadTerm(terms, 20, 0, 1);
+    }
+
+    function testFuzz_RevertWhen_StakedWithoutWindow(uint128 stake) public {
+        ClassTerms memory terms = _saleTerms();
+        terms.stakePerMillion = uint128(bound(stake, 1, type(uint128).max));
+        _expectBadTerm(terms, 21, terms.stakePerMillion, 0);
     }
 
     function testFuzz_RevertWhen_AssuranceUnknown(uint8 assurance) public {
@@ -128,11 +187,14 @@ contract ComputeCreditsCreateTest is Base {
         _expectBadTerm(terms, 15, 0, 1);
     }
 
-    function testFuzz_RevertWhen_GrantWithToken(address token) public {
-        vm.assume(token != address(0));
+    /// @dev A reference price needs its token, and the other way round.
+    function testFuzz_RevertWhen_GrantWithTokenOrPriceAlone(address token, uint96 price) public {
+        vm.assume(token != address(0) && price != 0);
         ClassTerms memory terms = _grantTerms();
         terms.paymentToken = token;
-        _expectBadTerm(terms, 15, _number(token), 0);
+        _expectBadTerm(terms, 16, 0, 1);
+        (terms.paymentToken, terms.pricePerMillion) = (address(0), price);
+        _expectBadTerm(terms, 15, 0, 1);
     }
 
     function test_RevertWhen_SaleWithoutPrice() public {
@@ -141,36 +203,57 @@ contract ComputeCreditsCreateTest is Base {
         _expectBadTerm(terms, 16, 0, 1);
     }
 
-    function testFuzz_RevertWhen_GrantWithPrice(uint128 price) public {
-        ClassTerms memory terms = _grantTerms();
-        terms.pricePerMillion = uint128(bound(price, 1, type(uint128).max));
-        _expectBadTerm(terms, 16, terms.pricePerMillion, 0);
+    function testFuzz_RevertWhen_PriceTooLarge(uint128 price) public {
+        ClassTerms memory terms = _saleTerms();
+        terms.pricePerMillion = uint128(bound(price, uint256(type(uint96).max) + 1, type(uint128).max));
+        _expectBadTerm(terms, 16, terms.pricePerMillion, type(uint96).max);
     }
 
-    function testFuzz_RevertWhen_PriceFeedNamed(address feed) public {
-        vm.assume(feed != address(0));
+    function testFuzz_RevertWhen_HolderCapTooLarge(uint128 cap) public {
         ClassTerms memory terms = _saleTerms();
-        terms.priceFeed = feed;
+        terms.maxPerHolder = uint128(bound(cap, uint256(type(uint96).max) + 1, type(uint128).max));
+        _expectBadTerm(terms, 12, terms.maxPerHolder, type(uint96).max);
+    }
+
+    function testFuzz_RevertWhen_GrantNamesAFeed(address feed) public {
+        vm.assume(feed != address(0));
+        ClassTerms memory terms = _grantTerms();
+        (terms.priceFeed, terms.maxPriceAge, terms.maxDeviationBps) = (feed, 1, 1);
         _expectBadTerm(terms, 17, _number(feed), 0);
     }
 
-    function testFuzz_RevertWhen_PriceAgeNamed(uint32 age) public {
+    function testFuzz_RevertWhen_FeedHasNoBounds(address feed, uint32 age, uint16 bps) public {
+        vm.assume(feed != address(0));
+        ClassTerms memory terms = _saleTerms();
+        (terms.priceFeed, terms.maxPriceAge, terms.maxDeviationBps) = (feed, 0, 1);
+        _expectBadTerm(terms, 18, 0, 1);
+        terms.maxPriceAge = uint32(bound(age, 7 days + 1, type(uint32).max));
+        _expectBadTerm(terms, 18, terms.maxPriceAge, 7 days);
+        (terms.maxPriceAge, terms.maxDeviationBps) = (1, 0);
+        _expectBadTerm(terms, 22, 0, 1);
+        terms.maxDeviationBps = uint16(bound(bps, 10_001, type(uint16).max));
+        _expectBadTerm(terms, 22, terms.maxDeviationBps, 10_000);
+    }
+
+    function testFuzz_RevertWhen_BoundsWithoutAFeed(uint32 age, uint16 bps) public {
         ClassTerms memory terms = _saleTerms();
         terms.maxPriceAge = uint32(bound(age, 1, type(uint32).max));
         _expectBadTerm(terms, 18, terms.maxPriceAge, 0);
+        (terms.maxPriceAge, terms.maxDeviationBps) = (0, uint16(bound(bps, 1, type(uint16).max)));
+        _expectBadTerm(terms, 22, terms.maxDeviationBps, 0);
     }
 
     function test_RevertWhen_NameEmpty() public {
         ClassTerms memory terms = _saleTerms();
         terms.name = "";
-        _expectBadTerm(terms, 20, 0, 1);
+        _expectBadTerm(terms, 23, 0, 1);
     }
 
     function testFuzz_RevertWhen_NameTooLong(uint256 length) public {
         ClassTerms memory terms = _saleTerms();
         length = bound(length, MAX_NAME_BYTES + 1, 500);
         terms.name = string(new bytes(length));
-        _expectBadTerm(terms, 20, length, MAX_NAME_BYTES);
+        _expectBadTerm(terms, 23, length, MAX_NAME_BYTES);
     }
 
     function testFuzz_RevertWhen_TooManyProviders(uint256 count) public {
@@ -193,10 +276,6 @@ contract ComputeCreditsCreateTest is Base {
         assertEq(id, expected, "id");
         assertEq(credits.classCount(), expected, "class count");
         assertEq(abi.encode(credits.classTerms(id)), abi.encode(terms), "terms read back");
-        (bytes32 sku, bytes12 region, bool listed) = credits.servingTerms(id, address(this));
-        assertEq(sku, terms.sku, "sku");
-        assertEq(region, terms.region, "region");
-        assertTrue(listed, "listed");
         assertEq(credits.totalSupply(id), 0, "supply");
         assertFalse(credits.isClosed(id), "closed");
         _assertSlices(id, terms);
@@ -207,12 +286,14 @@ contract ComputeCreditsCreateTest is Base {
         terms.resource = Resource.GbTransfer;
         terms.decimals = 18;
         terms.minAssurance = 3;
-        terms.watcherSet = type(uint32).max;
         terms.challengeWindow = uint32(MAX_CHALLENGE_WINDOW);
+        terms.arbiterSet = uint32(arbiterSet);
+        terms.stakePerMillion = type(uint128).max;
         terms.maxRate = type(uint64).max;
         terms.expiry = type(uint40).max;
-        terms.maxPerHolder = type(uint128).max;
-        terms.pricePerMillion = type(uint128).max;
+        terms.maxPerHolder = type(uint96).max;
+        terms.pricePerMillion = type(uint96).max;
+        (terms.priceFeed, terms.maxPriceAge, terms.maxDeviationBps) = (address(1), 7 days, 10_000);
         terms.name = "0123456789012345678901234567890123456789012345678901234567890123";
         uint256 id = _createClass(terms, new address[](MAX_PROVIDERS));
         assertEq(abi.encode(credits.classTerms(id)), abi.encode(terms), "terms read back");
@@ -230,13 +311,10 @@ contract ComputeCreditsCreateTest is Base {
     function testFuzz_IsListed(address listed, address other) public {
         vm.assume(listed != other);
         uint256 id = _createClass(_saleTerms(), _one(listed));
-        (,, bool admitted) = credits.servingTerms(id, listed);
-        assertTrue(admitted, "listed, in what a job reads");
-        (,, admitted) = credits.servingTerms(id, other);
-        assertFalse(admitted, "not listed, in what a job reads");
+        assertTrue(credits.servingTerms(id, listed).listed, "listed, in what a job reads");
+        assertFalse(credits.servingTerms(id, other).listed, "not listed, in what a job reads");
         assertTrue(credits.isListed(id, listed), "listed");
         assertFalse(credits.isListed(id, other), "not listed");
-        assertTrue(credits.settlementTerms(id).providersListed, "has a list");
         assertTrue(credits.isListed(plain, other), "a class without a list takes anyone");
     }
 
@@ -307,6 +385,16 @@ contract ComputeCreditsCreateTest is Base {
 
     /* HELPERS */
 
+    function _letProviderIssue() private {
+        vm.prank(admin.addr);
+        IAccessControl(address(credits)).grantRole(ISSUER_ROLE, provider.addr);
+    }
+
+    function _capacityTerms() private view returns (ClassTerms memory terms) {
+        terms = _saleTerms();
+        (terms.issuer, terms.capacityBound, terms.watcherSet) = (provider.addr, true, uint32(watcherSet));
+    }
+
     function _expectBadTerm(ClassTerms memory terms, uint256 field, uint256 given, uint256 limit) private {
         _expect(IComputeCredits.ComputeCredits_BadTerm.selector, field, given, limit);
         _createClass(terms);
@@ -319,32 +407,37 @@ contract ComputeCreditsCreateTest is Base {
         t.decimals = uint8(bound(n.decimals, 0, 18));
         t.transferable = n.transferable;
         t.minAssurance = uint8(bound(n.minAssurance, 0, 3));
-        t.watcherSet = uint32(bound(n.watcherSet, 1, type(uint32).max));
+        t.watcherSet = uint32(bound(n.watcherSet, 1, verifier.setCount()));
         t.challengeWindow = uint32(bound(n.challengeWindow, 0, MAX_CHALLENGE_WINDOW));
+        if (t.challengeWindow != 0) t.arbiterSet = uint32(arbiterSet);
+        if (t.challengeWindow != 0) t.stakePerMillion = n.price;
         t.maxRate = uint64(bound(n.maxRate, 1, type(uint64).max));
         t.expiry = n.expiry <= START ? 0 : n.expiry;
         t.maxSupply = uint128(bound(n.maxSupply, 1, type(uint96).max));
-        t.maxPerHolder = n.maxPerHolder;
+        t.maxPerHolder = uint128(bound(n.maxPerHolder, 0, type(uint96).max));
         t.sku = n.sku;
         t.region = n.region;
-        t.pricePerMillion = uint128(bound(n.price, 1, type(uint128).max));
+        t.pricePerMillion = uint128(bound(n.price, 1, type(uint96).max));
         t.eligibility = n.eligibility;
     }
 
     function _assertSlices(uint256 id, ClassTerms memory terms) private view {
         SettlementTerms memory s = credits.settlementTerms(id);
-        assertEq(uint256(s.resource), uint256(terms.resource), "resource");
-        assertEq(s.decimals, terms.decimals, "decimals");
-        assertEq(s.minAssurance, terms.minAssurance, "assurance");
-        assertFalse(s.providersListed, "list");
-        assertEq(s.watcherSet, terms.watcherSet, "set");
-        assertEq(s.challengeWindow, terms.challengeWindow, "window");
         assertEq(s.maxRate, terms.maxRate, "rate");
-        assertEq(s.region, terms.region, "region");
-        (bytes32 sku, bytes12 region, bool listed) = credits.servingTerms(id, provider.addr);
-        assertEq(sku, terms.sku, "SKU to serve");
-        assertEq(region, terms.region, "region to serve");
-        assertTrue(listed, "anyone may serve");
+        assertEq(s.minAssurance, terms.minAssurance, "assurance");
+        assertEq(s.windowed, terms.challengeWindow != 0, "windowed");
+        assertEq(s.staked, terms.stakePerMillion != 0, "staked");
+        ReviewTerms memory review = credits.reviewTerms(id);
+        assertEq(uint256(review.resource), uint256(terms.resource), "resource");
+        assertEq(review.decimals, terms.decimals, "decimals");
+        assertEq(review.watcherSet, terms.watcherSet, "set");
+        assertEq(review.arbiterSet, terms.arbiterSet, "arbiters");
+        assertEq(review.challengeWindow, terms.challengeWindow, "window");
+        assertEq(review.stakePerMillion, terms.stakePerMillion, "stake");
+        ServingTerms memory serving = credits.servingTerms(id, provider.addr);
+        assertEq(serving.requirement, registry.requirementOf(terms.sku, terms.region), "what it takes to serve");
+        assertTrue(serving.listed, "anyone may serve");
+        assertEq(serving.staked, terms.stakePerMillion != 0, "staked, in what a job reads");
         SaleTerms memory sale = credits.saleTerms(id);
         assertEq(uint256(sale.funding), uint256(Funding.Sale), "funding");
         assertEq(sale.decimals, terms.decimals, "sale decimals");

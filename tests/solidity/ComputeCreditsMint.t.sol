@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {IERC1155Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
 import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
-import {ClassTerms, Funding, Release} from "contracts/interfaces/Types.sol";
+import {ClassTerms, Funding, Usage} from "contracts/interfaces/Types.sol";
 import {Base} from "./Base.t.sol";
 import {AllowList} from "./support/Wallets.sol";
 
@@ -36,7 +36,19 @@ contract ComputeCreditsMintTest is Base {
         _expect(reason, plain, caller, address(market));
         credits.lock(alice.addr, plain, units);
         _expect(reason, plain, caller, address(market));
-        credits.settle(plain, units, new Release[](0));
+        credits.settle(plain, new Usage[](0));
+    }
+
+    function testFuzz_RevertWhen_CallerIsNotTheSessions(address caller, uint256 units) public {
+        vm.assume(caller != address(sessions));
+        bytes4 reason = IComputeCredits.ComputeCredits_NotAuthorised.selector;
+        vm.startPrank(caller);
+        _expect(reason, plain, caller, address(sessions));
+        credits.deposit(alice.addr, plain, units);
+        _expect(reason, plain, caller, address(sessions));
+        credits.refund(alice.addr, plain, units, units);
+        _expect(reason, plain, caller, address(sessions));
+        credits.spend(plain, units);
     }
 
     function testFuzz_RevertWhen_GranterIsNotTheIssuer(address caller, uint256 units) public {

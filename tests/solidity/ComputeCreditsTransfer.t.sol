@@ -73,10 +73,10 @@ contract ComputeCreditsTransferTest is Base {
         _send(alice.addr, bob.addr, id, units);
     }
 
-    /// @dev Credits reach the market only through a job: those sent to it by hand could never come back.
+    /// @dev Credits sent to a contract of the system by hand could never come back.
     function testFuzz_RevertWhen_SendingToAContractOfTheSystem(uint96 held) public {
         uint256 id = _granted(_grantTerms(), alice.addr, held);
-        address[3] memory contracts = [address(market), address(reserve), address(credits)];
+        address[4] memory contracts = [address(market), address(sessions), address(reserve), address(credits)];
         for (uint256 i; i < contracts.length; ++i) {
             bytes memory reason = abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidReceiver.selector, contracts[i]);
             vm.expectRevert(reason);
