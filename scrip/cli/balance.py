@@ -67,8 +67,9 @@ def balance(
     infos = [view.class_info(class_id) for class_id in view.class_ids()]
     held = [Held.of(view, holder, info) for info in infos]
     tokens = Tokens(view)
-    payments = {info.terms.payment_token: tokens.at(info.terms.payment_token) for info in infos}
-    paid = [(token, view.token_balance(token.address, holder)) for token in payments.values()]
+    # A class that isn't sold may have no payment token.
+    payments = dict.fromkeys(info.terms.payment_token for info in infos if int(info.terms.payment_token, 16))
+    paid = [(tokens.at(at), view.token_balance(at, holder)) for at in payments]
     wei = chain.balance(holder, view.block)
     context.emit(
         {

@@ -52,7 +52,7 @@ def show_provider(
     infos = [view.class_info(class_id) for class_id in view.class_ids()]
     candidate = choosing.ask([provider])[0]
     served = _served(view, candidate, infos)
-    payments = dict.fromkeys(info.terms.payment_token for info in infos)
+    payments = dict.fromkeys(info.terms.payment_token for info in infos if int(info.terms.payment_token, 16))
     earned = [(tokens.at(at), view.earnings(provider.address, at)) for at in payments]
     fee_bps = view.fee_bps()
     data = {

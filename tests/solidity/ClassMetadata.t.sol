@@ -90,7 +90,8 @@ contract ClassMetadataTest is Base {
     }
 
     function test_Uri_KeepsNamesOfAnyLanguage() public {
-        string[4] memory names = [unicode"Größe, größer", unicode"計算クレジット", unicode"ключи", unicode"🦾"];
+        string[4] memory names =
+            [unicode"Größe, größer", unicode"計算クレジット", unicode"ключи", unicode"🦾"];
         for (uint256 i; i < names.length; ++i) {
             assertEq(_nameOf(names[i]), names[i], "name read back");
         }
@@ -98,29 +99,13 @@ contract ClassMetadataTest is Base {
 
     /// @dev First and last character of each length, and what lies just outside: overlong forms, surrogates, above U+10FFFF.
     function test_Uri_KnowsTheEdgesOfUtf8() public {
-        bytes[8] memory valid = [
-            bytes(hex"7f"),
-            hex"c280",
-            hex"dfbf",
-            hex"e0a080",
-            hex"ed9fbf",
-            hex"ee8080",
-            hex"f0908080",
-            hex"f48fbfbf"
-        ];
+        bytes[8] memory valid =
+            [bytes(hex"7f"), hex"c280", hex"dfbf", hex"e0a080", hex"ed9fbf", hex"ee8080", hex"f0908080", hex"f48fbfbf"];
         for (uint256 i; i < valid.length; ++i) {
             assertEq(_nameOf(string(valid[i])), string(valid[i]), "valid");
         }
-        bytes[8] memory broken = [
-            bytes(hex"80"),
-            hex"c1bf",
-            hex"c3",
-            hex"e09fbf",
-            hex"eda080",
-            hex"f08fbfbf",
-            hex"f4908080",
-            hex"f5808080"
-        ];
+        bytes[8] memory broken =
+            [bytes(hex"80"), hex"c1bf", hex"c3", hex"e09fbf", hex"eda080", hex"f08fbfbf", hex"f4908080", hex"f5808080"];
         for (uint256 i; i < broken.length; ++i) {
             assertEq(_nameOf(string(broken[i])), _replaced(broken[i].length), "every byte replaced");
         }

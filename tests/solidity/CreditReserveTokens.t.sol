@@ -203,7 +203,7 @@ contract CreditReserveTokensTest is Base {
         buyer.buy(usd, plain, units, cost);
         assertEq(buyer.backingSeen(), cost, "backing seen from inside");
         _assertStatus(market.hashTerms(terms), Status.Open);
-        _assertLocked(alice.addr, plain, units, "locked");
+        _assertLocked(address(buyer), plain, units, "locked");
     }
 
     /* HELPERS */

@@ -157,7 +157,7 @@ contract PriceFeedTest is Base {
     function testFuzz_Post_First(int256 answer, uint40 observedAt, address sender) public {
         answer = bound(answer, 1, MAX_ANSWER);
         observedAt = uint40(bound(observedAt, START - MAX_OBSERVATION_AGE, START));
-        bytes[] memory signatures = _signed(feed.answerDigest(1, answer, observedAt), THRESHOLD);
+        bytes[] memory signatures = _signatures(feed.answerDigest(1, answer, observedAt), THRESHOLD);
         vm.expectEmit(address(feed));
         emit IPriceFeed.AnswerPosted(1, answer, observedAt);
         vm.prank(sender);
