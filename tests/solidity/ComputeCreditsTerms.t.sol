@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
 import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
-import {ClassTerms, Funding, Resource} from "contracts/interfaces/Types.sol";
+import {ClassTerms, Resource} from "contracts/interfaces/Types.sol";
 import {Base} from "./Base.t.sol";
 
 /// @dev What createClass refuses. Fields are named by their position in `ClassTerms`.

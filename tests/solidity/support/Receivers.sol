@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {ERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
+import {ERC165, IERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
 import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
 import {IERC1155Receiver} from "@openzeppelin/contracts/token/ERC1155/IERC1155Receiver.sol";
 
@@ -62,7 +62,7 @@ contract Receiver is ERC165, IERC1155Receiver {
         return _reply(id, this.onERC1155BatchReceived.selector, this.onERC1155Received.selector);
     }
 
-    function supportsInterface(bytes4 id) public view override returns (bool) {
+    function supportsInterface(bytes4 id) public view override(ERC165, IERC165) returns (bool) {
         return id == type(IERC1155Receiver).interfaceId || super.supportsInterface(id);
     }
 
