@@ -2,176 +2,234 @@
 pragma solidity ^0.8.30;
 
 import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
-import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
 import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
-import {IUnorderedNonces} from "contracts/interfaces/IUnorderedNonces.sol";
-import {JobTerms, Status} from "contracts/interfaces/Types.sol";
+import {ClassTerms, Usage} from "contracts/interfaces/Types.sol";
 import {Base} from "./Base.t.sol";
-import {ContractWallet} from "./support/Wallets.sol";
 
-/// @dev Pausing a class, which stops what comes in and nothing that goes out; and approvals by signature.
+/// @dev pauseClass: what it stops, what it can't stop, and how long.
 contract ComputeCreditsPauseTest is Base {
     uint256 private constant MAX_PAUSE = 14 days;
-    bytes32 private constant APPROVAL_TYPEHASH =
-        keccak256("Approval(address owner,address operator,bool approved,uint256 nonce,uint256 deadline)");
+    uint96 private constant UNITS = 1_000;
+    uint256 private granted;
 
-    /* pauseClass: REVERTS */
+    function setUp() public override {
+        super.setUp();
+        granted = _createClass(_grantTerms());
+        vm.prank(issuer.addr);
+        credits.grant(alice.addr, granted, UNITS);
+    }
 
-    function testFuzz_RevertWhen_PausedByAnother(address caller) public {
+    /* WHO AND HOW LONG */
+
+    function testFuzz_RevertWhen_PauserHasNoRole(address caller, uint40 until) public {
         vm.assume(caller != admin.addr);
         vm.expectRevert(
             abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, caller, PAUSER_ROLE)
         );
         vm.prank(caller);
-        credits.pauseClass(plain, uint40(_now() + 1));
-    }
-
-    function testFuzz_RevertWhen_PauseIsTooLong(uint40 until) public {
-        until = uint40(bound(until, START + MAX_PAUSE + 1, type(uint40).max));
-        _expect(IComputeCredits.ComputeCredits_PauseTooLong.selector, plain, until, START + MAX_PAUSE);
-        _pause(until);
-    }
-
-    /// @dev Pauses that follow each other would be a freeze.
-    function testFuzz_RevertWhen_PausedAgainTooSoon(uint40 when) public {
-        uint40 until = uint40(START + MAX_PAUSE);
-        _pause(until);
-        vm.warp(bound(when, until, until + MAX_PAUSE - 1));
-        vm.expectPartialRevert(IComputeCredits.ComputeCredits_PauseTooLong.selector);
-        _pause(uint40(_now() + 1));
-    }
-
-    function testFuzz_RevertWhen_ThingsComeInWhilePaused(uint40 until, uint40 when) public {
-        uint256 granted = _createClass(_grantTerms());
-        _buy(alice.addr, plain, 10);
-        until = uint40(bound(until, START + 1, START + MAX_PAUSE));
-        _pause(until);
-        vm.prank(admin.addr);
         credits.pauseClass(granted, until);
-        vm.warp(bound(when, START, until - 1));
-        bytes4 paused = IComputeCredits.ComputeCredits_Paused.selector;
-        uint256 cost = reserve.costOf(plain, 1);
-        _fund(alice.addr, cost);
-        _expect(paused, plain, _now(), until);
-        vm.prank(alice.addr);
-        reserve.buy(plain, 1, alice.addr, cost);
-        JobTerms memory terms = _terms(plain, 1);
-        _expect(paused, plain, _now(), until);
-        vm.prank(alice.addr);
-        market.open(terms, "");
-        _expect(paused, granted, _now(), until);
-        vm.prank(issuer.addr);
-        credits.grant(alice.addr, granted, 1);
     }
 
-    /* pauseClass: SUCCESS */
+    function testFuzz_RevertWhen_ClassUnknown(uint256 id, uint40 until) public {
+        uint256 count = credits.classCount();
+        if (id <= count) id = 0;
+        _expect(IComputeCredits.ComputeCredits_UnknownClass.selector, id, id, count);
+        _pause(id, until);
+    }
 
-    /// @dev Whatever is on its way out goes out.
-    function test_Pause_BlocksNoExit() public {
-        (JobTerms memory terms, bytes32 jobId) = _runNew(plain, 1_000);
-        (JobTerms memory open,) = _openNew(plain, 1_000);
+    function testFuzz_RevertWhen_PauseTooLong(uint40 until) public {
+        until = uint40(bound(until, START + MAX_PAUSE + 1, type(uint40).max));
+        _expect(IComputeCredits.ComputeCredits_PauseTooLong.selector, granted, until, START + MAX_PAUSE);
+        _pause(granted, until);
+    }
+
+    /// @dev A pause that runs can't be made longer.
+    function testFuzz_RevertWhen_PauseProlonged(uint40 until, uint40 when, uint40 later) public {
+        until = _paused(until);
+        when = uint40(bound(when, START, until - 1));
+        vm.warp(when);
+        later = uint40(bound(later, uint256(until) + 1, type(uint40).max));
+        _expect(IComputeCredits.ComputeCredits_PauseTooLong.selector, granted, later, until);
+        _pause(granted, later);
+    }
+
+    /// @dev Nor can another follow at once: pauses in a row would be a freeze.
+    function testFuzz_RevertWhen_PausedAgainTooSoon(uint40 until, uint40 when, uint40 later) public {
+        until = _paused(until);
+        when = uint40(bound(when, until, until + MAX_PAUSE - 1));
+        vm.warp(when);
+        later = uint40(bound(later, uint256(when) + 1, type(uint40).max));
+        _expect(IComputeCredits.ComputeCredits_PauseTooLong.selector, granted, later, until);
+        _pause(granted, later);
+    }
+
+    /// @dev Ending a pause early doesn't clear the way for the next one either.
+    function testFuzz_RevertWhen_PausedAgainAfterAnEarlyEnd(uint40 until, uint40 end, uint40 when) public {
+        until = _paused(until);
+        end = uint40(bound(end, START + 1, until));
+        vm.warp(end);
+        _pause(granted, 0);
+        _pause(granted, 0);
+        when = uint40(bound(when, end, end + MAX_PAUSE - 1));
+        vm.warp(when);
+        _expect(IComputeCredits.ComputeCredits_PauseTooLong.selector, granted, uint256(when) + 1, end);
+        _pause(granted, when + 1);
+    }
+
+    function testFuzz_Pause(uint40 until) public {
+        until = uint40(bound(until, START + 1, START + MAX_PAUSE));
         vm.expectEmit(address(credits));
-        emit IComputeCredits.ClassPaused(plain, START + MAX_PAUSE);
-        _pause(uint40(START + MAX_PAUSE));
-        assertEq(credits.pausedUntil(plain), START + MAX_PAUSE, "paused until");
-        _submit(terms, _receipt(jobId, 600));
-        _assertEnded(terms, Status.Settled);
+        emit IComputeCredits.ClassPaused(granted, until);
+        _pause(granted, until);
+        assertEq(credits.pausedUntil(granted), until, "paused until");
+        assertEq(credits.pausedUntil(plain), 0, "no other class is paused");
+        assertEq(abi.encode(credits.classTerms(granted)), abi.encode(_grantTerms()), "the terms stay");
+        assertEq(credits.totalSupply(granted), UNITS, "the supply stays");
+    }
+
+    function testFuzz_Pause_MadeShorter(uint40 until, uint40 sooner) public {
+        until = _paused(until);
+        sooner = uint40(bound(sooner, START + 1, until));
+        _pause(granted, sooner);
+        assertEq(credits.pausedUntil(granted), sooner, "paused until");
+        vm.warp(sooner);
+        _lock(UNITS);
+        _assertLocked(alice.addr, granted, UNITS, "in use again");
+    }
+
+    function testFuzz_Pause_EndedEarly(uint40 until, uint40 when, uint40 past) public {
+        until = _paused(until);
+        when = uint40(bound(when, START, until));
+        vm.warp(when);
+        past = uint40(bound(past, 0, when));
+        vm.expectEmit(address(credits));
+        emit IComputeCredits.ClassPaused(granted, when);
+        _pause(granted, past);
+        assertEq(credits.pausedUntil(granted), when, "ended now");
+        _lock(UNITS);
+        _assertLocked(alice.addr, granted, UNITS, "in use again");
+    }
+
+    /// @dev Ending what doesn't run changes nothing: the time the next pause is counted from is not moved.
+    function testFuzz_Pause_EndedLate(uint40 until, uint40 when) public {
+        until = _paused(until);
+        when = uint40(bound(when, until, type(uint40).max));
+        vm.warp(when);
+        _pause(granted, when);
+        assertEq(credits.pausedUntil(granted), until, "ended when it did");
+        _pause(plain, when);
+        assertEq(credits.pausedUntil(plain), 0, "never paused");
+    }
+
+    function testFuzz_Pause_AgainAfterAsLong(uint40 until, uint40 when) public {
+        until = _paused(until);
+        when = uint40(bound(when, until + MAX_PAUSE, type(uint40).max - MAX_PAUSE));
+        vm.warp(when);
+        _pause(granted, uint40(when + MAX_PAUSE));
+        assertEq(credits.pausedUntil(granted), when + MAX_PAUSE, "paused again, for the longest time");
+    }
+
+    /* WHAT IT STOPS */
+
+    function testFuzz_RevertWhen_UsedInAPause(uint40 until, uint40 when) public {
+        until = _paused(until);
+        when = uint40(bound(when, START, until - 1));
+        vm.warp(when);
+        _expectPaused(granted, when, until);
+        vm.prank(issuer.addr);
+        credits.grant(bob.addr, granted, 1);
+        _expectPaused(granted, when, until);
+        _lock(1);
+        _expectPaused(granted, when, until);
+        _deposit(1);
+    }
+
+    function testFuzz_RevertWhen_MintedInAPause(uint40 until) public {
+        until = uint40(bound(until, START + 1, START + MAX_PAUSE));
+        _pause(plain, until);
+        _expectPaused(plain, START, until);
+        vm.prank(address(reserve));
+        credits.mint(alice.addr, plain, 1);
+    }
+
+    /* WHAT IT CAN'T STOP */
+
+    function testFuzz_InAPause_CreditsMove(uint96 units) public {
+        units = uint96(bound(units, 0, UNITS));
+        _paused(0);
         vm.prank(alice.addr);
-        market.cancel(open);
-        _assertEnded(open, Status.Cancelled);
-        uint256 earned = reserve.earningsOf(provider.addr, address(usd));
-        if (earned != 0) {
-            vm.prank(provider.addr);
-            reserve.withdraw(address(usd), earned, provider.addr);
-        }
-        vm.prank(alice.addr);
-        credits.safeTransferFrom(alice.addr, bob.addr, plain, 10, "");
+        credits.safeTransferFrom(alice.addr, bob.addr, granted, units, "");
+        _assertCredits(bob.addr, granted, units, "receiver");
+    }
+
+    function testFuzz_InAPause_JobsSettle(uint96 locked, uint96 used) public {
+        locked = uint96(bound(locked, 0, UNITS));
+        used = uint96(bound(used, 0, locked));
+        _lock(locked);
+        _paused(0);
+        Usage[] memory usages = new Usage[](1);
+        usages[0] = Usage(alice.addr, locked, used);
+        vm.prank(address(market));
+        credits.settle(granted, usages);
+        _assertCredits(alice.addr, granted, UNITS - used, "what wasn't used is free");
+    }
+
+    function testFuzz_InAPause_SessionsEnd(uint96 units, uint96 used) public {
+        units = uint96(bound(units, 0, UNITS));
+        used = uint96(bound(used, 0, units));
+        _deposit(units);
+        _paused(0);
+        vm.startPrank(address(sessions));
+        credits.spend(granted, used);
+        credits.refund(alice.addr, granted, units - used, units);
+        _assertCredits(alice.addr, granted, UNITS - used, "what wasn't used is back");
+    }
+
+    /// @dev A pause never blocks an exit: holders of a class that was closed take their money while it is paused.
+    function testFuzz_InAPause_BackingIsReclaimed(uint96 units) public {
+        units = uint96(bound(units, 1, MAX_UNITS));
+        uint256 cost = _buy(alice.addr, plain, units);
+        _pause(plain, uint40(START + MAX_PAUSE));
         _close(plain);
         vm.prank(alice.addr);
-        reserve.reclaim(plain, 1_390);
-        _assertCredits(alice.addr, plain, 0, "all out");
+        reserve.reclaim(plain, units);
+        assertEq(usd.balanceOf(alice.addr), cost, "the whole backing");
+        assertEq(credits.balanceOf(alice.addr, plain), 0, "burned");
     }
 
-    function test_Pause_EndsByTimeOrByHand() public {
-        _pause(uint40(START + MAX_PAUSE));
-        vm.warp(START + MAX_PAUSE);
-        _buy(alice.addr, plain, 1);
-        vm.warp(START + 2 * MAX_PAUSE);
-        _pause(uint40(_now() + 1 days));
-        _pause(uint40(_now()));
-        _buy(alice.addr, plain, 1);
-        _assertCredits(alice.addr, plain, 2, "bought");
-    }
-
-    /* setApprovalForAllBySig */
-
-    function testFuzz_RevertWhen_ApprovalIsLate(uint256 deadline, uint40 when) public {
-        when = uint40(bound(when, START, type(uint40).max));
-        deadline = bound(deadline, 0, uint256(when) - 1);
-        bytes memory signature = _approval(alice.addr, true, 1, deadline);
-        vm.warp(when);
-        _expect(IUnorderedNonces.UnorderedNonces_DeadlinePassed.selector, alice.addr, when, deadline);
-        credits.setApprovalForAllBySig(alice.addr, bob.addr, true, 1, deadline, signature);
-    }
-
-    function testFuzz_RevertWhen_ApprovalIsReplayed(uint256 nonce) public {
-        bytes memory signature = _approval(alice.addr, true, nonce, type(uint256).max);
-        credits.setApprovalForAllBySig(alice.addr, bob.addr, true, nonce, type(uint256).max, signature);
-        _expect(IUnorderedNonces.UnorderedNonces_Used.selector, alice.addr, nonce, 1);
-        credits.setApprovalForAllBySig(alice.addr, bob.addr, true, nonce, type(uint256).max, signature);
-    }
-
-    function testFuzz_RevertWhen_ApprovalIsOfAnother(address owner, uint256 nonce) public {
-        vm.assume(owner != alice.addr && owner.code.length == 0);
-        bytes memory signature = _approval(owner, true, nonce, type(uint256).max);
-        _expect(IUnorderedNonces.UnorderedNonces_BadSignature.selector, owner, signature.length, 65);
-        credits.setApprovalForAllBySig(owner, bob.addr, true, nonce, type(uint256).max, signature);
-    }
-
-    function testFuzz_ApprovalBySig(uint256 nonce, address relayer, bool approved) public {
-        bytes memory signature = _approval(alice.addr, approved, nonce, type(uint256).max);
-        vm.expectEmit(address(credits));
-        emit IERC1155.ApprovalForAll(alice.addr, bob.addr, approved);
-        vm.prank(relayer);
-        credits.setApprovalForAllBySig(alice.addr, bob.addr, approved, nonce, type(uint256).max, signature);
-        assertEq(credits.isApprovedForAll(alice.addr, bob.addr), approved, "approved");
-        assertTrue(IUnorderedNonces(address(credits)).isNonceUsed(alice.addr, nonce), "nonce");
-    }
-
-    function test_ApprovalBySig_OfAContractWallet() public {
-        ContractWallet wallet = new ContractWallet();
-        wallet.approve(_digest(address(wallet), true, 7, type(uint256).max));
-        credits.setApprovalForAllBySig(address(wallet), bob.addr, true, 7, type(uint256).max, "any");
-        assertTrue(credits.isApprovedForAll(address(wallet), bob.addr), "approved");
+    function test_InAPause_ClassesAreCreatedAndClosed() public {
+        _paused(0);
+        _close(granted);
+        assertTrue(credits.isClosed(granted), "closed");
+        ClassTerms memory terms = _grantTerms();
+        assertEq(_createClass(terms), credits.classCount(), "another class");
     }
 
     /* HELPERS */
 
-    function _pause(uint40 until) private {
+    /// @dev Pauses until a time in the range, or by 0 for as long as can be.
+    function _paused(uint40 until) private returns (uint40) {
+        until = until == 0 ? uint40(START + MAX_PAUSE) : uint40(bound(until, START + 1, START + MAX_PAUSE));
+        _pause(granted, until);
+        return until;
+    }
+
+    function _pause(uint256 id, uint40 until) private {
         vm.prank(admin.addr);
-        credits.pauseClass(plain, until);
+        credits.pauseClass(id, until);
     }
 
-    /// @dev Always alice's signature.
-    function _approval(address owner, bool approved, uint256 nonce, uint256 deadline)
-        private
-        view
-        returns (bytes memory)
-    {
-        return _sign(alice, _digest(owner, approved, nonce, deadline));
+    function _lock(uint256 units) private {
+        vm.prank(address(market));
+        credits.lock(alice.addr, granted, units);
     }
 
-    function _digest(address owner, bool approved, uint256 nonce, uint256 deadline) private view returns (bytes32) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256("Scrip ComputeCredits"),
-                keccak256("1"),
-                block.chainid,
-                address(credits)
-            )
-        );
-        bytes32 structHash = keccak256(abi.encode(APPROVAL_TYPEHASH, owner, bob.addr, approved, nonce, deadline));
-        return keccak256(abi.encodePacked("\x19\x01", domain, structHash));
+    function _deposit(uint256 units) private {
+        vm.prank(address(sessions));
+        credits.deposit(alice.addr, granted, units);
+    }
+
+    function _expectPaused(uint256 id, uint256 when, uint256 until) private {
+        _expect(IComputeCredits.ComputeCredits_Paused.selector, id, when, until);
     }
 }
