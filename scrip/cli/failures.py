@@ -50,7 +50,7 @@ _REVERTS = {
     "JobMarket_NotParty": "Only its payer, while it is open, or its provider may do this",
     "JobMarket_NotPayer": "Only the job's payer may do this, with its own key",
     "JobMarket_WrongStatus": "The job is {status}. See: scrip job show",
-    "ProviderRegistry_StakeExceeded": "Too little of the provider's stake is free for this job. Choose another",
+    "ProviderRegistry_StakeExceeded": "Too little of the provider's stake is free. Choose another",
 }
 
 
