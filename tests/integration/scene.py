@@ -6,7 +6,7 @@ relayer sends. Prices are such that a base unit of credits costs UNIT_PRICE base
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -213,14 +213,23 @@ class Scene:
 
 
 def stage(system: System, chain: Chain) -> Scene:
-    """Register the provider, activate the watcher set and create the class."""
+    """Register the provider, activate the watcher set, create the class and a feed of the watchers."""
     scene = Scene(system, chain)
     for name in FUNDED:
         system.funded(name)
     system.register(scene.at("provider"), scene.at("oracle"))
     assert system.watcher_set(WATCHERS, 2) == 1
     scene.class_id = system.create_class(price_per_million=PRICE, max_rate=10**9, watcher_set=1)
-    return scene
+    return _with(scene, "PriceFeed", scene.at("ReceiptVerifier"), 1, 8, "CPU seconds in dollars", 1_000)
+
+
+def _with(scene: Scene, name: str, *args: Any) -> Scene:
+    """Deploy one more contract, and know it by its name."""
+    deployment = scene.system.deployment
+    address = scene.system.create(name, *args).address
+    deployment = replace(deployment, contracts={**deployment.contracts, name: address})
+    chain = Chain(scene.chain.w3, deployment)
+    return replace(scene, system=replace(scene.system, deployment=deployment), chain=chain)
 
 
 def _plain(value: Any) -> Any:
