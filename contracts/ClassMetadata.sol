@@ -31,7 +31,7 @@ contract ClassMetadata is IClassMetadata {
     }
 
     /// @inheritdoc IClassMetadata
-    function uri(uint256 classId, ClassTerms memory t, uint256 supply) external pure returns (string memory) {
+    function uri(uint256 classId, ClassTerms memory t) external pure returns (string memory) {
         bytes memory json = abi.encodePacked(
             '{"name":"',
             JsonText.escape(bytes(t.name)),
@@ -43,7 +43,7 @@ contract ClassMetadata is IClassMetadata {
             _work(t),
             _review(t),
             _policy(t),
-            _money(t, supply),
+            _money(t),
             _feed(t),
             "}}"
         );
@@ -104,14 +104,12 @@ contract ClassMetadata is IClassMetadata {
     }
 
     // Amounts are strings: JSON readers lose integers over 2**53.
-    function _money(ClassTerms memory t, uint256 supply) private pure returns (bytes memory) {
+    function _money(ClassTerms memory t) private pure returns (bytes memory) {
         return abi.encodePacked(
             ',"issuer":"',
             t.issuer.toHexString(),
             '","funding":"',
             _fundingName(t.funding),
-            '","supply":"',
-            supply.toString(),
             '","maxSupply":"',
             uint256(t.maxSupply).toString(),
             '","paymentToken":"',

@@ -239,7 +239,7 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
 
     /// @notice Metadata as a JSON data URI, built on chain from the terms.
     function uri(uint256 classId) public view override returns (string memory) {
-        return METADATA.uri(classId, classTerms(classId), totalSupply(classId));
+        return METADATA.uri(classId, classTerms(classId));
     }
 
     /// @inheritdoc IComputeCredits

@@ -6,8 +6,9 @@ import {ClassTerms} from "./Types.sol";
 
 /// @title Turns the terms of a class into ERC-1155 metadata, so that a class explains itself without a server.
 interface IClassMetadata {
-    /// @return A `data:application/json;base64,` URI. Amounts are decimal strings of base units.
-    function uri(uint256 classId, ClassTerms memory terms, uint256 supply) external pure returns (string memory);
+    /// @return A `data:application/json;base64,` URI, always the same for a class: it says nothing that can change, so that
+    /// the `URI` event of its creation stays true. Amounts are decimal strings of base units.
+    function uri(uint256 classId, ClassTerms memory terms) external pure returns (string memory);
 
     /// @return ERC-7572 metadata of the contract that holds the classes, as such a URI too.
     function contractURI() external pure returns (string memory);
