@@ -66,7 +66,7 @@ def error_abi(signature: str, names: str) -> dict[str, Any]:
 
 def _split(signature: str) -> tuple[str, list[str]]:
     name, _, rest = signature.partition("(")
-    return name, rest[:-1].split(",")
+    return name, [kind for kind in rest[:-1].split(",") if kind]
 
 
 ABI = [function_abi(*each) for each in FUNCTIONS.items()]
