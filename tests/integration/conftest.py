@@ -8,6 +8,7 @@ import pytest
 
 from scrip.chain import Chain
 from scripts.anvil import Anvil, running
+from tests.integration.scene import Scene, stage
 from tests.integration.system import System, deploy
 
 
@@ -41,3 +42,24 @@ def anvil(system: System) -> Anvil:
 def chain(system: System) -> Chain:
     """A connection to `system`."""
     return Chain.connect(system.anvil.url, system.deployment)
+
+
+@pytest.fixture(scope="module")
+def staged(fresh_system: System) -> Iterator[Scene]:
+    """Parties on the deployment, before any test of a module. Tests use `scene`, which undoes theirs."""
+    anvil = fresh_system.anvil
+    snapshot = anvil.rpc("evm_snapshot")
+    try:
+        yield stage(fresh_system, Chain.connect(anvil.url, fresh_system.deployment))
+    finally:
+        assert anvil.rpc("evm_revert", snapshot)
+
+
+@pytest.fixture
+def scene(staged: Scene) -> Iterator[Scene]:
+    """A provider, its class and watchers, as they are right after `stage`."""
+    snapshot = staged.system.anvil.rpc("evm_snapshot")
+    try:
+        yield staged
+    finally:
+        assert staged.system.anvil.rpc("evm_revert", snapshot)

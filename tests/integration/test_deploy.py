@@ -19,10 +19,11 @@ from eth_account import Account
 from web3 import Web3
 
 from scrip import deployments, keys
+from scrip.abi import abi
 from scrip.chain import Chain
 from scripts.anvil import MNEMONIC, Anvil, running
 from scripts.brownie_local import environment
-from scripts.deployment_check import CONTRACTS, DEMO_USD, REFERENCES
+from scripts.deployment_check import CONTRACTS, DEMO_USD, REFERENCES, references
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL, SEPOLIA, UNHEARD_OF = 31337, 11155111, 987_654_321
@@ -231,9 +232,12 @@ def test_deploy__local_chain__contracts_refer_to_each_other(on_local: Deployed) 
     contracts = on_local.record["contracts"]
     assert set(contracts) == {DEMO_USD, *CONTRACTS}
     view = on_local.chain.at()
-    for name, references in REFERENCES.items():
-        for getter, target in references.items():
+    seen = set()
+    for name in CONTRACTS:
+        for getter, target in references(abi(name)).items():
             assert view.read(name, getter) == contracts[target], f"{name}.{getter}"
+            seen.add(getter)
+    assert seen == set(REFERENCES)
     assert view.read("ProviderRegistry", "STAKE_TOKEN") == contracts[DEMO_USD]
     assert on_local.record["paymentToken"] == on_local.record["stakeToken"] == contracts[DEMO_USD]
 
@@ -285,10 +289,11 @@ def test_deploy__live_chain_with_payment_token__nothing_of_the_demo_is_deployed(
     with running(chain_id=UNHEARD_OF) as anvil:
         key, config = _keystore(tmp_path), tmp_path / "deploy.toml"
         anvil.set_balance(Web3.to_checksum_address(keys.address_of(key[1])), COIN)
-        config.write_text(f'[tokens]\npayment = "{ONE}"\nstake = "{TWO}"\n')
+        config.write_text(f'[tokens]\npayment = "{ONE}"\nstake = "{TWO}"\n[disputes]\nchallenge_bond = 7\n')
         done = _deploy(anvil, tmp_path / "out", *key, "--config", str(config))
         assert set(done.record["contracts"]) == set(CONTRACTS)
         assert done.chain.at().read("ProviderRegistry", "STAKE_TOKEN") == TWO
+        assert done.chain.at().read("ProviderRegistry", "CHALLENGE_BOND") == 7
 
 
 # Again
@@ -344,8 +349,8 @@ def test_deploy__killed__next_run_goes_on(tmp_path: Path, words: str) -> None:
         done = _deploy(anvil, tmp_path)
         assert "taking up an interrupted deployment" in done.output
         nonce = int(anvil.rpc("eth_getTransactionCount", _development_key().address, "latest"), 16)
-        # Seven contracts and three roles, none of them twice.
-        assert (nonce, set(done.record["contracts"])) == (10, {DEMO_USD, *CONTRACTS})
+        # Every contract, five roles and four seals, none of them twice.
+        assert (nonce, set(done.record["contracts"])) == (11 + 5 + 4, {DEMO_USD, *CONTRACTS})
         assert [path.name for path in tmp_path.iterdir()] == [f"{LOCAL}.json"]
 
 
@@ -353,7 +358,7 @@ def test_deploy__nonce_taken_in_between__refused_until_forced(tmp_path: Path) ->
     with running(chain_id=LOCAL) as anvil:
         _kill_after(anvil, tmp_path, "ProviderRegistry created")
         deployer = _development_key().address
-        for _ in range(7):  # whatever was on its way when it was killed, the last contract's nonce is gone
+        for _ in CONTRACTS:  # whatever was on its way when it was killed, the last contract's nonce is gone
             anvil.rpc("eth_sendTransaction", {"from": deployer, "to": ONE, "value": "0x1"})
         words = _refused(anvil, tmp_path)
         assert "can't be finished" in words

@@ -18,7 +18,7 @@ from oracle.states import State
 from oracle.store import Store
 from scrip import redeem
 from scrip.chain import Chain
-from scrip.eip712 import verdict_digest
+from scrip.eip712_watchers import verdict_digest
 from scrip.errors import WrongChain
 from scrip.evidence import Bundle, verify_bundle
 from scrip.redeem import Plan
