@@ -1,4 +1,4 @@
-"""`python -m bench`: measure gas and write it to `bench/gas.json`; with `--check`, compare it with that file."""
+"""`python -m bench`: measure gas and write `bench/gas.json`; with `--check`, compare it with that file."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Gas of what users and providers do, from the receipts of transactions on Anvil.
 
-Each figure is one transaction's `gasUsed` (two of them for `job_whole`): cold storage, intrinsic cost, calldata
-and refunds included. Balances, supply and earnings are non-zero before and after, and another job of the class
-stays open, as in daily use. Rows of a batch belong to distinct buyers; a batch of jobs is signed once by the
-provider and once by each of two watchers. A job settles after its `acceptBy`, which is when its slot is emptied;
-`submit_early` is one that settles before.
+Each figure is one transaction's `gasUsed` (two of them for `job_whole`): cold storage, intrinsic cost,
+calldata and refunds included. Balances, supply and earnings are non-zero before and after, and another job of
+the class stays open, as in daily use. Rows of a batch belong to distinct buyers; a batch of jobs is signed
+once by the provider and once by each of two watchers. A job settles after its `acceptBy`, which is when its
+slot is emptied; `submit_early` is one that settles before.
 """
 
 from __future__ import annotations
