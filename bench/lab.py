@@ -50,7 +50,8 @@ class Lab:
             )
             for name, assurance in (("plain", 1), ("watched", 2))
         ]
-        return cls(up, *made)
+        plain, watched = made
+        return cls(up, plain, watched)
 
     @property
     def provider(self) -> str:
