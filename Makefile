@@ -27,7 +27,7 @@ demo: setup ## run the whole story on a local chain; KEEP=1 leaves it up and pri
 test: setup ## run forge's tests, then the Python ones: gpu, unit, integration, e2e
 	@$(VENV)/python -m scripts.gate test
 
-check: setup ## formatting, lint, types, layering, freshness of the exported ABIs
+check: setup ## formatting, lint, types, layering, freshness of the exported ABIs, gas within 1 % of bench/gas.json
 	@$(VENV)/python -m scripts.gate check
 
 bench: setup ## measure gas and write bench/gas.json

@@ -50,7 +50,8 @@ def check_sections() -> list[Section]:
         ("abi fresh", _abi_fresh),
         ("layering", _command(BIN / "python", "-m", "pytest", "-q", "tests/unit/test_layering.py")),
         ("solhint", _command("node_modules/.bin/solhint", *SOLHINT_OPTIONS, "contracts/**/*.sol")),
-        ("mypy", _command(BIN / "mypy", "--strict", *PACKAGES)),
+        ("mypy", _command(BIN / "mypy", "--strict", *PACKAGES, "bench")),
+        ("gas", _command(BIN / "python", "-m", "bench", "--check")),
     ]
 
 
