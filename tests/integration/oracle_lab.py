@@ -31,7 +31,7 @@ from tests.integration.system import REGION, System, account
 SPEC = JobSpec("hash.chain", {"seed": "0x" + "ab" * 32, "steps": 20_000})
 PASSWORD = "password of a test"  # noqa: S105
 USD = 1_000_000
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 @dataclass
