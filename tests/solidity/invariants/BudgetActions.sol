@@ -126,11 +126,14 @@ abstract contract BudgetActions is ReserveActions {
         return 0;
     }
 
-    function _spenderOf(uint256 id) internal view returns (Account memory) {
-        for (uint256 i; i < spenders.length; ++i) {
-            if (spenders[i].addr == nodes[id].limits.spender) return spenders[i];
+    /// @dev Who agrees to what is paid from a budget, or without one.
+    function _agreeing(address payer, uint256 budgetId) internal view returns (Account memory) {
+        address account = budgetId == 0 ? payer : nodes[budgetId].limits.spender;
+        for (uint256 i; i < 2 * 3; ++i) {
+            Account memory party = i < 3 ? buyers[i] : spenders[i - 3];
+            if (party.addr == account) return party;
         }
-        revert("no spender");
+        revert State_NoParty(account);
     }
 
     function _depth(uint256 id) private view returns (uint256 depth) {

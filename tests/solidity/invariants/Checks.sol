@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IMeteredSessions} from "contracts/interfaces/IMeteredSessions.sol";
 import {ISpendingBudgets} from "contracts/interfaces/ISpendingBudgets.sol";
 import {Funding, Status} from "contracts/interfaces/Types.sol";
 import {IDemoUSD} from "../support/IDemoUSD.sol";
 import {Attacks} from "./Attacks.sol";
-import {Record} from "./Record.sol";
 
 /// @dev What must hold in every state, by number. Rules that are about a step (6, 7, 10, 12, 17, 24, 25) are held against
 /// each action as it is taken.

@@ -21,7 +21,7 @@ abstract contract CreditActions is Model {
     }
 
     function _buyUnits(address buyer, uint256 id, uint256 units, address to) internal returns (bool ok) {
-        uint256 rule = _saleRule(id, to, units);
+        uint256 rule = _saleRule(id, buyer, to, units);
         uint256 cost = rule == 17 || rule == 7 ? MOST : _costOf(id, units);
         IDemoUSD token = _tokenOf(id);
         token.mint(buyer, cost);
@@ -47,7 +47,7 @@ abstract contract CreditActions is Model {
         Account memory from = _buyer(buyer);
         uint256 id = _class(class_);
         units = bound(units, 1, MOST);
-        uint256 rule = _saleRule(id, from.addr, units);
+        uint256 rule = _saleRule(id, from.addr, from.addr, units);
         vm.assume(address(_tokenOf(id)) == address(usd) && rule != 17 && rule != 7);
         uint256 cost = _costOf(id, units);
         ICreditReserve.Authorization memory auth = _authorize(from, id, units, cost + bound(left, 0, MOST));
@@ -79,6 +79,10 @@ abstract contract CreditActions is Model {
     /// @dev Grants of unbacked classes, and of those that the issuer's stake stands behind.
     function grant(uint256 to, uint256 class_, uint256 units) external action {
         uint256 id = _class(class_);
+        // Mostly of a class that its issuer may grant.
+        for (uint256 i; i < classes.length && class_ % 8 != 0 && termsOf[id].funding == Funding.Sale; ++i) {
+            id = classes[(class_ % classes.length + i) % classes.length];
+        }
         if (_grantUnits(id, _holder(to), bound(units, 1, MOST))) _done();
     }
 

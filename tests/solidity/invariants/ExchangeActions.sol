@@ -5,7 +5,6 @@ import {ICreditExchange} from "contracts/interfaces/ICreditExchange.sol";
 import {Offer} from "contracts/interfaces/Types.sol";
 import {IDemoUSD} from "../support/IDemoUSD.sol";
 import {SessionActions} from "./SessionActions.sol";
-import {Mood} from "./WildToken.sol";
 
 /// @dev Signed offers, filled in parts, by budgets and in batches; and the fee on them.
 abstract contract ExchangeActions is SessionActions {
@@ -191,9 +190,8 @@ abstract contract ExchangeActions is SessionActions {
         if (units > offer.units - made.filled) return 25;
         uint256 rule = _transferRule(offer.classId, _seller(offer, by), _payer(offer, by), units);
         if (rule != 0) return rule;
-        Mood mood = wild.mood();
-        bool lies = mood == Mood.AnswersFalse || mood == Mood.Refuses || mood == Mood.KeepsPart || mood == Mood.AddsPart;
-        return offer.token == address(wild) && lies && _priceOf(offer, units) != 0 ? 17 : 0;
+        bool lies = _lies(IDemoUSD(offer.token), _payer(offer, by), _seller(offer, by));
+        return lies && _priceOf(offer, units) != 0 ? 17 : 0;
     }
 
     function _seller(Offer memory offer, address by) private pure returns (address) {

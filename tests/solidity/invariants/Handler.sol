@@ -91,11 +91,11 @@ contract Handler is WayOut {
         _add(1, CreditActions.createClass.selector);
         _add(1, CreditActions.closeClass.selector);
         _add(1, CreditActions.pauseClass.selector);
-        _add(1, CreditActions.unpauseClass.selector);
+        _add(2, CreditActions.unpauseClass.selector);
         _add(1, CreditActions.allow.selector);
         _add(2, ReserveActions.reclaim.selector);
         _add(1, ReserveActions.reclaimTooEarly.selector);
-        _add(1, ReserveActions.sweepExpired.selector);
+        _add(2, ReserveActions.sweepExpired.selector);
         _add(2, ReserveActions.withdraw.selector);
         _add(1, ReserveActions.proposeFee.selector);
         _add(2, ReserveActions.applyFee.selector);
@@ -118,9 +118,9 @@ contract Handler is WayOut {
         _add(1, ExchangeActions.cancelOffer.selector);
         _add(1, ExchangeActions.raiseEpoch.selector);
         _add(3, ExchangeActions.fill.selector);
-        _add(2, ExchangeActions.fillFor.selector);
+        _add(3, ExchangeActions.fillFor.selector);
         _add(2, ExchangeActions.fillBatch.selector);
-        _add(2, ExchangeActions.fillForged.selector);
+        _add(3, ExchangeActions.fillForged.selector);
         _add(1, ExchangeActions.proposeExchangeFee.selector);
         _add(1, ExchangeActions.applyExchangeFee.selector);
         _add(4, PartyActions.wait.selector);

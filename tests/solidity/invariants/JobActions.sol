@@ -15,16 +15,16 @@ abstract contract JobActions is BudgetActions {
     /// @dev With a quote two times in three; from a budget one time in three, by its spender; sent by a stranger sometimes.
     function open(uint256 buyer, uint256 class_, uint256 units, uint256 how) external action {
         vm.assume(live.length < MAX_LIVE);
-        Account memory payer = _buyer(buyer);
+        address payer = _buyer(buyer).addr;
         uint256 id = (how >> 24) % 2 == 0 ? _class(class_) : _disputable(class_);
-        _acquire(payer.addr, id, bound(units, 1, MOST));
-        vm.assume(_available(payer.addr, id) != 0);
-        JobTerms memory terms = _terms(id, bound(units, 1, _available(payer.addr, id)));
-        (terms.payer, terms.provider) = (payer.addr, providers[how % 2].account);
-        (terms.resources, terms.budgetId) = (uint32(1 + how % 3), how % 3 == 1 ? _budgetOf(payer.addr, units) : 0);
+        _acquire(payer, id, bound(units, 1, MOST));
+        vm.assume(_available(payer, id) != 0);
+        JobTerms memory terms = _terms(id, bound(units, 1, _available(payer, id)));
+        (terms.payer, terms.provider) = (payer, providers[how % 2].account);
+        (terms.resources, terms.budgetId) = (uint32(1 + how % 3), how % 3 == 1 ? _budgetOf(payer, units) : 0);
         bool quoted = (how >> 8) % 3 != 0;
         (uint256 rule, uint256 charge) = _openRule(terms, quoted);
-        (address by, bytes memory call) = _opening(terms, payer, quoted, (how >> 16) % 3 == 0);
+        (address by, bytes memory call) = _opening(terms, quoted, (how >> 16) % 3 == 0);
         (bool ok,) = _attempt(by, address(market), call, rule);
         if (!ok) return;
         _opened(terms, quoted, charge);
@@ -54,13 +54,13 @@ abstract contract JobActions is BudgetActions {
         return stake == 0 || covered ? 0 : 15;
     }
 
-    function _opening(JobTerms memory terms, Account memory payer, bool quoted, bool relayed)
+    function _opening(JobTerms memory terms, bool quoted, bool relayed)
         private
         view
         returns (address by, bytes memory call)
     {
         bytes memory quote = quoted ? _quote(terms, _key(terms.provider)) : bytes("");
-        Account memory agreeing = terms.budgetId == 0 ? payer : _spenderOf(terms.budgetId);
+        Account memory agreeing = _agreeing(terms.payer, terms.budgetId);
         if (relayed) {
             bytes memory signature = _sign(agreeing, market.hashTerms(terms));
             return (anyone, abi.encodeCall(IJobMarket.openBySig, (terms, signature, quote)));
@@ -123,21 +123,9 @@ abstract contract JobActions is BudgetActions {
     }
 
     function _cancelling(Job storage job) private view returns (bytes memory) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256("Scrip JobMarket"),
-                keccak256("1"),
-                block.chainid,
-                address(market)
-            )
-        );
         bytes32 hash = keccak256(abi.encode(CANCEL_TYPEHASH, job.id, _now()));
-        Account memory agreeing = job.terms.budgetId == 0 ? buyers[0] : _spenderOf(job.terms.budgetId);
-        for (uint256 i; job.terms.budgetId == 0 && i < buyers.length; ++i) {
-            if (buyers[i].addr == job.terms.payer) agreeing = buyers[i];
-        }
-        return _sign(agreeing, keccak256(abi.encodePacked("\x19\x01", domain, hash)));
+        Account memory agreeing = _agreeing(job.terms.payer, job.terms.budgetId);
+        return _sign(agreeing, _typed("Scrip JobMarket", address(market), hash));
     }
 
     function expire(uint256 seed, uint256 status) external action {

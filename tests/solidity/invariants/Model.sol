@@ -3,7 +3,6 @@ pragma solidity ^0.8.30;
 
 import {ClassTerms, Funding} from "contracts/interfaces/Types.sol";
 import {IDemoUSD} from "../support/IDemoUSD.sol";
-import {Trick} from "../support/ExchangeParties.sol";
 import {Gremlin} from "./Gremlin.sol";
 import {State} from "./State.sol";
 import {Mood, WildToken} from "./WildToken.sol";
@@ -164,14 +163,12 @@ abstract contract Model is State {
         return _receiptRule(id, to, units);
     }
 
-    function _saleRule(uint256 id, address to, uint256 units) internal view returns (uint256) {
+    function _saleRule(uint256 id, address buyer, address to, uint256 units) internal view returns (uint256) {
         if (termsOf[id].funding != Funding.Sale) return 7;
         if (termsOf[id].priceFeed != address(0) && !_feedIsGood()) return 17;
         uint256 rule = _issueRule(id, to, units);
         if (rule != 0) return rule;
-        Mood mood = wild.mood();
-        bool lies = mood != Mood.Honest && mood != Mood.Reenters;
-        return address(_tokenOf(id)) == address(wild) && lies ? 1 : 0;
+        return _lies(_tokenOf(id), buyer, address(reserve)) ? 1 : 0;
     }
 
     function _feedIsGood() internal view returns (bool) {
@@ -243,8 +240,32 @@ abstract contract Model is State {
     }
 
     /// @dev A token that won't let go of money stops those who are paid in it, and nobody else.
-    function _isStuck(IDemoUSD token) internal view returns (bool) {
+    function _isStuck(IDemoUSD token, address from, address to) internal view returns (bool) {
+        if (address(token) != address(wild)) return false;
         Mood mood = wild.mood();
-        return address(token) == address(wild) && (mood == Mood.AnswersFalse || mood == Mood.Refuses);
+        if (mood == Mood.Blocks) return from == wild.blocked() || to == wild.blocked();
+        return mood == Mood.AnswersFalse || mood == Mood.Refuses;
+    }
+
+    /// @dev A token that delivers nothing, or another amount.
+    function _lies(IDemoUSD token, address from, address to) internal view returns (bool) {
+        if (address(token) != address(wild)) return false;
+        Mood mood = wild.mood();
+        return mood == Mood.KeepsPart || mood == Mood.AddsPart || _isStuck(token, from, to);
+    }
+
+    /* SIGNATURES */
+
+    function _typed(string memory name, address verifying, bytes32 structHash) internal view returns (bytes32) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256(bytes(name)),
+                keccak256("1"),
+                block.chainid,
+                verifying
+            )
+        );
+        return keccak256(abi.encodePacked("\x19\x01", domain, structHash));
     }
 }

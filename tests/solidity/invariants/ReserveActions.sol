@@ -26,7 +26,7 @@ abstract contract ReserveActions is CreditActions {
         uint256 due = staked ? _compensation(id, units) : units * reserve.backingOf(id) / ghosts[id].supply;
         bytes memory call = abi.encodeCall(ICreditReserve.reclaim, (id, units));
         // Nothing is sent, and so nothing stuck, if the share rounds down to nothing.
-        bool stuck = !staked && due != 0 && _isStuck(_tokenOf(id));
+        bool stuck = !staked && due != 0 && _isStuck(_tokenOf(id), address(reserve), holder);
         if (stuck) {
             _mustNot(holder, address(reserve), call, REASONS);
             return false;
@@ -92,7 +92,7 @@ abstract contract ReserveActions is CreditActions {
     function _withdrawEarnings(address holder, IDemoUSD token, uint256 amount) internal returns (bool ok) {
         uint256 fees = reserve.feesOf(address(token));
         bytes memory call = abi.encodeCall(ICreditReserve.withdraw, (address(token), amount, holder));
-        if (_isStuck(token)) {
+        if (_isStuck(token, address(reserve), holder)) {
             _mustNot(holder, address(reserve), call, REASONS);
             return false;
         }
@@ -128,7 +128,7 @@ abstract contract ReserveActions is CreditActions {
     function collectFees(uint256 token, uint256 amount) external action {
         IDemoUSD paid = tokens[token % tokens.length];
         uint256 fees = reserve.feesOf(address(paid));
-        vm.assume(fees != 0 && !_isStuck(paid));
+        vm.assume(fees != 0 && !_isStuck(paid, address(reserve), admin.addr));
         _collect(paid, bound(amount, 1, fees));
         _done();
     }
@@ -153,8 +153,10 @@ abstract contract ReserveActions is CreditActions {
         _done();
     }
 
-    /// @dev Two times in three it is honest. Else it keeps or adds a part, refuses, or acts from inside.
-    function changeToken(uint256 mood, uint256 class_) external action {
+    /// @dev Two times in three it is honest. Else it keeps or adds a part, refuses all or one account, or acts
+    /// from inside.
+    function changeToken(uint256 mood, uint256 class_, uint256 who) external action {
+        wild.block_(_holder(who));
         reentered = 0;
         for (uint256 i; i < classes.length; ++i) {
             uint256 id = classes[(class_ % classes.length + i) % classes.length];

@@ -8,13 +8,14 @@ import {DisputeActions} from "./DisputeActions.sol";
 /// @dev Sessions with keys of every sort, good and bad vouchers, and their end.
 abstract contract SessionActions is DisputeActions {
     uint256 private constant MAX_OPEN = 8;
+    bytes32 private constant OPEN_TYPEHASH = keccak256("OpenSession(bytes32 sessionId,uint256 units,uint256 deadline)");
     uint256 private _salt;
     /// @dev The last session that was closed.
     Session private _closed;
 
     /* OPENING */
 
-    /// @dev From a budget one time in three, by its spender. One key in four is a hostile contract.
+    /// @dev From a budget one time in three, by its spender; by signature as often. One key in four is a hostile contract.
     function openSession(uint256 buyer, uint256 class_, uint256 units, uint256 how) external action {
         vm.assume(openSessions.length < MAX_OPEN);
         address payer = _buyer(buyer).addr;
@@ -32,16 +33,31 @@ abstract contract SessionActions is DisputeActions {
             salt: ++_salt
         });
         (uint256 rule, uint256 charge) = _depositRule(terms, units, true);
-        bytes memory call = terms.budgetId == 0
-            ? abi.encodeCall(IMeteredSessions.openSession, (terms, units))
-            : abi.encodeCall(IMeteredSessions.openSessionFor, (terms, units));
-        (bool ok,) = _attempt(_deciding(terms), address(sessions), call, rule);
+        (address by, bytes memory call) = _opening(terms, units, (how >> 8) % 3 == 0);
+        (bool ok,) = _attempt(by, address(sessions), call, rule);
         if (!ok) return;
         Session storage session = openSessions.push();
         session.terms = terms;
         session.id = sessions.hashTerms(terms);
         _deposited(session, units, charge);
         _done();
+    }
+
+    function _opening(SessionTerms memory terms, uint256 units, bool relayed)
+        private
+        view
+        returns (address by, bytes memory call)
+    {
+        if (relayed) {
+            bytes32 hash = keccak256(abi.encode(OPEN_TYPEHASH, sessions.hashTerms(terms), units, _now()));
+            bytes memory signature =
+                _sign(_agreeing(terms.payer, terms.budgetId), _typed("Scrip MeteredSessions", address(sessions), hash));
+            return (anyone, abi.encodeCall(IMeteredSessions.openSessionBySig, (terms, units, _now(), signature)));
+        }
+        by = _deciding(terms);
+        call = terms.budgetId == 0
+            ? abi.encodeCall(IMeteredSessions.openSession, (terms, units))
+            : abi.encodeCall(IMeteredSessions.openSessionFor, (terms, units));
     }
 
     function _depositRule(SessionTerms memory terms, uint256 units, bool opening)

@@ -14,6 +14,8 @@ import {WildToken} from "./WildToken.sol";
 
 /// @dev Who acts on the system, and what the handler remembers of it by itself (ghosts), to hold against what it says.
 abstract contract State is Record {
+    error State_NoParty(address account);
+
     /* TYPES */
 
     /// @dev A provider, its two oracle keys, of which one is in use, and what the registry should know of it.

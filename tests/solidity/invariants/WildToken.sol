@@ -11,6 +11,7 @@ enum Mood {
     AddsPart,
     AnswersFalse,
     Refuses,
+    Blocks,
     Reenters
 }
 
@@ -25,6 +26,8 @@ contract WildToken is ERC20 {
     }
 
     Mood public mood;
+    /// @dev The account that neither sends nor gets any in the mood for it.
+    address public blocked;
     ICreditReserve private immutable _RESERVE;
     uint256 private _classId;
     address private _recipient;
@@ -38,6 +41,10 @@ contract WildToken is ERC20 {
     /// @param recipient Who gets the credits that it buys from inside its own transfers.
     function setMood(Mood mood_, uint256 classId, address recipient) external {
         (mood, _classId, _recipient) = (mood_, classId, recipient);
+    }
+
+    function block_(address account) external {
+        blocked = account;
     }
 
     function mint(address to, uint256 amount) external {
@@ -63,7 +70,8 @@ contract WildToken is ERC20 {
     function _update(address from, address to, uint256 amount) internal override {
         super._update(from, to, amount);
         if (from == address(0) || mood == Mood.Honest) return;
-        if (mood == Mood.Refuses) revert WildToken_Refused();
+        bool blocks = mood == Mood.Blocks && (from == blocked || to == blocked);
+        if (mood == Mood.Refuses || blocks) revert WildToken_Refused();
         if (mood == Mood.KeepsPart && amount != 0) super._update(to, address(0), 1);
         if (mood == Mood.AddsPart) super._update(address(0), to, 1);
         if (mood == Mood.Reenters && from != address(this)) _buyAgain();
