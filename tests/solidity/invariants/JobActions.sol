@@ -80,7 +80,7 @@ abstract contract JobActions is CreditActions {
         uint256 before = credits.availableOf(t.terms.payer, t.terms.classId);
         vm.prank(anyone);
         try market.submit(t.terms, receipt, a) {
-            bool waits = !failed && credits.settlementTerms(t.terms.classId).windowed;
+            bool waits = !failed && ClassPolicy.isWindowed(credits.rules(t.terms.classId));
             _checkRefund(t, before, waits ? 0 : t.terms.maxUnits - receipt.units);
         } catch {
             _check(false, "12: a right receipt was refused");
@@ -169,7 +169,7 @@ abstract contract JobActions is CreditActions {
     {
         receipt = _receipt(t.id, failed ? 0 : bound(units, 0, t.terms.maxUnits));
         if (failed) (receipt.outcome, receipt.assurance) = (Outcome.Failed, 0);
-        else if (credits.settlementTerms(t.terms.classId).minAssurance == 2) receipt.assurance = 2;
+        else if (ClassPolicy.minAssurance(credits.rules(t.terms.classId)) == 2) receipt.assurance = 2;
     }
 
     function _watchersFor(JobReceipt memory receipt) private pure returns (uint256) {
