@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
@@ -11,11 +12,12 @@ import {IJobMarket} from "./interfaces/IJobMarket.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
 import {ISpendingBudgets} from "./interfaces/ISpendingBudgets.sol";
-import {JobTerms, ReviewTerms, ServingTerms, Status, System, Usage} from "./interfaces/Types.sol";
+import {JobTerms, ReviewTerms, ServingTerms, Status, System} from "./interfaces/Types.sol";
 import {ClassPolicy} from "./libraries/ClassPolicy.sol";
 import {JobRules} from "./libraries/JobRules.sol";
 import {JobSlot} from "./libraries/JobSlot.sol";
 import {JobWords} from "./libraries/JobWords.sol";
+import {UsageList} from "./libraries/UsageList.sol";
 
 /// @title JobBook
 /// @dev The jobs themselves: how one is opened, accepted and ended. `JobDisputes` and `JobMarket` build on it.
@@ -33,10 +35,10 @@ abstract contract JobBook is IJobMarket, EIP712 {
     /// @dev Words of `JobSlot`.
     mapping(bytes32 jobId => uint256) internal _jobs;
 
-    /// @dev Rows of one class and provider that follow each other: their locks end, and they are burned and paid, in one go.
+    /// @dev `usages` is a `UsageList` with `count` rows. Rows of one class and provider that follow each other: their locks end, and they are burned and paid, in one go.
     struct Group {
         uint256 classId;
-        Usage[] usages;
+        uint256 usages;
         uint256 count;
         uint256 policy;
         ReviewTerms review;
@@ -60,7 +62,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
 
     /// @inheritdoc IJobMarket
     function hashTerms(JobTerms calldata terms) public view returns (bytes32) {
-        return _hashTypedDataV4(JobRules.hash(terms));
+        return _idOf(_domainSeparatorV4(), terms);
     }
 
     /// @inheritdoc IJobMarket
@@ -69,6 +71,11 @@ abstract contract JobBook is IJobMarket, EIP712 {
     }
 
     /* INTERNAL: OPENING */
+
+    /// @dev A batch asks for the domain once instead of for each row.
+    function _idOf(bytes32 domain, JobTerms calldata terms) internal pure returns (bytes32) {
+        return MessageHashUtils.toTypedDataHash(domain, JobRules.hash(terms));
+    }
 
     /// @dev `agreed` is the payer, or the spender of the budget that the terms name. The caller checked its consent, and the
     /// budgets check that a spender may spend for this payer.
@@ -128,9 +135,9 @@ abstract contract JobBook is IJobMarket, EIP712 {
     /// @dev Ends an open or running job without pay.
     function _giveBack(bytes32 jobId, uint256 job, JobTerms calldata terms, Status to) internal {
         _end(jobId, job, terms, to, 0);
-        Usage[] memory usages = new Usage[](1);
-        usages[0] = Usage(terms.payer, terms.maxUnits, 0);
-        CREDITS.releaseUnits(terms.classId, usages);
+        uint256 usages = UsageList.create(1);
+        UsageList.set(usages, 0, terms.payer, terms.maxUnits, 0);
+        UsageList.release(usages, 1, CREDITS, terms.classId);
         if (JobSlot.status(job) == Status.Running && ClassPolicy.isStaked(CREDITS.rules(terms.classId))) {
             REGISTRY.freeStake(terms.provider, _stakeOf(terms));
         }
@@ -150,7 +157,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
     /* INTERNAL: GROUPS */
 
     function _group(uint256 rows) internal pure returns (Group memory group) {
-        group.usages = new Usage[](rows);
+        group.usages = UsageList.create(rows);
     }
 
     function _load(Group memory group, uint256 classId) internal view {
@@ -187,10 +194,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
         private
     {
         _end(jobId, job, terms, status, used);
-        Usage memory usage = group.usages[group.count++];
-        // Safe cast: what was used is at most `maxUnits`, a uint128.
-        (usage.payer, usage.locked, usage.used) =
-        (JobWords.payer(terms), uint128(JobWords.maxUnits(terms)), uint128(used));
+        UsageList.set(group.usages, group.count++, JobWords.payer(terms), JobWords.maxUnits(terms), used);
         if (ClassPolicy.isStaked(group.policy)) {
             REGISTRY.freeStake(terms.provider, JobRules.stakeFor(_review(group), terms.maxUnits));
         }
@@ -201,16 +205,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
         uint256 count = group.count;
         if (count == 0) return;
         group.count = 0;
-        Usage[] memory usages = group.usages;
-        uint256 room = usages.length;
-        // Shortened to what is filled for the call, then given back its room for the next group.
-        assembly ("memory-safe") {
-            mstore(usages, count)
-        }
-        (uint256 burned, uint256 supplyBefore) = CREDITS.releaseUnits(group.classId, usages);
-        assembly ("memory-safe") {
-            mstore(usages, room)
-        }
+        (uint256 burned, uint256 supplyBefore) = UsageList.release(group.usages, count, CREDITS, group.classId);
         if (burned != 0) RESERVE.creditEarningsOnBurn(group.classId, provider, burned, supplyBefore);
     }
 

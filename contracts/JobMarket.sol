@@ -157,12 +157,15 @@ contract JobMarket is JobDisputes {
         address provider = terms[0].provider;
         bytes32[] memory hashes = _verifyBatch(provider, receipts, watcherSet, attestation);
         Group memory group = _group(rows);
+        bytes32 domain = _domainSeparatorV4();
         for (uint256 i; i < rows; ++i) {
             if (terms[i].classId != group.classId) {
                 _close(provider, group);
                 _load(group, terms[i].classId);
             }
-            if (_takeRow(terms[i], receipts[i], hashes[i], provider, watcherSet, group)) taken++;
+            if (_takeRow(_idOf(domain, terms[i]), terms[i], receipts[i], hashes[i], provider, watcherSet, group)) {
+                taken++;
+            }
         }
         _close(provider, group);
     }
@@ -213,6 +216,7 @@ contract JobMarket is JobDisputes {
 
     /// @return True if the row was taken; otherwise it was reported and nothing changed.
     function _takeRow(
+        bytes32 jobId,
         JobTerms calldata terms,
         Receipt calldata receipt,
         bytes32 receiptHash,
@@ -220,7 +224,6 @@ contract JobMarket is JobDisputes {
         uint256 watcherSet,
         Group memory group
     ) private returns (bool) {
-        bytes32 jobId = hashTerms(terms);
         uint256 job = _jobs[jobId];
         (bytes4 reason, uint256 given, uint256 limit) = JobRules.fault(jobId, job, terms, receipt, group.policy);
         if (reason == 0 && JobWords.provider(terms) != provider) {
