@@ -11,14 +11,7 @@ import {IERC1155MetadataURI} from "@openzeppelin/contracts/token/ERC1155/extensi
 import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
 import {IProviderRegistry} from "contracts/interfaces/IProviderRegistry.sol";
-import {
-    ClassTerms,
-    Funding,
-    Resource,
-    ReviewTerms,
-    SaleTerms,
-    ServingTerms
-} from "contracts/interfaces/Types.sol";
+import {ClassTerms, Funding, Resource, ReviewTerms, SaleTerms, ServingTerms} from "contracts/interfaces/Types.sol";
 import {Vm} from "forge-std/Vm.sol";
 import {ClassPolicy} from "contracts/libraries/ClassPolicy.sol";
 import {Base} from "./Base.t.sol";

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Attestation, JobTerms, Outcome, Receipt as JobReceipt, Status} from "contracts/interfaces/Types.sol";
 import {CreditActions} from "./CreditActions.sol";
+import {ClassPolicy} from "contracts/libraries/ClassPolicy.sol";
 import {State} from "./State.sol";
 
 /// @dev Everything that can happen to a job.

@@ -103,7 +103,9 @@ abstract contract PartyActions is JobActions {
         if (what == 2) return (address(credits), abi.encodeCall(IComputeCredits.lockUnits, (victim, id, 0)));
         if (what == 3) return (address(credits), abi.encodeCall(IComputeCredits.releaseUnits, (id, new Usage[](0))));
         if (what == 4) return (address(reserve), abi.encodeCall(ICreditReserve.proposeFee, (MAX_FEE_BPS + 1)));
-        if (what == 5) return (address(reserve), abi.encodeCall(ICreditReserve.creditEarningsOnBurn, (id, caller, 1, 1)));
+        if (what == 5) {
+            return (address(reserve), abi.encodeCall(ICreditReserve.creditEarningsOnBurn, (id, caller, 1, 1)));
+        }
         if (what == 6) {
             return (address(credits), abi.encodeCall(credits.safeTransferFrom, (victim, caller, id, 0, "")));
         }
