@@ -30,8 +30,8 @@ abstract contract Attacks is PartyActions {
         what %= 10;
         if (what == 0) call = abi.encodeCall(IComputeCredits.mint, (caller, id, 1));
         if (what == 1) call = abi.encodeCall(IComputeCredits.burn, (victim, id, 0));
-        if (what == 2) call = abi.encodeCall(IComputeCredits.lock, (victim, id, 0));
-        if (what == 3) call = abi.encodeCall(IComputeCredits.settle, (id, new Usage[](0)));
+        if (what == 2) call = abi.encodeCall(IComputeCredits.lockUnits, (victim, id, 0));
+        if (what == 3) call = abi.encodeCall(IComputeCredits.releaseUnits, (id, new Usage[](0)));
         if (what == 4) call = abi.encodeCall(credits.safeTransferFrom, (victim, caller, id, 0, ""));
         if (what == 5) call = abi.encodeCall(IComputeCredits.deposit, (victim, id, 0));
         if (what == 6) call = abi.encodeCall(IComputeCredits.refund, (caller, id, 0, 0));
@@ -61,7 +61,7 @@ abstract contract Attacks is PartyActions {
         if (what == 5) call = abi.encodeCall(IProviderRegistry.bindClass, (caller, id));
         if (what < 6) return (target, call);
         target = address(reserve);
-        if (what == 6) call = abi.encodeCall(ICreditReserve.payOut, (id, caller, 0, 1));
+        if (what == 6) call = abi.encodeCall(ICreditReserve.creditEarningsOnBurn, (id, caller, 0, 1));
         if (what == 7) {
             call = abi.encodeCall(ICreditReserve.withdraw, (token, reserve.earningsOf(caller, token) + 1, caller));
         }
