@@ -74,7 +74,7 @@ def ask_watcher(stack: Stack, lie: Lie, watcher_url: str) -> str:
     """Show the forged evidence to a watcher and return its reason for refusing. Raises if it signs."""
     with _serving(stack, lie.bundle) as url:
         body = {"batched": False, "rows": [{"bundle": url, "receipt": lie.receipt.to_json()}]}
-        answer = httpx.post(f"{watcher_url}/cosign", json=body, timeout=120)
+        answer = httpx.post(f"{watcher_url}/cosign", json=body, timeout=120, trust_env=False)
     if answer.status_code != httpx.codes.CONFLICT:
         raise ScripError(f"a watcher answered a forgery with HTTP {answer.status_code}: {answer.text[:200]}")
     refused: Mapping[str, Any] = answer.json()["refused"][0]

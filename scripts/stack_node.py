@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from scrip.errors import NotFound, ScripError
+from scripts.anvil import NO_TLS
 from scripts.processes import has_ended, spawn, stop_group, tail
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ class Node:
     def is_ready(self) -> bool:
         """Whether `/readyz` says so."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False, verify=NO_TLS).is_success
         except httpx.HTTPError:
             return False
 

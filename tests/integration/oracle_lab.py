@@ -24,6 +24,7 @@ from scrip.sender import LOCAL_POLICY, Sender
 from scrip.spec import JobSpec, spec_hash
 from scrip.structs import to_bytes
 from scrip.types import JobTerms, Status
+from scripts.anvil import NO_TLS
 from scripts.processes import free_ports
 from tests.integration.system import REGION, System, account
 
@@ -188,7 +189,7 @@ class OracleLab:
 
     def _ready(self, url: str) -> bool:
         try:
-            return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+            return httpx.get(f"{url}/readyz", trust_env=False, verify=NO_TLS).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -222,7 +223,7 @@ class OracleLab:
         return self.id_of(terms)
 
     def show(self, job: bytes) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}/jobs/0x{job.hex()}", trust_env=False)
+        answer = httpx.get(f"{self.url}/jobs/0x{job.hex()}", trust_env=False, verify=NO_TLS)
         found: dict[str, Any] = answer.json()
         return found
 

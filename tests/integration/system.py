@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,8 +53,7 @@ class System:
 
     def contract(self, name: str) -> Contract:
         """Handle on a deployed contract."""
-        made: Any = self.w3.eth.contract
-        return cast(Contract, made(address=self.deployment.address(name), abi=artifact(name)["abi"]))
+        return _handle(self.w3, self.deployment.address(name), name)
 
     def funded(self, name: str) -> LocalAccount:
         """The account of this name, with 100 ether."""
@@ -129,9 +129,17 @@ class System:
         self.send("ProviderRegistry", "register", oracle, REGION, "http://127.0.0.1/", [SKU], sender=provider)
 
 
+@cache
 def artifact(name: str) -> Any:
-    """What Brownie compiled: ABI and bytecode."""
+    """What Brownie compiled: ABI and bytecode. Read once: such a file has megabytes."""
     return json.loads((ARTIFACTS / f"{name}.json").read_text("utf-8"))
+
+
+@cache
+def _handle(w3: Web3, address: str, name: str) -> Contract:
+    """Made once: it has an object for every function of the ABI."""
+    made: Any = w3.eth.contract
+    return cast(Contract, made(address=address, abi=artifact(name)["abi"]))
 
 
 def deploy(anvil: Anvil) -> System:
