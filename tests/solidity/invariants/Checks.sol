@@ -16,11 +16,11 @@ abstract contract Checks is Attacks {
         }
         for (uint256 i; i < classes.length; ++i) {
             uint256 id = classes[i];
-            _i02_creditsAreHeldOrBurned(id);
+            _i02_i18_creditsAreWhereTheyWerePut(id);
             _i03_supplyIsBacked(id);
             _i13_sessionsHoldWhatIsUnspent(id);
-            _checkRate(id);
-            _i19_issueIsBounded(id);
+            _i14_rateFallsBySalesOnly(id);
+            _i19_holdingsAreBounded(id);
             _i21_pausesEnd(id);
         }
         for (uint256 i; i < live.length; ++i) {
@@ -31,7 +31,7 @@ abstract contract Checks is Attacks {
             _i08_budgetsAddUp(budgetIds[i]);
         }
         for (uint256 i; i < openSessions.length; ++i) {
-            _checkSession(openSessions[i]);
+            _i09_claimsFitTheDeposit(openSessions[i]);
         }
         _i11_registryOwesWhatItHolds();
         _i15_stakeStandsBehindItsUse(providers[0]);
@@ -75,7 +75,7 @@ abstract contract Checks is Attacks {
     }
 
     /// @dev Every unit is where the handler thinks that it is: rules 2, 16 and 18.
-    function _i02_creditsAreHeldOrBurned(uint256 id) private {
+    function _i02_i18_creditsAreWhereTheyWerePut(uint256 id) private {
         Ghost storage g = ghosts[id];
         uint256 count = holders.length;
         uint256 sum;
@@ -194,7 +194,7 @@ abstract contract Checks is Attacks {
 
     /* CLASSES */
 
-    function _i19_issueIsBounded(uint256 id) private {
+    function _i19_holdingsAreBounded(uint256 id) private {
         if (credits.totalSupply(id) > termsOf[id].maxSupply) _fail(19, "more exists than may");
         uint256 cap = termsOf[id].maxPerHolder;
         if (cap == 0) return;

@@ -39,7 +39,7 @@ abstract contract CreditActions is Model {
         ++ghosts[id].roundings;
         paidIn[_tokenOf(id)] += cost;
         _syncWild();
-        _checkRate(id);
+        _i14_rateFallsBySalesOnly(id);
     }
 
     /// @dev Paid by an ERC-3009 authorisation of more than the price, sent by a stranger.
@@ -93,7 +93,7 @@ abstract contract CreditActions is Model {
         if (!ok) return false;
         _minted(id, to, units);
         _syncWild();
-        _checkRate(id);
+        _i14_rateFallsBySalesOnly(id);
     }
 
     /// @dev Gets an account some units, however the class hands them out.
@@ -123,7 +123,7 @@ abstract contract CreditActions is Model {
         if (!ok) return;
         _moved(id, sender, receiver, units);
         _syncWild();
-        _checkRate(id);
+        _i14_rateFallsBySalesOnly(id);
         _done();
     }
 

@@ -169,7 +169,7 @@ abstract contract JobActions is BudgetActions {
         if (job.charge != 0) _released(job.terms.budgetId, job.charge * (maxUnits - used) / maxUnits);
         _check(++ends[job.id] == 1, 4, "a job ended twice");
         _check(_isAs(job, status), 4, "a job ended as something else");
-        _checkRate(id);
+        _i14_rateFallsBySalesOnly(id);
         (job.status, job.units) = (status, used);
         ended[endedCount++ % ended.length] = job;
         live[index] = live[live.length - 1];

@@ -90,7 +90,7 @@ abstract contract Model is State {
             _minted(reentered, issuer.addr, purchases[i].units);
             ++ghosts[reentered].roundings;
             paidIn[tokens[1]] += purchases[i].cost;
-            _checkRate(reentered);
+            _i14_rateFallsBySalesOnly(reentered);
         }
     }
 
@@ -124,7 +124,7 @@ abstract contract Model is State {
 
     /// @dev Rule 14, to be called whenever a class's backing or supply may have changed: what a unit is worth falls only
     /// by a sale, and by a sale never below the highest price that the class allows.
-    function _checkRate(uint256 id) internal {
+    function _i14_rateFallsBySalesOnly(uint256 id) internal {
         Ghost storage g = ghosts[id];
         (uint256 backing, uint256 supply) = (reserve.backingOf(id), credits.totalSupply(id));
         if (g.lastSupply != 0 && supply != 0 && !_isOver(id) && backing * g.lastSupply < g.lastBacking * supply) {

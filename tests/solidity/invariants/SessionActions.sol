@@ -83,7 +83,7 @@ abstract contract SessionActions is DisputeActions {
         _charged(session.terms.budgetId, charge);
         session.deposit += units;
         session.charge += charge;
-        _checkSession(session);
+        _i09_claimsFitTheDeposit(session);
     }
 
     function _countsDeposits(uint256 id) internal view returns (bool) {
@@ -172,7 +172,7 @@ abstract contract SessionActions is DisputeActions {
         }
         bytes memory call = abi.encodeCall(IMeteredSessions.claim, (row));
         if (_mustNot(session.terms.provider, address(sessions), call, how % 3 == 2 ? 18 : 9)) return;
-        _checkSession(session);
+        _i09_claimsFitTheDeposit(session);
         _done();
     }
 
@@ -183,8 +183,8 @@ abstract contract SessionActions is DisputeActions {
         ghosts[id].inSessions -= units;
         ++ghosts[id].roundings;
         session.claimed = total;
-        _checkSession(session);
-        _checkRate(id);
+        _i09_claimsFitTheDeposit(session);
+        _i14_rateFallsBySalesOnly(id);
     }
 
     /* CLOSING */
@@ -276,7 +276,7 @@ abstract contract SessionActions is DisputeActions {
     }
 
     /// @dev Rule 9: what was claimed only grows, and never over the deposit, which nothing but top-ups changes.
-    function _checkSession(Session storage session) internal {
+    function _i09_claimsFitTheDeposit(Session storage session) internal {
         IMeteredSessions.Session memory given = sessions.sessions(session.id);
         _check(given.deposit == session.deposit && given.claimed == session.claimed, 9, "a session changed by itself");
         _check(given.claimed <= given.deposit, 9, "more was claimed than deposited");
