@@ -1,10 +1,10 @@
-"""`python -m bench`: measure gas and write `bench/gas.json`; with `--check`, compare it with that file."""
+"""`python -m bench`: measure gas and write `bench/*.json`; with `--check`, compare with `bench/gas.json`."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import gas
+from bench import flat, gas
 
 
 def main(arguments: list[str]) -> int:
@@ -12,11 +12,15 @@ def main(arguments: list[str]) -> int:
     figures = gas.measure()
     gas.show(figures)
     if arguments == ["--check"]:
-        risen = gas.risen(figures)
-        print("\n".join(risen))
-        return 1 if risen else 0
-    gas.write(figures)
-    return 0
+        problems = gas.risen(figures)
+    else:
+        gas.write(figures)
+        crowded = flat.measure()
+        flat.show(crowded)
+        flat.write(crowded)
+        problems = flat.uneven(crowded)
+    print("\n".join(problems))
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from eth_utils.crypto import keccak
 from web3.logs import DISCARD
 
 from scrip import eip712
+from scrip.types import ClassTerms
 from scripts import stack
 from scripts.classes import LLM, create_class, terms_of
 from scripts.stack_config import ORACLE, PROVIDER
@@ -31,6 +32,7 @@ class Lab:
     """A chain with two classes: one that settles on the provider's signature, one that needs two watchers."""
 
     up: stack.Stack
+    terms: ClassTerms
     plain: int
     watched: int
     numbers: Iterable[int] = field(default_factory=lambda: count(1))
@@ -41,17 +43,12 @@ class Lab:
         terms = terms_of(
             LLM, issuer=up.accounts["issuer"].address, payment_token=up.payment_token, watcher_set=1
         )
-        made = [
-            create_class(
-                up.chain,
-                up.sender("issuer"),
-                # A receipt of the benchmark covers less than a second: no rate may bind.
-                replace(terms, min_assurance=assurance, name=name, max_rate=10**6),
-            )
-            for name, assurance in (("plain", 1), ("watched", 2))
-        ]
-        plain, watched = made
-        return cls(up, plain, watched)
+        # A receipt of the benchmark covers less than a second: no rate may bind.
+        terms = replace(terms, min_assurance=1, name="plain", max_rate=10**6)
+        issuer = up.sender("issuer")
+        plain = create_class(up.chain, issuer, terms)
+        watched = create_class(up.chain, issuer, replace(terms, min_assurance=2, name="watched"))
+        return cls(up, terms, plain, watched)
 
     @property
     def provider(self) -> str:

@@ -13,16 +13,9 @@ import {UnorderedNonces} from "./base/UnorderedNonces.sol";
 import {IClassMetadata} from "./interfaces/IClassMetadata.sol";
 import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
 import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
-import {
-    ClassTerms,
-    Funding,
-    ReviewTerms,
-    SaleTerms,
-    ServingTerms,
-    SettlementTerms,
-    System
-} from "./interfaces/Types.sol";
+import {ClassTerms, Funding, ReviewTerms, SaleTerms, ServingTerms, System} from "./interfaces/Types.sol";
 import {ClassFlags} from "./libraries/ClassFlags.sol";
+import {ClassPolicy} from "./libraries/ClassPolicy.sol";
 
 /// @title ComputeCredits
 /// @dev Trust model.
@@ -176,15 +169,9 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
     }
 
     /// @inheritdoc IComputeCredits
-    function settlementTerms(uint256 classId) external view returns (SettlementTerms memory) {
+    function rules(uint256 classId) external view returns (uint256) {
         Class storage class_ = _classes[classId];
-        uint256 flags = class_.flags;
-        return SettlementTerms({
-            maxRate: class_.maxRate,
-            minAssurance: class_.minAssurance,
-            windowed: flags & ClassFlags.WINDOWED != 0,
-            staked: flags & ClassFlags.STAKED != 0
-        });
+        return ClassPolicy.pack(class_.maxRate, class_.minAssurance, class_.flags);
     }
 
     /// @inheritdoc IComputeCredits
@@ -203,7 +190,7 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
     }
 
     /// @inheritdoc IComputeCredits
-    function servingTerms(uint256 classId, address provider) external view returns (ServingTerms memory) {
+    function providerTerms(uint256 classId, address provider) external view returns (ServingTerms memory) {
         return ServingTerms({
             requirement: _classes[classId].requirement,
             listed: isListed(classId, provider),

@@ -88,7 +88,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /* JOBS */
 
     /// @inheritdoc IComputeCredits
-    function lock(address from, uint256 classId, uint256 units) external {
+    function lockUnits(address from, uint256 classId, uint256 units) external {
         _only(MARKET, classId);
         Class storage class_ = _classes[classId];
         _checkOpen(classId, class_);
@@ -102,7 +102,10 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     }
 
     /// @inheritdoc IComputeCredits
-    function settle(uint256 classId, Usage[] calldata usages) external returns (uint256 burned, uint256 supplyBefore) {
+    function releaseUnits(uint256 classId, Usage[] calldata usages)
+        external
+        returns (uint256 burned, uint256 supplyBefore)
+    {
         _only(MARKET, classId);
         Class storage class_ = _classes[classId];
         for (uint256 i; i < usages.length; ++i) {

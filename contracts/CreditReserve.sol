@@ -144,7 +144,7 @@ contract CreditReserve is ICreditReserve, DelayedRoles, ReentrancyGuardTransient
     /* SETTLEMENT */
 
     /// @inheritdoc ICreditReserve
-    function payOut(uint256 classId, address provider, uint256 units, uint256 supplyBefore)
+    function creditEarningsOnBurn(uint256 classId, address provider, uint256 units, uint256 supplyBefore)
         external
         returns (uint256 amount)
     {

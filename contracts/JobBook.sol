@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
@@ -11,8 +12,12 @@ import {IJobMarket} from "./interfaces/IJobMarket.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
 import {ISpendingBudgets} from "./interfaces/ISpendingBudgets.sol";
-import {JobTerms, ReviewTerms, ServingTerms, SettlementTerms, Status, System, Usage} from "./interfaces/Types.sol";
+import {JobTerms, ReviewTerms, ServingTerms, Status, System} from "./interfaces/Types.sol";
+import {ClassPolicy} from "./libraries/ClassPolicy.sol";
 import {JobRules} from "./libraries/JobRules.sol";
+import {JobSlot} from "./libraries/JobSlot.sol";
+import {JobWords} from "./libraries/JobWords.sol";
+import {UsageList} from "./libraries/UsageList.sol";
 
 /// @title JobBook
 /// @dev The jobs themselves: how one is opened, accepted and ended. `JobDisputes` and `JobMarket` build on it.
@@ -27,14 +32,15 @@ abstract contract JobBook is IJobMarket, EIP712 {
 
     /* STORAGE */
 
-    mapping(bytes32 jobId => Job) internal _jobs;
+    /// @dev Words of `JobSlot`.
+    mapping(bytes32 jobId => uint256) internal _jobs;
 
-    /// @dev Rows of one class and provider that follow each other: their locks end, and they are burned and paid, in one go.
+    /// @dev `usages` is a `UsageList` with `count` rows. Rows of one class and provider that follow each other: their locks end, and they are burned and paid, in one go.
     struct Group {
         uint256 classId;
-        Usage[] usages;
+        uint256 usages;
         uint256 count;
-        SettlementTerms class_;
+        uint256 policy;
         ReviewTerms review;
         bool reviewed;
     }
@@ -51,12 +57,12 @@ abstract contract JobBook is IJobMarket, EIP712 {
 
     /// @inheritdoc IJobMarket
     function jobs(bytes32 jobId) external view returns (Job memory) {
-        return _jobs[jobId];
+        return JobSlot.unpack(_jobs[jobId]);
     }
 
     /// @inheritdoc IJobMarket
     function hashTerms(JobTerms calldata terms) public view returns (bytes32) {
-        return _hashTypedDataV4(JobRules.hash(terms));
+        return _idOf(_domainSeparatorV4(), terms);
     }
 
     /// @inheritdoc IJobMarket
@@ -66,21 +72,25 @@ abstract contract JobBook is IJobMarket, EIP712 {
 
     /* INTERNAL: OPENING */
 
+    /// @dev A batch asks for the domain once instead of for each row.
+    function _idOf(bytes32 domain, JobTerms calldata terms) internal pure returns (bytes32) {
+        return MessageHashUtils.toTypedDataHash(domain, JobRules.hash(terms));
+    }
+
     /// @dev `agreed` is the payer, or the spender of the budget that the terms name. The caller checked its consent, and the
     /// budgets check that a spender may spend for this payer.
     function _open(bytes32 jobId, JobTerms calldata terms, address agreed, bytes calldata quote) internal {
         JobRules.checkTerms(jobId, terms);
-        JobRules.checkStatus(jobId, _jobs[jobId].status, Status.None);
-        uint96 charge;
+        JobRules.checkStatus(jobId, JobSlot.status(_jobs[jobId]), Status.None);
+        uint256 charge;
         if (terms.budgetId != 0) {
-            charge = SafeCast.toUint96(
-                BUDGETS.charge(terms.budgetId, agreed, terms.payer, terms.provider, terms.classId, terms.maxUnits)
-            );
+            charge = BUDGETS.charge(terms.budgetId, agreed, terms.payer, terms.provider, terms.classId, terms.maxUnits);
+            SafeCast.toUint96(charge);
         }
         bool quoted = quote.length != 0;
         // Truncated on purpose: 96 unpredictable bits are enough to date evidence, which is bound to the job besides.
         uint96 nonce = uint96(uint256(blockhash(block.number - 1)));
-        _jobs[jobId] = Job(quoted ? Status.Running : Status.Open, uint40(block.timestamp), nonce, charge);
+        _jobs[jobId] = JobSlot.pack(quoted ? Status.Running : Status.Open, block.timestamp, nonce, charge);
         emit JobOpened(
             jobId,
             terms.payer,
@@ -95,7 +105,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
             terms.salt,
             nonce
         );
-        CREDITS.lock(terms.payer, terms.classId, terms.maxUnits);
+        CREDITS.lockUnits(terms.payer, terms.classId, terms.maxUnits);
         if (quoted) _acceptQuoted(jobId, terms, quote);
     }
 
@@ -112,8 +122,8 @@ abstract contract JobBook is IJobMarket, EIP712 {
 
     /// @dev The oracle key of a provider that may serve the job's class.
     function _serving(bytes32 jobId, JobTerms calldata terms) internal view returns (address oracle, bool staked) {
-        ServingTerms memory class_ = CREDITS.servingTerms(terms.classId, terms.provider);
-        oracle = REGISTRY.oracleFor(terms.provider, class_.requirement);
+        ServingTerms memory class_ = CREDITS.providerTerms(terms.classId, terms.provider);
+        oracle = REGISTRY.trustedOracleIfItServes(terms.provider, class_.requirement);
         if (oracle == address(0) || !class_.listed) {
             revert JobMarket_CannotServe(jobId, JobRules.number(terms.provider), terms.classId);
         }
@@ -123,22 +133,20 @@ abstract contract JobBook is IJobMarket, EIP712 {
     /* INTERNAL: ENDING */
 
     /// @dev Ends an open or running job without pay.
-    function _giveBack(bytes32 jobId, JobTerms calldata terms, Status from, Status to) internal {
-        _end(jobId, terms, to, 0);
-        Usage[] memory usages = new Usage[](1);
-        usages[0] = Usage(terms.payer, terms.maxUnits, 0);
-        CREDITS.settle(terms.classId, usages);
-        if (from == Status.Running && CREDITS.settlementTerms(terms.classId).staked) {
+    function _giveBack(bytes32 jobId, uint256 job, JobTerms calldata terms, Status to) internal {
+        _end(jobId, job, terms, to, 0);
+        uint256 usages = UsageList.create(1);
+        UsageList.set(usages, 0, terms.payer, terms.maxUnits, 0);
+        UsageList.release(usages, 1, CREDITS, terms.classId);
+        if (JobSlot.status(job) == Status.Running && ClassPolicy.isStaked(CREDITS.rules(terms.classId))) {
             REGISTRY.freeStake(terms.provider, _stakeOf(terms));
         }
     }
 
     /// @dev Past `acceptBy` the same terms can't be opened again, so the slot need not remember that they were.
-    function _end(bytes32 jobId, JobTerms calldata terms, Status status, uint256 used) internal {
-        Job storage job = _jobs[jobId];
-        uint256 charge = job.charge;
-        if (block.timestamp > terms.acceptBy) delete _jobs[jobId];
-        else job.status = status;
+    function _end(bytes32 jobId, uint256 job, JobTerms calldata terms, Status status, uint256 used) private {
+        _jobs[jobId] = block.timestamp > JobWords.acceptBy(terms) ? 0 : JobSlot.withStatus(job, status);
+        uint256 charge = JobSlot.charge(job);
         if (charge != 0) {
             // Rounded down, so that no more comes back than went.
             uint256 rest = charge * (terms.maxUnits - used) / terms.maxUnits;
@@ -149,11 +157,11 @@ abstract contract JobBook is IJobMarket, EIP712 {
     /* INTERNAL: GROUPS */
 
     function _group(uint256 rows) internal pure returns (Group memory group) {
-        group.usages = new Usage[](rows);
+        group.usages = UsageList.create(rows);
     }
 
     function _load(Group memory group, uint256 classId) internal view {
-        (group.classId, group.class_, group.reviewed) = (classId, CREDITS.settlementTerms(classId), false);
+        (group.classId, group.policy, group.reviewed) = (classId, CREDITS.rules(classId), false);
     }
 
     /// @dev Most jobs need none of it, so it is read only when one does.
@@ -163,24 +171,33 @@ abstract contract JobBook is IJobMarket, EIP712 {
     }
 
     /// @dev Leaves what was used in the group; `_close` burns and pays it.
-    function _settle(bytes32 jobId, JobTerms calldata terms, uint256 units, bytes32 receiptHash, Group memory group)
+    function _settle(
+        bytes32 jobId,
+        uint256 job,
+        JobTerms calldata terms,
+        uint256 units,
+        bytes32 receiptHash,
+        Group memory group
+    ) internal {
+        emit JobSettled(jobId, JobWords.provider(terms), units, receiptHash);
+        _add(jobId, job, terms, Status.Settled, units, group);
+    }
+
+    function _refund(bytes32 jobId, uint256 job, JobTerms calldata terms, bytes32 receiptHash, Group memory group)
         internal
     {
-        emit JobSettled(jobId, terms.provider, units, receiptHash);
-        _add(jobId, terms, Status.Settled, units, group);
-    }
-
-    function _refund(bytes32 jobId, JobTerms calldata terms, bytes32 receiptHash, Group memory group) internal {
         emit JobRefunded(jobId, terms.provider, receiptHash);
-        _add(jobId, terms, Status.Refunded, 0, group);
+        _add(jobId, job, terms, Status.Refunded, 0, group);
     }
 
-    function _add(bytes32 jobId, JobTerms calldata terms, Status status, uint256 used, Group memory group) private {
-        _end(jobId, terms, status, used);
-        Usage memory usage = group.usages[group.count++];
-        // Safe cast: what was used is at most `maxUnits`, a uint128.
-        (usage.payer, usage.locked, usage.used) = (terms.payer, terms.maxUnits, uint128(used));
-        if (group.class_.staked) REGISTRY.freeStake(terms.provider, JobRules.stakeFor(_review(group), terms.maxUnits));
+    function _add(bytes32 jobId, uint256 job, JobTerms calldata terms, Status status, uint256 used, Group memory group)
+        private
+    {
+        _end(jobId, job, terms, status, used);
+        UsageList.set(group.usages, group.count++, JobWords.payer(terms), JobWords.maxUnits(terms), used);
+        if (ClassPolicy.isStaked(group.policy)) {
+            REGISTRY.freeStake(terms.provider, JobRules.stakeFor(_review(group), terms.maxUnits));
+        }
     }
 
     /// @dev Burns what the group used, pays the provider, and empties the group.
@@ -188,17 +205,8 @@ abstract contract JobBook is IJobMarket, EIP712 {
         uint256 count = group.count;
         if (count == 0) return;
         group.count = 0;
-        Usage[] memory usages = group.usages;
-        uint256 room = usages.length;
-        // Shortened to what is filled for the call, then given back its room for the next group.
-        assembly ("memory-safe") {
-            mstore(usages, count)
-        }
-        (uint256 burned, uint256 supplyBefore) = CREDITS.settle(group.classId, usages);
-        assembly ("memory-safe") {
-            mstore(usages, room)
-        }
-        if (burned != 0) RESERVE.payOut(group.classId, provider, burned, supplyBefore);
+        (uint256 burned, uint256 supplyBefore) = UsageList.release(group.usages, count, CREDITS, group.classId);
+        if (burned != 0) RESERVE.creditEarningsOnBurn(group.classId, provider, burned, supplyBefore);
     }
 
     /* INTERNAL: CHECKS */
@@ -224,7 +232,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
     }
 
     function _isProvider(address provider) internal view returns (bool) {
-        return msg.sender == provider || msg.sender == REGISTRY.oracleOf(provider);
+        return msg.sender == provider || msg.sender == REGISTRY.oracleNowServing(provider);
     }
 
     function _stakeOf(JobTerms calldata terms) internal view returns (uint256) {

@@ -5,6 +5,7 @@ import {IJobMarket} from "./interfaces/IJobMarket.sol";
 import {Fault, JobTerms, Receipt, ReviewTerms, Status} from "./interfaces/Types.sol";
 import {JobBook} from "./JobBook.sol";
 import {JobRules} from "./libraries/JobRules.sol";
+import {JobSlot} from "./libraries/JobSlot.sol";
 
 /// @title JobDisputes
 /// @dev What happens between a submission and its settlement where a class has a challenge window.
@@ -23,11 +24,12 @@ abstract contract JobDisputes is JobBook {
     /// @inheritdoc IJobMarket
     function challenge(JobTerms calldata terms) external {
         bytes32 jobId = hashTerms(terms);
-        JobRules.checkStatus(jobId, _jobs[jobId].status, Status.Submitted);
+        uint256 job = _jobs[jobId];
+        JobRules.checkStatus(jobId, JobSlot.status(job), Status.Submitted);
         uint256 finalizeAt = _submissions[jobId].finalizeAt;
         if (block.timestamp >= finalizeAt) revert JobMarket_DeadlinePassed(jobId, block.timestamp, finalizeAt);
         uint256 decideBy = block.timestamp + DISPUTE_PERIOD;
-        _jobs[jobId].status = Status.Disputed;
+        _jobs[jobId] = JobSlot.withStatus(job, Status.Disputed);
         // Safe cast: block times stay below 2**40.
         _disputes[jobId] = Dispute(msg.sender, uint40(decideBy));
         uint256 bond = REGISTRY.takeBond(jobId, msg.sender);
@@ -37,7 +39,8 @@ abstract contract JobDisputes is JobBook {
     /// @inheritdoc IJobMarket
     function resolve(JobTerms calldata terms, Verdict calldata verdict, bytes[] calldata signatures) external {
         bytes32 jobId = hashTerms(terms);
-        JobRules.checkStatus(jobId, _jobs[jobId].status, Status.Disputed);
+        uint256 job = _jobs[jobId];
+        JobRules.checkStatus(jobId, JobSlot.status(job), Status.Disputed);
         if (verdict.jobId != jobId) revert JobMarket_WrongJob(jobId, uint256(verdict.jobId), uint256(jobId));
         Dispute memory dispute = _disputes[jobId];
         if (block.timestamp > dispute.decideBy) {
@@ -50,7 +53,7 @@ abstract contract JobDisputes is JobBook {
         ReviewTerms memory class_ = _review(group);
         VERIFIER.verify(class_.arbiterSet, verdictDigest(verdict), signatures);
         emit JobResolved(jobId, verdict.units, verdict.fault);
-        _conclude(jobId, terms, verdict.units, group);
+        _conclude(jobId, job, terms, verdict.units, group);
         REGISTRY.releaseBond(jobId, verdict.fault == Fault.Challenger ? terms.provider : dispute.challenger);
         // After the job's own stake was freed, so that what is taken is no longer set aside.
         if (verdict.fault == Fault.Provider) {
@@ -63,11 +66,12 @@ abstract contract JobDisputes is JobBook {
     /// @inheritdoc IJobMarket
     function finalize(JobTerms calldata terms) external {
         bytes32 jobId = hashTerms(terms);
-        (bytes4 reason, uint256 given, uint256 limit) = _waiting(jobId);
+        uint256 job = _jobs[jobId];
+        (bytes4 reason, uint256 given, uint256 limit) = _waiting(jobId, JobSlot.status(job));
         if (reason != 0) JobRules.raise(reason, jobId, given, limit);
         Group memory group = _group(1);
         _load(group, terms.classId);
-        _finish(jobId, terms, group);
+        _finish(jobId, job, terms, group);
         _close(terms.provider, group);
     }
 
@@ -79,7 +83,8 @@ abstract contract JobDisputes is JobBook {
         address provider = terms[0].provider;
         for (uint256 i; i < rows; ++i) {
             bytes32 jobId = hashTerms(terms[i]);
-            (bytes4 reason, uint256 given, uint256 limit) = _waiting(jobId);
+            uint256 job = _jobs[jobId];
+            (bytes4 reason, uint256 given, uint256 limit) = _waiting(jobId, JobSlot.status(job));
             if (reason != 0) {
                 emit RowSkipped(jobId, reason, given, limit);
                 continue;
@@ -89,7 +94,7 @@ abstract contract JobDisputes is JobBook {
                 provider = terms[i].provider;
                 _load(group, terms[i].classId);
             }
-            _finish(jobId, terms[i], group);
+            _finish(jobId, job, terms[i], group);
             taken++;
         }
         _close(provider, group);
@@ -118,9 +123,11 @@ abstract contract JobDisputes is JobBook {
     /* INTERNAL */
 
     /// @dev Keeps a receipt until its window has passed.
-    function _await(bytes32 jobId, Receipt calldata receipt, bytes32 receiptHash, Group memory group) internal {
+    function _await(bytes32 jobId, uint256 job, Receipt calldata receipt, bytes32 receiptHash, Group memory group)
+        internal
+    {
         uint256 finalizeAt = block.timestamp + _review(group).challengeWindow;
-        _jobs[jobId].status = Status.Submitted;
+        _jobs[jobId] = JobSlot.withStatus(job, Status.Submitted);
         // Safe cast: a challenge window is at most 30 days.
         _submissions[jobId] =
             Submission(receipt.units, uint40(finalizeAt), receipt.assurance, receipt.outcome, receiptHash);
@@ -128,8 +135,7 @@ abstract contract JobDisputes is JobBook {
     }
 
     /// @dev Why a job can't be finalized now; zero if it can.
-    function _waiting(bytes32 jobId) private view returns (bytes4 reason, uint256 given, uint256 limit) {
-        Status status = _jobs[jobId].status;
+    function _waiting(bytes32 jobId, Status status) private view returns (bytes4 reason, uint256 given, uint256 limit) {
         if (status == Status.Submitted) {
             uint256 finalizeAt = _submissions[jobId].finalizeAt;
             if (block.timestamp < finalizeAt) {
@@ -147,26 +153,26 @@ abstract contract JobDisputes is JobBook {
     }
 
     /// @dev Nobody objected, or nobody decided: what watchers had checked stands, the word of the provider alone doesn't.
-    function _finish(bytes32 jobId, JobTerms calldata terms, Group memory group) private {
+    function _finish(bytes32 jobId, uint256 job, JobTerms calldata terms, Group memory group) private {
         uint256 units = _submissions[jobId].units;
-        if (_jobs[jobId].status == Status.Disputed) {
+        if (JobSlot.status(job) == Status.Disputed) {
             if (_submissions[jobId].assurance < JobRules.WATCHED_ASSURANCE) units = 0;
             address challenger = _disputes[jobId].challenger;
             emit JobResolved(jobId, units, Fault.None);
-            _conclude(jobId, terms, units, group);
+            _conclude(jobId, job, terms, units, group);
             REGISTRY.releaseBond(jobId, challenger);
         } else {
             bytes32 receiptHash = _submissions[jobId].receiptHash;
             delete _submissions[jobId];
-            _settle(jobId, terms, units, receiptHash, group);
+            _settle(jobId, job, terms, units, receiptHash, group);
         }
     }
 
-    function _conclude(bytes32 jobId, JobTerms calldata terms, uint256 units, Group memory group) private {
+    function _conclude(bytes32 jobId, uint256 job, JobTerms calldata terms, uint256 units, Group memory group) private {
         bytes32 receiptHash = _submissions[jobId].receiptHash;
         delete _submissions[jobId];
         delete _disputes[jobId];
-        if (units == 0) _refund(jobId, terms, receiptHash, group);
-        else _settle(jobId, terms, units, receiptHash, group);
+        if (units == 0) _refund(jobId, job, terms, receiptHash, group);
+        else _settle(jobId, job, terms, units, receiptHash, group);
     }
 }

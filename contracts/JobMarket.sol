@@ -7,7 +7,10 @@ import {IJobMarket} from "./interfaces/IJobMarket.sol";
 import {Attestation, JobTerms, Outcome, Receipt, Status, System} from "./interfaces/Types.sol";
 import {JobBook} from "./JobBook.sol";
 import {JobDisputes} from "./JobDisputes.sol";
+import {ClassPolicy} from "./libraries/ClassPolicy.sol";
 import {JobRules} from "./libraries/JobRules.sol";
+import {JobSlot} from "./libraries/JobSlot.sol";
+import {JobWords} from "./libraries/JobWords.sol";
 import {ReceiptHash} from "./libraries/ReceiptHash.sol";
 
 /// @title JobMarket
@@ -87,38 +90,41 @@ contract JobMarket is JobDisputes {
     /// @inheritdoc IJobMarket
     function cancel(JobTerms calldata terms) external {
         bytes32 jobId = hashTerms(terms);
-        Status status = _jobs[jobId].status;
+        uint256 job = _jobs[jobId];
+        Status status = JobSlot.status(job);
         if (status != Status.Running) JobRules.checkStatus(jobId, status, Status.Open);
         bool paying = msg.sender == terms.payer || msg.sender == _agreeing(terms);
         if ((status == Status.Running || !paying) && !_isProvider(terms.provider)) {
             revert JobMarket_NotParty(jobId, JobRules.number(msg.sender), JobRules.number(terms.provider));
         }
         emit JobCancelled(jobId, msg.sender);
-        _giveBack(jobId, terms, status, Status.Cancelled);
+        _giveBack(jobId, job, terms, Status.Cancelled);
     }
 
     /// @inheritdoc IJobMarket
     function cancelBySig(JobTerms calldata terms, uint256 deadline, bytes calldata signature) external {
         bytes32 jobId = hashTerms(terms);
-        JobRules.checkStatus(jobId, _jobs[jobId].status, Status.Open);
+        uint256 job = _jobs[jobId];
+        JobRules.checkStatus(jobId, JobSlot.status(job), Status.Open);
         if (block.timestamp > deadline) revert JobMarket_DeadlinePassed(jobId, block.timestamp, deadline);
         address agreed = _agreeing(terms);
         bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(JobRules.CANCEL_TYPEHASH, jobId, deadline)));
         _checkSigner(jobId, agreed, digest, signature);
         emit JobCancelled(jobId, agreed);
-        _giveBack(jobId, terms, Status.Open, Status.Cancelled);
+        _giveBack(jobId, job, terms, Status.Cancelled);
     }
 
     /// @inheritdoc IJobMarket
     function expire(JobTerms calldata terms) external {
         bytes32 jobId = hashTerms(terms);
-        Status status = _jobs[jobId].status;
+        uint256 job = _jobs[jobId];
+        Status status = JobSlot.status(job);
         uint256 deadline = terms.acceptBy;
         if (status == Status.Running) deadline = terms.submitBy;
         else JobRules.checkStatus(jobId, status, Status.Open);
         if (block.timestamp <= deadline) revert JobMarket_DeadlineNotReached(jobId, block.timestamp, deadline);
         emit JobExpired(jobId, msg.sender);
-        _giveBack(jobId, terms, status, Status.Expired);
+        _giveBack(jobId, job, terms, Status.Expired);
     }
 
     /* SETTLEMENT */
@@ -128,14 +134,14 @@ contract JobMarket is JobDisputes {
         bytes32 jobId = hashTerms(terms);
         Group memory group = _group(1);
         _load(group, terms.classId);
-        (bytes4 reason, uint256 given, uint256 limit) =
-            JobRules.fault(jobId, _jobs[jobId], terms, receipt, group.class_);
+        uint256 job = _jobs[jobId];
+        (bytes4 reason, uint256 given, uint256 limit) = JobRules.fault(jobId, job, terms, receipt, group.policy);
         if (reason != 0) JobRules.raise(reason, jobId, given, limit);
         bytes32 receiptHash = ReceiptHash.hash(receipt);
-        bool watched = receipt.assurance >= JobRules.WATCHED_ASSURANCE;
+        bool watched = JobWords.assurance(receipt) >= JobRules.WATCHED_ASSURANCE;
         uint256 watcherSet = watched ? _review(group).watcherSet : 0;
         _verify(jobId, receiptHash, terms.provider, watcherSet, watched, attestation);
-        _take(jobId, terms, receipt, receiptHash, group);
+        _take(jobId, job, terms, receipt, receiptHash, group);
         _close(terms.provider, group);
     }
 
@@ -151,12 +157,15 @@ contract JobMarket is JobDisputes {
         address provider = terms[0].provider;
         bytes32[] memory hashes = _verifyBatch(provider, receipts, watcherSet, attestation);
         Group memory group = _group(rows);
+        bytes32 domain = _domainSeparatorV4();
         for (uint256 i; i < rows; ++i) {
             if (terms[i].classId != group.classId) {
                 _close(provider, group);
                 _load(group, terms[i].classId);
             }
-            if (_takeRow(terms[i], receipts[i], hashes[i], provider, watcherSet, group)) taken++;
+            if (_takeRow(_idOf(domain, terms[i]), terms[i], receipts[i], hashes[i], provider, watcherSet, group)) {
+                taken++;
+            }
         }
         _close(provider, group);
     }
@@ -166,12 +175,12 @@ contract JobMarket is JobDisputes {
     /// @dev Before anything is asked of other contracts.
     function _run(JobTerms calldata terms) private returns (bytes32 jobId) {
         jobId = hashTerms(terms);
-        Job storage job = _jobs[jobId];
-        JobRules.checkStatus(jobId, job.status, Status.Open);
+        uint256 job = _jobs[jobId];
+        JobRules.checkStatus(jobId, JobSlot.status(job), Status.Open);
         if (block.timestamp > terms.acceptBy) {
             revert JobMarket_DeadlinePassed(jobId, block.timestamp, terms.acceptBy);
         }
-        job.status = Status.Running;
+        _jobs[jobId] = JobSlot.withStatus(job, Status.Running);
     }
 
     /// @dev The oracle key signed, and if `watched` a threshold of watchers did.
@@ -184,7 +193,7 @@ contract JobMarket is JobDisputes {
         Attestation calldata attestation
     ) private view {
         bytes32 digest = MessageHashUtils.toTypedDataHash(_RECEIPT_DOMAIN, structHash);
-        _checkOracle(jobId, digest, REGISTRY.oracleOf(provider), attestation.provider);
+        _checkOracle(jobId, digest, REGISTRY.oracleNowServing(provider), attestation.provider);
         if (watched) VERIFIER.verify(watcherSet, digest, attestation.watchers);
     }
 
@@ -199,7 +208,7 @@ contract JobMarket is JobDisputes {
         for (uint256 i; i < receipts.length; ++i) {
             Receipt calldata receipt = receipts[i];
             hashes[i] = ReceiptHash.hash(receipt);
-            assurance = Math.max(assurance, receipt.assurance);
+            assurance = Math.max(assurance, JobWords.assurance(receipt));
         }
         bool watched = assurance >= JobRules.WATCHED_ASSURANCE;
         _verify(0, ReceiptHash.hashBatch(hashes), provider, watcherSet, watched, attestation);
@@ -207,6 +216,7 @@ contract JobMarket is JobDisputes {
 
     /// @return True if the row was taken; otherwise it was reported and nothing changed.
     function _takeRow(
+        bytes32 jobId,
         JobTerms calldata terms,
         Receipt calldata receipt,
         bytes32 receiptHash,
@@ -214,14 +224,13 @@ contract JobMarket is JobDisputes {
         uint256 watcherSet,
         Group memory group
     ) private returns (bool) {
-        bytes32 jobId = hashTerms(terms);
-        (bytes4 reason, uint256 given, uint256 limit) =
-            JobRules.fault(jobId, _jobs[jobId], terms, receipt, group.class_);
-        if (reason == 0 && terms.provider != provider) {
+        uint256 job = _jobs[jobId];
+        (bytes4 reason, uint256 given, uint256 limit) = JobRules.fault(jobId, job, terms, receipt, group.policy);
+        if (reason == 0 && JobWords.provider(terms) != provider) {
             (reason, given, limit) =
             (JobMarket_NotProvider.selector, JobRules.number(terms.provider), JobRules.number(provider));
         }
-        if (reason == 0 && receipt.assurance >= JobRules.WATCHED_ASSURANCE) {
+        if (reason == 0 && JobWords.assurance(receipt) >= JobRules.WATCHED_ASSURANCE) {
             uint256 needed = _review(group).watcherSet;
             if (needed != watcherSet) {
                 (reason, given, limit) = (JobMarket_WrongWatcherSet.selector, watcherSet, needed);
@@ -231,19 +240,24 @@ contract JobMarket is JobDisputes {
             emit RowSkipped(jobId, reason, given, limit);
             return false;
         }
-        _take(jobId, terms, receipt, receiptHash, group);
+        _take(jobId, job, terms, receipt, receiptHash, group);
         return true;
     }
 
     function _take(
         bytes32 jobId,
+        uint256 job,
         JobTerms calldata terms,
         Receipt calldata receipt,
         bytes32 receiptHash,
         Group memory group
     ) private {
-        if (receipt.outcome == Outcome.Failed) _refund(jobId, terms, receiptHash, group);
-        else if (group.class_.windowed) _await(jobId, receipt, receiptHash, group);
-        else _settle(jobId, terms, receipt.units, receiptHash, group);
+        if (JobWords.outcome(receipt) == uint256(Outcome.Failed)) {
+            _refund(jobId, job, terms, receiptHash, group);
+        } else if (ClassPolicy.isWindowed(group.policy)) {
+            _await(jobId, job, receipt, receiptHash, group);
+        } else {
+            _settle(jobId, job, terms, JobWords.units(receipt), receiptHash, group);
+        }
     }
 }

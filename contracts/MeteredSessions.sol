@@ -234,8 +234,10 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     }
 
     function _checkServing(bytes32 sessionId, SessionTerms calldata terms) private view {
-        ServingTerms memory class_ = CREDITS.servingTerms(terms.classId, terms.provider);
-        if (class_.listed && REGISTRY.oracleFor(terms.provider, class_.requirement) != address(0)) return;
+        ServingTerms memory class_ = CREDITS.providerTerms(terms.classId, terms.provider);
+        if (class_.listed && REGISTRY.trustedOracleIfItServes(terms.provider, class_.requirement) != address(0)) {
+            return;
+        }
         revert MeteredSessions_CannotServe(sessionId, SessionRules.number(terms.provider), terms.classId);
     }
 
@@ -266,7 +268,7 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
 
     function _payOut(uint256 classId, address provider, uint256 units) private {
         uint256 supplyBefore = CREDITS.spend(classId, units);
-        RESERVE.payOut(classId, provider, units, supplyBefore);
+        RESERVE.creditEarningsOnBurn(classId, provider, units, supplyBefore);
     }
 
     /* INTERNAL: CLOSING */

@@ -131,12 +131,12 @@ contract ProviderRegistry is ProviderStake, EIP712 {
     /* VIEWS */
 
     /// @inheritdoc IProviderRegistry
-    function oracleOf(address provider) external view returns (address) {
+    function oracleNowServing(address provider) external view returns (address) {
         return _records[provider].oracle;
     }
 
     /// @inheritdoc IProviderRegistry
-    function oracleFor(address provider, bytes32 requirement) external view returns (address) {
+    function trustedOracleIfItServes(address provider, bytes32 requirement) external view returns (address) {
         Record memory record = _records[provider];
         return _served[provider][record.epoch][requirement] ? record.oracle : address(0);
     }

@@ -71,8 +71,8 @@ def affordable(budget: int, price_per_million: int, decimals: int) -> int:
 def pay_out(units: int, backing: int, supply: int) -> int:
     """Payment-token base units that `units` base units redeem for: floor(units * backing / supply).
 
-    Both `backing` and `supply` are before the burn, as in `CreditReserve.payOut`. Raises BadInput if `units`
-    exceeds `supply`.
+    Both `backing` and `supply` are before the burn, as in `CreditReserve.creditEarningsOnBurn`.
+    Raises BadInput if `units` exceeds `supply`.
     """
     _check_amount("units", units)
     _check_amount("backing", backing)

@@ -266,6 +266,7 @@ class Sender:
 
     def _wait(self, nonce: int, versions: tuple[TxRecord, ...]) -> TxReceipt:
         deadline = self._clock() + self.policy.give_up_after
+        was_dead = False
         while True:
             try:
                 receipt, dead = self._look(nonce, versions)
@@ -277,9 +278,11 @@ class Sender:
             versions = self._versions(nonce, versions)
             if receipt is not None:
                 return self._conclude(versions, receipt)
-            if dead:
+            # Said twice, a poll apart: a node may show a block's nonces before its receipts.
+            if dead and was_dead:
                 self._close(nonce, TxOutcome.LOST)
                 raise TxLost(versions[0].label, nonce, [tx.tx_hash for tx in versions])
+            was_dead = dead
             if self._clock() >= deadline:
                 raise TxUnknown(versions[0].label, nonce, [tx.tx_hash for tx in versions])
             self._sleep(self.policy.poll)

@@ -122,7 +122,7 @@ class ChainView:
     def serving_terms(self, class_id: int, provider: str) -> ServingTerms:
         """What the class asks of a provider, and whether its own list admits this one."""
         where = (class_id, to_address("provider", provider))
-        return ServingTerms.from_abi(self.read("ComputeCredits", "servingTerms", *where))
+        return ServingTerms.from_abi(self.read("ComputeCredits", "providerTerms", *where))
 
     # Sessions and budgets
 
@@ -184,7 +184,7 @@ class ChainView:
 
     def oracle_of(self, provider: str) -> str:
         """Key that signs for `provider`; the zero address if it isn't registered."""
-        return str(self.read("ProviderRegistry", "oracleOf", to_address("provider", provider)))
+        return str(self.read("ProviderRegistry", "oracleNowServing", to_address("provider", provider)))
 
     def serves(self, provider: str, sku: bytes) -> bool:
         """Whether `provider` says it serves the SKU."""
@@ -198,7 +198,7 @@ class ChainView:
         """
         serving = self.serving_terms(class_id, provider)
         where = (to_address("provider", provider), serving.requirement)
-        oracle = str(self.read("ProviderRegistry", "oracleFor", *where))
+        oracle = str(self.read("ProviderRegistry", "trustedOracleIfItServes", *where))
         return oracle if serving.listed and oracle != ZERO_ADDRESS else None
 
     def can_serve(self, provider: str, class_id: int) -> bool:

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
-import {ClassTerms, Funding, ReviewTerms, SaleTerms, ServingTerms, SettlementTerms, Usage} from "./Types.sol";
+import {ClassTerms, Funding, ReviewTerms, SaleTerms, ServingTerms, Usage} from "./Types.sol";
 
 /// @title Credits: one ERC-1155 id per class, with terms that never change.
 interface IComputeCredits is IERC1155 {
@@ -50,12 +50,14 @@ interface IComputeCredits is IERC1155 {
     function burn(address from, uint256 classId, uint256 units) external returns (uint256 supplyBefore);
 
     /// @notice Locks `units` of `from`: they stay its balance and can't be moved. Job market only, for a payer who agreed.
-    function lock(address from, uint256 classId, uint256 units) external;
+    function lockUnits(address from, uint256 classId, uint256 units) external;
 
     /// @notice Ends locks and burns what was used. Job market only.
     /// @return burned Base units burned.
     /// @return supplyBefore Base units in existence before the burn; 0 if there was none.
-    function settle(uint256 classId, Usage[] calldata usages) external returns (uint256 burned, uint256 supplyBefore);
+    function releaseUnits(uint256 classId, Usage[] calldata usages)
+        external
+        returns (uint256 burned, uint256 supplyBefore);
 
     /// @notice Moves `units` of `from` to the sessions. Sessions only, for a payer who agreed.
     function deposit(address from, uint256 classId, uint256 units) external;
@@ -92,14 +94,15 @@ interface IComputeCredits is IERC1155 {
     function classTerms(uint256 classId) external view returns (ClassTerms memory);
     function saleTerms(uint256 classId) external view returns (SaleTerms memory);
 
-    /// @notice All zero for an unknown class, so that a batch that names one isn't stopped.
-    function settlementTerms(uint256 classId) external view returns (SettlementTerms memory);
+    /// @notice What settlement asks of a class, as one word of `ClassPolicy`. Zero for an unknown class, so that a batch that
+    /// names one isn't stopped.
+    function rules(uint256 classId) external view returns (uint256);
 
     /// @notice All zero for an unknown class.
     function reviewTerms(uint256 classId) external view returns (ReviewTerms memory);
 
     /// @notice What a provider must have to serve the class, and whether the class's own list admits it.
-    function servingTerms(uint256 classId, address provider) external view returns (ServingTerms memory);
+    function providerTerms(uint256 classId, address provider) external view returns (ServingTerms memory);
 
     function classCount() external view returns (uint256);
     function totalSupply(uint256 classId) external view returns (uint256);

@@ -78,7 +78,7 @@ interface ICreditReserve {
 
     /// @notice Credits `provider` with the backing of `units` just burned. Job market and sessions only.
     /// @param supplyBefore Base units in existence before the burn.
-    function payOut(uint256 classId, address provider, uint256 units, uint256 supplyBefore)
+    function creditEarningsOnBurn(uint256 classId, address provider, uint256 units, uint256 supplyBefore)
         external
         returns (uint256 amount);
 

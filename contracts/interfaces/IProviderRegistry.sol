@@ -124,7 +124,7 @@ interface IProviderRegistry {
         external
         returns (uint256 amount);
 
-    function oracleOf(address provider) external view returns (address);
+    function oracleNowServing(address provider) external view returns (address);
     function regionOf(address provider) external view returns (bytes12);
     function uriOf(address provider) external view returns (string memory);
     function serves(address provider, bytes32 sku) external view returns (bool);
@@ -162,5 +162,5 @@ interface IProviderRegistry {
     function requirementOf(bytes32 sku, bytes12 region) external pure returns (bytes32);
 
     /// @notice Oracle key of `provider` if it meets the requirement, otherwise zero.
-    function oracleFor(address provider, bytes32 requirement) external view returns (address);
+    function trustedOracleIfItServes(address provider, bytes32 requirement) external view returns (address);
 }

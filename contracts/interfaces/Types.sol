@@ -96,16 +96,6 @@ struct ClassTerms {
     string name;
 }
 
-/// @notice What every settlement needs to know of a class; kept in the slot of its supply.
-/// @param windowed A challenge window lies between submission and settlement.
-/// @param staked A provider's stake is set aside while it works on a job of the class.
-struct SettlementTerms {
-    uint64 maxRate;
-    uint8 minAssurance;
-    bool windowed;
-    bool staked;
-}
-
 /// @notice What watched, disputable and staked jobs need to know of a class besides.
 struct ReviewTerms {
     uint32 watcherSet;
@@ -132,7 +122,7 @@ struct SaleTerms {
 /// @notice What a provider needs to serve a class.
 /// @param requirement SKU and region as one word: `ProviderRegistry.requirementOf`.
 /// @param listed Whether the class's own list admits the provider.
-/// @param staked As in `SettlementTerms`.
+/// @param staked A provider's stake is set aside while it works on a job of the class.
 struct ServingTerms {
     bytes32 requirement;
     bool listed;

@@ -3,7 +3,10 @@ pragma solidity ^0.8.30;
 
 import {IJobMarket} from "../interfaces/IJobMarket.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-import {JobTerms, Outcome, Receipt, ReviewTerms, SettlementTerms, Status} from "../interfaces/Types.sol";
+import {JobTerms, Outcome, Receipt, ReviewTerms, Status} from "../interfaces/Types.sol";
+import {ClassPolicy} from "./ClassPolicy.sol";
+import {JobSlot} from "./JobSlot.sol";
+import {JobWords} from "./JobWords.sol";
 import {WordsHash} from "./WordsHash.sol";
 
 /// @title What makes terms and receipts acceptable. Reads nothing but what it is given and the time.
@@ -55,32 +58,30 @@ library JobRules {
 
     /// @dev What is wrong with a submission, as the error to revert with or to report; zero if nothing is. One list for
     /// single and batched submissions, so that they can't differ.
-    function fault(
-        bytes32 jobId,
-        IJobMarket.Job storage job,
-        JobTerms calldata terms,
-        Receipt calldata receipt,
-        SettlementTerms memory class_
-    ) internal view returns (bytes4 reason, uint256 given, uint256 limit) {
-        (Status status, uint256 openedAt) = (job.status, job.openedAt);
+    function fault(bytes32 jobId, uint256 job, JobTerms calldata terms, Receipt calldata receipt, uint256 policy)
+        internal
+        view
+        returns (bytes4 reason, uint256 given, uint256 limit)
+    {
+        (Status status, uint256 openedAt) = (JobSlot.status(job), JobSlot.openedAt(job));
         if (status != Status.Running) {
             return (IJobMarket.JobMarket_WrongStatus.selector, uint256(status), uint256(Status.Running));
         }
         if (receipt.jobId != jobId) {
             return (IJobMarket.JobMarket_WrongJob.selector, uint256(receipt.jobId), uint256(jobId));
         }
-        if (block.timestamp > terms.submitBy) {
+        if (block.timestamp > JobWords.submitBy(terms)) {
             return (IJobMarket.JobMarket_DeadlinePassed.selector, block.timestamp, terms.submitBy);
         }
-        (uint256 startedAt, uint256 endedAt) = (receipt.startedAt, receipt.endedAt);
+        (uint256 startedAt, uint256 endedAt) = (JobWords.startedAt(receipt), JobWords.endedAt(receipt));
         if (startedAt < openedAt) return (IJobMarket.JobMarket_BadInterval.selector, startedAt, openedAt);
         if (endedAt < startedAt) return (IJobMarket.JobMarket_BadInterval.selector, endedAt, startedAt);
         if (endedAt > block.timestamp) {
             return (IJobMarket.JobMarket_BadInterval.selector, endedAt, block.timestamp);
         }
-        uint256 assurance = receipt.assurance;
+        uint256 assurance = JobWords.assurance(receipt);
         if (assurance > MAX_ASSURANCE) return (IJobMarket.JobMarket_BadAssurance.selector, assurance, MAX_ASSURANCE);
-        return _usageFault(terms, receipt, class_, endedAt - startedAt, assurance);
+        return _usageFault(terms, receipt, policy, endedAt - startedAt, assurance);
     }
 
     /// @dev Reverts with the fault as the custom error it names: all of the market's errors have this shape.
@@ -103,27 +104,27 @@ library JobRules {
     function _usageFault(
         JobTerms calldata terms,
         Receipt calldata receipt,
-        SettlementTerms memory class_,
+        uint256 policy,
         uint256 elapsed,
         uint256 assurance
     ) private pure returns (bytes4 reason, uint256 given, uint256 limit) {
-        uint256 units = receipt.units;
+        (uint256 units, uint256 outcome) = (JobWords.units(receipt), JobWords.outcome(receipt));
         // A failure costs the payer nothing, so it needs no watcher.
-        if (receipt.outcome == Outcome.Failed) {
+        if (outcome == uint256(Outcome.Failed)) {
             if (units != 0) return (IJobMarket.JobMarket_TooManyUnits.selector, units, 0);
             return (0, 0, 0);
         }
-        if (receipt.outcome != Outcome.Completed) {
-            return (IJobMarket.JobMarket_BadOutcome.selector, uint256(receipt.outcome), uint256(Outcome.Completed));
+        if (outcome != uint256(Outcome.Completed)) {
+            return (IJobMarket.JobMarket_BadOutcome.selector, outcome, uint256(Outcome.Completed));
         }
-        if (assurance < class_.minAssurance) {
-            return (IJobMarket.JobMarket_LowAssurance.selector, assurance, class_.minAssurance);
-        }
-        if (units > terms.maxUnits) return (IJobMarket.JobMarket_TooManyUnits.selector, units, terms.maxUnits);
+        uint256 least = ClassPolicy.minAssurance(policy);
+        if (assurance < least) return (IJobMarket.JobMarket_LowAssurance.selector, assurance, least);
+        uint256 most = JobWords.maxUnits(terms);
+        if (units > most) return (IJobMarket.JobMarket_TooManyUnits.selector, units, most);
         // A second that has begun counts. Can't overflow: 41 + 32 + 64 bits.
         uint256 possible;
         unchecked {
-            possible = (elapsed + 1) * terms.resources * class_.maxRate;
+            possible = (elapsed + 1) * JobWords.resources(terms) * ClassPolicy.maxRate(policy);
         }
         if (units > possible) return (IJobMarket.JobMarket_TooFast.selector, units, possible);
         return (0, 0, 0);

@@ -11,16 +11,9 @@ import {IERC1155MetadataURI} from "@openzeppelin/contracts/token/ERC1155/extensi
 import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
 import {IProviderRegistry} from "contracts/interfaces/IProviderRegistry.sol";
-import {
-    ClassTerms,
-    Funding,
-    Resource,
-    ReviewTerms,
-    SaleTerms,
-    ServingTerms,
-    SettlementTerms
-} from "contracts/interfaces/Types.sol";
+import {ClassTerms, Funding, Resource, ReviewTerms, SaleTerms, ServingTerms} from "contracts/interfaces/Types.sol";
 import {Vm} from "forge-std/Vm.sol";
+import {ClassPolicy} from "contracts/libraries/ClassPolicy.sol";
 import {Base} from "./Base.t.sol";
 
 /// @dev What createClass keeps, closeClass, and the views of a class. What createClass refuses: ComputeCreditsTerms.
@@ -114,8 +107,8 @@ contract ComputeCreditsCreateTest is Base {
         uint256 id = _expectBound(terms);
         assertEq(credits.reviewTerms(id).stakePerMillion, terms.stakePerMillion, "stake");
         assertEq(uint256(credits.reviewTerms(id).funding), uint256(Funding.Stake), "funding");
-        assertFalse(credits.settlementTerms(id).staked, "no stake by the job");
-        assertFalse(credits.servingTerms(id, provider.addr).staked, "no stake by the job, when it is accepted");
+        assertFalse(ClassPolicy.isStaked(credits.rules(id)), "no stake by the job");
+        assertFalse(credits.providerTerms(id, provider.addr).staked, "no stake by the job, when it is accepted");
     }
 
     function test_CreateClass_BoundToCapacity() public {
@@ -146,8 +139,8 @@ contract ComputeCreditsCreateTest is Base {
     function testFuzz_IsListed(address listed, address other) public {
         vm.assume(listed != other);
         uint256 id = _createClass(_saleTerms(), _one(listed));
-        assertTrue(credits.servingTerms(id, listed).listed, "listed, in what a job reads");
-        assertFalse(credits.servingTerms(id, other).listed, "not listed, in what a job reads");
+        assertTrue(credits.providerTerms(id, listed).listed, "listed, in what a job reads");
+        assertFalse(credits.providerTerms(id, other).listed, "not listed, in what a job reads");
         assertTrue(credits.isListed(id, listed), "listed");
         assertFalse(credits.isListed(id, other), "not listed");
         assertTrue(credits.isListed(plain, other), "a class without a list takes anyone");
@@ -202,11 +195,10 @@ contract ComputeCreditsCreateTest is Base {
     /// @dev What a batch reads of a class may be nothing, but must not stop it.
     function testFuzz_UnknownClassHasNoTerms(uint256 id, address account) public view {
         if (id <= credits.classCount()) id = 0;
-        SettlementTerms memory noSettlement;
         ReviewTerms memory noReview;
-        assertEq(abi.encode(credits.settlementTerms(id)), abi.encode(noSettlement), "settlement");
+        assertEq(credits.rules(id), 0, "settlement");
         assertEq(abi.encode(credits.reviewTerms(id)), abi.encode(noReview), "review");
-        assertEq(credits.servingTerms(id, account).requirement, 0, "requirement");
+        assertEq(credits.providerTerms(id, account).requirement, 0, "requirement");
         assertEq(credits.totalSupply(id), 0, "supply");
         assertEq(credits.pausedUntil(id), 0, "pause");
         assertFalse(credits.isClosed(id), "closed");
@@ -296,12 +288,12 @@ contract ComputeCreditsCreateTest is Base {
 
     function _assertSettlement(uint256 id, ClassTerms memory terms) private view {
         bool staked = terms.stakePerMillion != 0;
-        SettlementTerms memory s = credits.settlementTerms(id);
-        assertEq(s.maxRate, terms.maxRate, "rate");
-        assertEq(s.minAssurance, terms.minAssurance, "assurance");
-        assertEq(s.windowed, terms.challengeWindow != 0, "windowed");
-        assertEq(s.staked, staked, "staked");
-        ServingTerms memory serving = credits.servingTerms(id, provider.addr);
+        uint256 rules = credits.rules(id);
+        assertEq(ClassPolicy.maxRate(rules), terms.maxRate, "rate");
+        assertEq(ClassPolicy.minAssurance(rules), terms.minAssurance, "assurance");
+        assertEq(ClassPolicy.isWindowed(rules), terms.challengeWindow != 0, "windowed");
+        assertEq(ClassPolicy.isStaked(rules), staked, "staked");
+        ServingTerms memory serving = credits.providerTerms(id, provider.addr);
         assertEq(serving.requirement, registry.requirementOf(terms.sku, terms.region), "requirement");
         assertTrue(serving.listed, "anyone may serve");
         assertEq(serving.staked, staked, "staked, when a job is accepted");

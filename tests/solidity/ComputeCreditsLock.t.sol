@@ -245,7 +245,7 @@ contract ComputeCreditsLockTest is Base {
 
     function _lock(address from, uint256 id, uint256 units) private {
         vm.prank(address(market));
-        credits.lock(from, id, units);
+        credits.lockUnits(from, id, units);
     }
 
     function _grantAndLock(uint256 held, uint256 locked) private {
@@ -255,7 +255,7 @@ contract ComputeCreditsLockTest is Base {
 
     function _settle(uint256 id, Usage[] memory usages) private returns (uint256, uint256) {
         vm.prank(address(market));
-        return credits.settle(id, usages);
+        return credits.releaseUnits(id, usages);
     }
 
     function _one(address payer, uint128 locked, uint128 used) private pure returns (Usage[] memory list) {

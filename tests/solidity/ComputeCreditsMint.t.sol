@@ -37,9 +37,9 @@ contract ComputeCreditsMintTest is Base {
         bytes4 reason = IComputeCredits.ComputeCredits_NotAuthorised.selector;
         vm.startPrank(caller);
         _expect(reason, plain, caller, address(market));
-        credits.lock(alice.addr, plain, units);
+        credits.lockUnits(alice.addr, plain, units);
         _expect(reason, plain, caller, address(market));
-        credits.settle(plain, new Usage[](1));
+        credits.releaseUnits(plain, new Usage[](1));
     }
 
     function testFuzz_RevertWhen_CallerIsNotTheSessions(address caller, uint256 units) public {

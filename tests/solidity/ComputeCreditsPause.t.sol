@@ -170,7 +170,7 @@ contract ComputeCreditsPauseTest is Base {
         Usage[] memory usages = new Usage[](1);
         usages[0] = Usage(alice.addr, locked, used);
         vm.prank(address(market));
-        credits.settle(granted, usages);
+        credits.releaseUnits(granted, usages);
         _assertCredits(alice.addr, granted, UNITS - used, "what wasn't used is free");
     }
 
@@ -221,7 +221,7 @@ contract ComputeCreditsPauseTest is Base {
 
     function _lock(uint256 units) private {
         vm.prank(address(market));
-        credits.lock(alice.addr, granted, units);
+        credits.lockUnits(alice.addr, granted, units);
     }
 
     function _deposit(uint256 units) private {

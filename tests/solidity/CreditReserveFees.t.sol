@@ -206,7 +206,7 @@ contract CreditReserveFeesTest is Base {
         units = bound(units, 2e6, MAX_UNITS);
         _buy(alice.addr, plain, units);
         vm.prank(address(market));
-        return reserve.payOut(plain, provider.addr, units / 2, units);
+        return reserve.creditEarningsOnBurn(plain, provider.addr, units / 2, units);
     }
 
     /// @dev The highest fee on half of the provider's earnings.

@@ -5,15 +5,15 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ICreditReserve} from "contracts/interfaces/ICreditReserve.sol";
 import {Base} from "./Base.t.sol";
 
-/// @dev payOut and withdraw, without a fee.
+/// @dev creditEarningsOnBurn and withdraw, without a fee.
 contract CreditReservePayOutTest is Base {
-    /* payOut */
+    /* creditEarningsOnBurn */
 
     function testFuzz_RevertWhen_CallerPaysNobody(address caller, uint256 units, uint256 supply) public {
         vm.assume(caller != address(market) && caller != address(sessions));
         _expect(ICreditReserve.CreditReserve_NotAuthorised.selector, plain, caller, address(market));
         vm.prank(caller);
-        reserve.payOut(plain, caller, units, supply);
+        reserve.creditEarningsOnBurn(plain, caller, units, supply);
     }
 
     function testFuzz_PayOut(uint128 supply, uint128 units, uint256 feeBps, bool bySessions) public {
@@ -25,7 +25,7 @@ contract CreditReservePayOutTest is Base {
         vm.expectEmit(address(reserve));
         emit ICreditReserve.PaidOut(plain, provider.addr, units, amount);
         vm.prank(bySessions ? address(sessions) : address(market));
-        assertEq(reserve.payOut(plain, provider.addr, units, supply), amount, "paid");
+        assertEq(reserve.creditEarningsOnBurn(plain, provider.addr, units, supply), amount, "paid");
         assertEq(_earned(), amount, "earnings, before any fee");
         assertEq(reserve.feesOf(address(usd)), 0, "fees");
         assertEq(reserve.backingOf(plain), backing - amount, "backing");
@@ -131,7 +131,7 @@ contract CreditReservePayOutTest is Base {
 
     function _payOut(uint256 id, uint256 units, uint256 supply) private returns (uint256) {
         vm.prank(address(market));
-        return reserve.payOut(id, provider.addr, units, supply);
+        return reserve.creditEarningsOnBurn(id, provider.addr, units, supply);
     }
 
     /// @dev Half of what was bought is paid to the provider: enough for one token unit or more.

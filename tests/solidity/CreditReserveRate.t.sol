@@ -112,9 +112,9 @@ contract CreditReserveRateTest is Base {
         // forge-lint: disable-next-line(unsafe-typecast)
         usages[0] = Usage(holder, uint128(units), uint128(units));
         vm.startPrank(address(market));
-        credits.lock(holder, id, units);
-        (uint256 burned, uint256 supplyBefore) = credits.settle(id, usages);
-        reserve.payOut(id, provider.addr, burned, supplyBefore);
+        credits.lockUnits(holder, id, units);
+        (uint256 burned, uint256 supplyBefore) = credits.releaseUnits(id, usages);
+        reserve.creditEarningsOnBurn(id, provider.addr, burned, supplyBefore);
         vm.stopPrank();
     }
 
@@ -124,7 +124,7 @@ contract CreditReserveRateTest is Base {
         vm.startPrank(address(sessions));
         credits.deposit(holder, id, units);
         uint256 supplyBefore = credits.spend(id, units);
-        reserve.payOut(id, provider.addr, units, supplyBefore);
+        reserve.creditEarningsOnBurn(id, provider.addr, units, supplyBefore);
         vm.stopPrank();
     }
 

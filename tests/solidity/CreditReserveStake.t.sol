@@ -128,7 +128,7 @@ contract CreditReserveStakeTest is Base {
         vm.expectEmit(address(reserve));
         emit ICreditReserve.PaidOut(prepaid, provider.addr, used, 0);
         vm.prank(address(market));
-        assertEq(reserve.payOut(prepaid, provider.addr, used, units), 0, "paid");
+        assertEq(reserve.creditEarningsOnBurn(prepaid, provider.addr, used, units), 0, "paid");
     }
 
     /* HELPERS */

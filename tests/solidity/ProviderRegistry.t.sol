@@ -79,7 +79,7 @@ contract ProviderRegistryTest is RegistryBase {
         emit IProviderRegistry.SkuSet(caller, b, true);
         vm.prank(caller);
         registry.register(key, region, URI, skus);
-        assertEq(registry.oracleOf(caller), key, "oracle");
+        assertEq(registry.oracleNowServing(caller), key, "oracle");
         assertEq(registry.regionOf(caller), region, "region");
         assertEq(registry.uriOf(caller), URI, "uri");
         assertTrue(registry.serves(caller, a), "first SKU");
@@ -104,11 +104,11 @@ contract ProviderRegistryTest is RegistryBase {
         emit IProviderRegistry.ProviderUpdated(provider.addr, key, REGION, URI);
         vm.prank(provider.addr);
         registry.update(key, REGION, URI);
-        assertEq(registry.oracleOf(provider.addr), key, "oracle");
+        assertEq(registry.oracleNowServing(provider.addr), key, "oracle");
         assertEq(registry.uriOf(provider.addr), URI, "uri");
         assertTrue(registry.serves(provider.addr, SKU), "SKUs stay");
         assertEq(_oracleFor(SKU, REGION), key, "in the region too");
-        assertEq(registry.oracleOf(second.addr), oracle.addr, "another provider's oracle");
+        assertEq(registry.oracleNowServing(second.addr), oracle.addr, "another provider's oracle");
     }
 
     /// @dev SKUs were served from the old region: they are forgotten, and coming back doesn't bring them back.
@@ -161,7 +161,7 @@ contract ProviderRegistryTest is RegistryBase {
         assertEq(_oracleFor(sku, 0), address(0), "SKU not served");
         assertEq(_oracleFor(sku, REGION), address(0), "SKU not served in the region");
         assertEq(_oracleFor(SKU, region), address(0), "another region");
-        assertEq(registry.oracleFor(other, registry.requirementOf(SKU, 0)), address(0), "not registered");
+        assertEq(registry.trustedOracleIfItServes(other, registry.requirementOf(SKU, 0)), address(0), "not registered");
     }
 
     /// @dev A provider of no region serves classes of any region only.
@@ -169,8 +169,8 @@ contract ProviderRegistryTest is RegistryBase {
         vm.assume(caller != provider.addr && caller != second.addr && region != 0);
         vm.prank(caller);
         registry.register(oracle.addr, 0, URI, _one(SKU));
-        assertEq(registry.oracleFor(caller, registry.requirementOf(SKU, 0)), oracle.addr, "any region");
-        assertEq(registry.oracleFor(caller, registry.requirementOf(SKU, region)), address(0), "a region");
+        assertEq(registry.trustedOracleIfItServes(caller, registry.requirementOf(SKU, 0)), oracle.addr, "any region");
+        assertEq(registry.trustedOracleIfItServes(caller, registry.requirementOf(SKU, region)), address(0), "a region");
     }
 
     /// @dev The word of another region is no SKU that could be claimed in its place.
@@ -179,17 +179,17 @@ contract ProviderRegistryTest is RegistryBase {
         bytes32 word = registry.requirementOf(sku, region);
         vm.prank(provider.addr);
         registry.setSkus(_one(word), true);
-        assertEq(registry.oracleFor(provider.addr, word), address(0), "requirement not met");
+        assertEq(registry.trustedOracleIfItServes(provider.addr, word), address(0), "requirement not met");
     }
 
     /* HELPERS */
 
     function _oracleFor(bytes32 sku, bytes12 region) private view returns (address) {
-        return registry.oracleFor(provider.addr, registry.requirementOf(sku, region));
+        return registry.trustedOracleIfItServes(provider.addr, registry.requirementOf(sku, region));
     }
 
     function _assertServes(bytes32 sku, bytes12 region, bool served, string memory label) private view {
-        address expected = served ? registry.oracleOf(provider.addr) : address(0);
+        address expected = served ? registry.oracleNowServing(provider.addr) : address(0);
         assertEq(registry.serves(provider.addr, sku), served, label);
         assertEq(_oracleFor(sku, 0), expected, label);
         assertEq(_oracleFor(sku, region), expected, label);

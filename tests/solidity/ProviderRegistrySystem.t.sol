@@ -26,7 +26,7 @@ contract ProviderRegistrySystemTest is Base {
         vm.assume(sku != 0);
         ClassTerms memory terms = _saleTerms();
         (terms.sku, terms.region) = (sku, region);
-        bytes32 word = credits.servingTerms(_createClass(terms), provider.addr).requirement;
+        bytes32 word = credits.providerTerms(_createClass(terms), provider.addr).requirement;
         assertEq(word, registry.requirementOf(sku, region), "requirement");
     }
 

@@ -293,6 +293,20 @@ def test_send__replaced_and_mined_by_another_thread__is_not_taken_for_lost() -> 
     assert (len(world.chain.broadcasts), world.chain.times_mined(CALL.data)) == (2, 1)
 
 
+def test_send__node_shows_nonces_before_receipts__waits_for_the_receipt() -> None:
+    world = World("mine")
+    sender, ask = world.sender(), world.chain.receipt
+    late = iter([True, True])  # both questions of one look
+
+    def receipt_of(tx_hash: bytes) -> Any:
+        return None if world.chain.mined and next(late, False) else ask(tx_hash)
+
+    world.chain.receipt = receipt_of  # type: ignore[method-assign]
+    receipt = sender.send(CALL, label="a")
+    assert receipt["transactionHash"] == world.chain.broadcasts[0]["hash"]
+    assert world.open() == []
+
+
 def test_send__nonces_taken_again_and_again__raises_tx_lost() -> None:
     world = World()
     world.then = "taken"

@@ -170,7 +170,7 @@ def test_struct__enum_from_number__becomes_the_enum() -> None:
         ("JobMarket", "submissions", Submission),
         ("JobMarket", "disputes", Dispute),
         ("ComputeCredits", "classTerms", ClassTerms),
-        ("ComputeCredits", "servingTerms", ServingTerms),
+        ("ComputeCredits", "providerTerms", ServingTerms),
         ("MeteredSessions", "sessions", SessionState),
     ],
 )

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
 import {ICreditReserve} from "contracts/interfaces/ICreditReserve.sol";
 import {Funding} from "contracts/interfaces/Types.sol";
-import {DishonestToken} from "../support/DishonestToken.sol";
 import {IDemoUSD} from "../support/IDemoUSD.sol";
-import {State} from "./State.sol";
+import {Model} from "./Model.sol";
 
-/// @dev What happens to credits and to the money behind them, jobs apart.
-abstract contract CreditActions is State {
+/// @dev Classes, and how credits come to be and change hands.
+abstract contract CreditActions is Model {
     bytes32 private constant RECEIVE_TYPEHASH = keccak256(
         "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
     );
@@ -17,150 +17,190 @@ abstract contract CreditActions is State {
     /* SALES */
 
     function buy(uint256 buyer, uint256 class_, uint256 units, uint256 to) external action {
-        _buyUnits(_buyer(buyer).addr, _class(class_), bound(units, 1, MOST), _holder(to));
+        if (_buyUnits(_buyer(buyer).addr, _class(class_), bound(units, 1, MOST), _holder(to))) _done();
     }
 
-    /// @dev Paid by an ERC-3009 authorisation of more than the price.
+    function _buyUnits(address buyer, uint256 id, uint256 units, address to) internal returns (bool ok) {
+        uint256 rule = _saleRule(id, buyer, to, units);
+        uint256 cost = rule == 17 || rule == 7 ? MOST : _costOf(id, units);
+        IDemoUSD token = _tokenOf(id);
+        token.mint(buyer, cost);
+        uint256 had = token.balanceOf(buyer);
+        uint256 backing = reserve.backingOf(id);
+        (ok,) = _attempt(buyer, address(reserve), abi.encodeCall(ICreditReserve.buy, (id, units, to, cost)), rule);
+        if (!ok) return false;
+        _bookSale(id, units, to, cost);
+        if (to != address(gremlin)) _check(reserve.backingOf(id) == backing + cost, 1, "a sale did not back itself");
+        _check(had - token.balanceOf(buyer) == cost, 17, "a buyer paid another price");
+    }
+
+    function _bookSale(uint256 id, uint256 units, address to, uint256 cost) private {
+        _minted(id, to, units);
+        ++ghosts[id].roundings;
+        paidIn[_tokenOf(id)] += cost;
+        _syncWild();
+        _i14_rateFallsBySalesOnly(id);
+    }
+
+    /// @dev Paid by an ERC-3009 authorisation of more than the price, sent by a stranger.
     function buyWithAuthorization(uint256 buyer, uint256 class_, uint256 units, uint256 left) external action {
         Account memory from = _buyer(buyer);
         uint256 id = _class(class_);
-        vm.assume(address(_tokenOf(id)) == address(usd));
         units = bound(units, 1, MOST);
-        uint256 cost = reserve.costOf(id, units);
-        ICreditReserve.Authorization memory auth;
-        (auth.from, auth.value) = (from.addr, cost + bound(left, 0, MOST));
+        uint256 rule = _saleRule(id, from.addr, from.addr, units);
+        vm.assume(address(_tokenOf(id)) == address(usd) && rule != 17 && rule != 7);
+        uint256 cost = _costOf(id, units);
+        ICreditReserve.Authorization memory auth = _authorize(from, id, units, cost + bound(left, 0, MOST));
+        uint256 had = usd.balanceOf(from.addr);
+        bytes memory call = abi.encodeCall(ICreditReserve.buyWithAuthorization, (id, units, from.addr, auth));
+        (bool ok,) = _attempt(anyone, address(reserve), call, rule);
+        if (!ok) return;
+        _check(had - usd.balanceOf(from.addr) == cost, 17, "a relayed purchase cost more than its price");
+        _bookSale(id, units, from.addr, cost);
+        _mustNot(anyone, address(reserve), call, 18);
+        _done();
+    }
+
+    function _authorize(Account memory from, uint256 id, uint256 units, uint256 value)
+        private
+        returns (ICreditReserve.Authorization memory auth)
+    {
+        (auth.from, auth.value) = (from.addr, value);
         (auth.validBefore, auth.salt) = (type(uint256).max, bytes32(++_authorizations));
         bytes32 nonce = reserve.purchaseNonce(id, units, from.addr, auth.salt);
         bytes32 hash = keccak256(
-            abi.encode(RECEIVE_TYPEHASH, from.addr, address(reserve), auth.value, uint256(0), auth.validBefore, nonce)
+            abi.encode(RECEIVE_TYPEHASH, from.addr, address(reserve), value, uint256(0), auth.validBefore, nonce)
         );
         (auth.v, auth.r, auth.s) =
             vm.sign(from.key, keccak256(abi.encodePacked("\x19\x01", usd.DOMAIN_SEPARATOR(), hash)));
-        usd.mint(from.addr, auth.value);
-        uint256 before = usd.balanceOf(from.addr);
-        vm.prank(anyone);
-        reserve.buyWithAuthorization(id, units, from.addr, auth);
-        _check(before - usd.balanceOf(from.addr) == cost, "1: a relayed purchase cost more than its price");
-        (minted[id], paidIn[usd]) = (minted[id] + units, paidIn[usd] + cost);
+        usd.mint(from.addr, value);
     }
 
-    function _buyUnits(address buyer, uint256 id, uint256 units, address to) internal {
-        IDemoUSD token = _tokenOf(id);
-        uint256 cost = reserve.costOf(id, units);
-        token.mint(buyer, cost);
-        vm.prank(buyer);
-        token.approve(address(reserve), cost);
-        uint256 left = reserve.backingOf(id);
-        vm.prank(buyer);
-        reserve.buy(id, units, to, cost);
-        _check(reserve.backingOf(id) == left + cost, "1: a sale did not back itself in full");
-        (minted[id], paidIn[token]) = (minted[id] + units, paidIn[token] + cost);
+    /// @dev Grants of unbacked classes, and of those that the issuer's stake stands behind.
+    function grant(uint256 to, uint256 class_, uint256 units) external action {
+        uint256 id = _class(class_);
+        // Mostly of a class that its issuer may grant.
+        for (uint256 i; i < classes.length && class_ % 8 != 0 && termsOf[id].funding == Funding.Sale; ++i) {
+            id = classes[(class_ % classes.length + i) % classes.length];
+        }
+        if (_grantUnits(id, _holder(to), bound(units, 1, MOST))) _done();
+    }
+
+    function _grantUnits(uint256 id, address to, uint256 units) internal returns (bool ok) {
+        uint256 rule = termsOf[id].funding == Funding.Sale ? 7 : _issueRule(id, to, units);
+        bytes memory call = abi.encodeCall(IComputeCredits.grant, (to, id, units));
+        (ok,) = _attempt(termsOf[id].issuer, address(credits), call, rule);
+        if (!ok) return false;
+        _minted(id, to, units);
+        _syncWild();
+        _i14_rateFallsBySalesOnly(id);
+    }
+
+    /// @dev Gets an account some units, however the class hands them out.
+    function _acquire(address to, uint256 id, uint256 units) internal {
+        if (_available(to, id) != 0) return;
+        if (termsOf[id].funding == Funding.Sale) _buyUnits(to, id, units, to);
+        else _grantUnits(id, to, units);
     }
 
     /* CREDITS */
 
-    function grant(uint256 to, uint256 class_, uint256 units) external action {
-        uint256 id = _classFunded(class_, Funding.Grant);
-        units = bound(units, 1, MOST);
-        vm.prank(issuer.addr);
-        credits.grant(_holder(to), id, units);
-        minted[id] += units;
-    }
-
-    function transfer(uint256 from, uint256 to, uint256 units) external action {
-        (address sender, uint256 id, uint256 held) = _holding(from, false);
-        vm.prank(sender);
-        credits.safeTransferFrom(sender, _holder(to), id, bound(units, 1, held), "");
-    }
-
-    function createClass(uint256 kind) external action {
-        vm.assume(classes.length < MAX_CLASSES);
-        classes.push(_createClass(_kind(kind % KINDS)));
-    }
-
-    /// @dev Seldom: one call in eight, so that most classes live.
-    function closeClass(uint256 class_, uint256 chance) external action {
-        vm.assume(chance % 8 == 0);
-        _close(_class(class_));
-    }
-
-    /* WIND-DOWN */
-
-    function reclaim(uint256 from, uint256 units) external action {
-        (address holder, uint256 id, uint256 held) = _holding(from, true);
-        _reclaimUnits(holder, id, bound(units, 1, held));
-    }
-
-    function _reclaimUnits(address holder, uint256 id, uint256 units) internal {
-        IDemoUSD token = _tokenOf(id);
-        (uint256 backing, uint256 supply) = (reserve.backingOf(id), credits.totalSupply(id));
-        vm.prank(holder);
-        uint256 amount = reserve.reclaim(id, units);
-        (burned[id], paidOut[token]) = (burned[id] + units, paidOut[token] + amount);
-        _check(amount == units * backing / supply, "3: a reclaim was not the holder's share");
-        _check((backing - amount) * supply >= backing * (supply - units), "3: a reclaim lowered the others' rate");
-    }
-
-    function sweepExpired(uint256 class_) external action {
-        for (uint256 i; i < classes.length; ++i) {
-            uint256 id = classes[(class_ % classes.length + i) % classes.length];
-            uint256 expiry = credits.classTerms(id).expiry;
-            if (expiry == 0 || swept[id] || _now() < expiry + SWEEP_DELAY) continue;
-            vm.prank(anyone);
-            reserve.sweepExpired(id);
-            swept[id] = true;
-            return;
+    /// @dev By the holder; of one class or, the same, as a batch.
+    function transfer(uint256 from, uint256 to, uint256 units, uint256 how) external action {
+        (address sender, uint256 id) = _holding(from, false);
+        address receiver = _holder(to);
+        units = bound(units, 1, _available(sender, id));
+        bytes memory call = abi.encodeCall(credits.safeTransferFrom, (sender, receiver, id, units, ""));
+        if (how % 4 == 0) {
+            uint256[] memory ids = new uint256[](1);
+            uint256[] memory values = new uint256[](1);
+            (ids[0], values[0]) = (id, units);
+            call = abi.encodeCall(credits.safeBatchTransferFrom, (sender, receiver, ids, values, ""));
+            // The malicious receivers mind single transfers only.
+            vm.assume(receiver != address(gremlin) && receiver != address(trick));
         }
-        vm.assume(false);
+        (bool ok,) = _attempt(sender, address(credits), call, _transferRule(id, sender, receiver, units));
+        if (!ok) return;
+        _moved(id, sender, receiver, units);
+        _syncWild();
+        _i14_rateFallsBySalesOnly(id);
+        _done();
     }
 
-    /* EARNINGS AND FEES */
-
-    function withdraw(uint256 account, uint256 amount) external action {
-        (address holder, IDemoUSD token, uint256 earned) = _earner(account);
-        _withdrawEarnings(holder, token, bound(amount, 1, earned));
+    function _transferRule(uint256 id, address from, address to, uint256 units) internal view returns (uint256) {
+        if (!termsOf[id].transferable) return 20;
+        if (_isExpired(id)) return 21;
+        if (units > _available(from, id)) return 2;
+        if (from == to) return to == address(trick) && trickIsPlayed ? REASONS : 0;
+        return _receiptRule(id, to, units);
     }
 
-    function _withdrawEarnings(address holder, IDemoUSD token, uint256 amount) internal {
-        uint256 fees = reserve.feesOf(address(token));
-        vm.prank(holder);
-        reserve.withdraw(address(token), amount, holder);
-        uint256 fee = reserve.feesOf(address(token)) - fees;
-        _check(fee == amount * reserve.feeBps() / BPS, "1: a withdrawal was charged another fee");
-        paidOut[token] += amount - fee;
+    /// @dev More than is free: what jobs have locked can't be sent away.
+    function transferLocked(uint256 from, uint256 to, uint256 extra) external action {
+        (address sender, uint256 id) = _holding(from, false);
+        uint256 units = _available(sender, id) + bound(extra, 1, MOST);
+        bytes memory call = abi.encodeCall(credits.safeTransferFrom, (sender, _holder(to), id, units, ""));
+        if (!_mustNot(sender, address(credits), call, 2)) _done();
     }
 
-    function setFee(uint256 feeBps) external action {
-        _setFee(bound(feeBps, 0, MAX_FEE_BPS));
+    /* CLASSES */
+
+    /// @dev Once there are many, in the place of one that is over and empty.
+    function createClass(uint256 kind) external action {
+        for (uint256 i; classes.length == MAX_CLASSES && i < classes.length; ++i) {
+            uint256 id = classes[i];
+            if (!_isWoundDown(id) || ghosts[id].supply != 0 || reserve.backingOf(id) != 0) continue;
+            classes[i] = classes[classes.length - 1];
+            classes.pop();
+        }
+        vm.assume(classes.length < MAX_CLASSES);
+        _newClass(kind % KINDS);
+        _done();
     }
 
-    function collectFees(uint256 token, uint256 amount) external action {
-        IDemoUSD paid = tokens[token % tokens.length];
-        uint256 fees = reserve.feesOf(address(paid));
-        vm.assume(fees != 0);
-        _collect(paid, bound(amount, 1, fees));
+    /// @dev Seldom: one call in six, so that most classes live.
+    function closeClass(uint256 class_, uint256 chance) external action {
+        vm.assume(chance % 6 == 0);
+        uint256 id = _class(class_);
+        vm.assume(!ghosts[id].closed);
+        _closeClass(id);
+        _done();
     }
 
-    function _collect(IDemoUSD token, uint256 amount) internal {
-        vm.prank(admin.addr);
-        reserve.collectFees(address(token), amount, admin.addr);
-        paidOut[token] += amount;
+    function _closeClass(uint256 id) internal {
+        bytes memory call = abi.encodeCall(IComputeCredits.closeClass, (id));
+        if (_must(termsOf[id].issuer, address(credits), call, REASONS)) ghosts[id].closed = true;
     }
 
-    /* TOKENS */
-
-    /// @dev Tokens sent by hand must change nothing.
-    function donate(uint256 token, uint256 amount, uint256 to) external action {
-        bool toRegistry = to % 2 == 0;
-        IDemoUSD given = tokens[token % tokens.length];
-        amount = bound(amount, 1, MOST);
-        given.mint(toRegistry ? address(registry) : address(reserve), amount);
-        if (!toRegistry) donated[given] += amount;
-        else if (address(given) == address(usd)) donatedStake += amount;
+    /// @dev A pause is at most 14 days long, and there is none for as long after it.
+    function pauseClass(uint256 class_, uint256 seconds_) external action {
+        uint256 id = _class(class_);
+        uint256 until = _now() + bound(seconds_, 0, 20 days);
+        uint256 last = ghosts[id].pausedUntil;
+        uint256 latest = last == 0 || _now() >= last + 14 days ? _now() + 14 days : last;
+        bytes memory call = abi.encodeCall(IComputeCredits.pauseClass, (id, uint40(until)));
+        (bool ok,) = _attempt(admin.addr, address(credits), call, until > _now() && until > latest ? 21 : 0);
+        if (!ok) return;
+        if (until == _now() && last < until) until = last;
+        ghosts[id].pausedUntil = until;
+        _check(credits.pausedUntil(id) == until, 21, "another pause");
+        _done();
     }
 
-    /// @dev The dishonest token starts (one time in four) or stops keeping a part of every transfer.
-    function toggleDishonesty(uint256 chance) external action {
-        DishonestToken(address(tokens[1])).keep(chance % 4 == 0 ? 1 : 0);
+    function unpauseClass(uint256 class_) external action {
+        uint256 id = _class(class_);
+        vm.assume(ghosts[id].pausedUntil > _now());
+        bytes memory call = abi.encodeCall(IComputeCredits.pauseClass, (id, uint40(_now() - 1)));
+        if (!_must(admin.addr, address(credits), call, 21)) return;
+        ghosts[id].pausedUntil = _now();
+        _done();
+    }
+
+    function allow(uint256 who, uint256 chance) external action {
+        address account = _holder(who);
+        allowed[account] = chance % 4 != 0;
+        vm.prank(issuer.addr);
+        allowList.set(_one(account), allowed[account]);
+        _done();
     }
 }

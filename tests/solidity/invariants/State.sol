@@ -1,161 +1,218 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {ClassTerms, Funding, JobTerms, Status} from "contracts/interfaces/Types.sol";
-import {Base} from "../Base.t.sol";
+import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
+import {IAllowListEligibility} from "contracts/interfaces/IAllowListEligibility.sol";
+import {ClassTerms, JobTerms, Limits, Offer, SessionTerms, Status} from "contracts/interfaces/Types.sol";
+import {FakeFeed} from "../support/FakeFeed.sol";
 import {IDemoUSD} from "../support/IDemoUSD.sol";
-import {DishonestToken} from "../support/DishonestToken.sol";
-import {Gremlin} from "../support/Gremlin.sol";
+import {TrickReceiver} from "../support/ExchangeParties.sol";
+import {AnsweringKey, BurningKey, RevertingKey} from "../support/SessionKeys.sol";
+import {Gremlin} from "./Gremlin.sol";
+import {Record} from "./Record.sol";
+import {WildToken} from "./WildToken.sol";
 
-/// @dev The system under test, who acts on it, and what the handler itself remembers of it (ghosts).
-abstract contract State is Base {
-    /// @dev A provider and its two oracle keys, of which one is in use.
+/// @dev Who acts on the system, and what the handler remembers of it by itself (ghosts), to hold against what it says.
+abstract contract State is Record {
+    error State_NoParty(address account);
+
+    /* TYPES */
+
+    /// @dev A provider, its two oracle keys, of which one is in use, and what the registry should know of it.
     struct Provider {
         address account;
         Account[2] keys;
         uint256 inUse;
+        bool serving;
+        bytes12 region;
+        uint256 staked;
+        uint256 unbonding;
+        uint256 availableAt;
+        uint256 count;
+        uint256 until;
+        uint256 observedAt;
     }
 
-    /// @dev A job that was opened. `units` is what its receipt claims, once there is one. `next` is how the call on its way
-    /// would end it: the slot of a job that ended late is empty.
-    struct Tracked {
+    struct Ghost {
+        uint256 kind;
+        bool closed;
+        uint256 pausedUntil;
+        uint256 supply;
+        uint256 inSessions;
+        /// @dev Roundings in favour of the backing, each of less than one base unit of the payment token.
+        uint256 roundings;
+        uint256 lastBacking;
+        uint256 lastSupply;
+        mapping(address account => uint256) held;
+        mapping(address account => uint256) locked;
+        mapping(address account => uint256) deposited;
+    }
+
+    /// @dev A job. `units` is what its receipt claims, once there is one, and `dueAt` the end of what it waits for.
+    struct Job {
         JobTerms terms;
         bytes32 id;
-        Status last;
+        Status status;
         uint256 units;
-        uint256 ends;
-        Status next;
+        uint256 assurance;
+        uint256 dueAt;
+        uint256 stake;
+        uint256 charge;
+        uint256 openedAt;
+        address challenger;
     }
 
-    uint256 internal constant MAX_CLASSES = 12;
+    struct Session {
+        SessionTerms terms;
+        bytes32 id;
+        uint256 deposit;
+        uint256 claimed;
+        uint256 charge;
+        uint256 closeAt;
+    }
+
+    struct Node {
+        uint256 parent;
+        address owner;
+        Limits limits;
+        bool revoked;
+        uint256 spent;
+        uint256 periodSpent;
+        uint256 periodIndex;
+    }
+
+    struct Made {
+        Offer offer;
+        bytes32 id;
+        bytes signature;
+        uint256 filled;
+        uint256 paid;
+        bool cancelled;
+    }
+
     uint128 internal constant MOST = 1e15;
+    uint256 internal constant KEYS = 4;
 
     /* ACTORS */
 
     Account[] internal buyers;
+    Account[] internal spenders;
     Provider[] internal providers;
-    /// @dev Everybody who can hold credits or be paid, the market apart.
+    /// @dev Everybody who can hold credits or be paid, the sessions apart.
     address[] internal holders;
     Gremlin internal gremlin;
+    /// @dev A receiver that refuses or burns gas when told to, and signs everything.
+    TrickReceiver internal trick;
+    address[] internal sessionKeys;
+    Account internal sessionKey;
+    address internal treasury;
+    IAllowListEligibility internal allowList;
+    FakeFeed internal feed;
+    FakeFeed internal sequencer;
 
     /* GHOSTS */
 
     uint256[] internal classes;
+    mapping(uint256 classId => Ghost) internal ghosts;
+    mapping(uint256 classId => ClassTerms) internal termsOf;
     IDemoUSD[] internal tokens;
-    Tracked[] internal tracked;
-    mapping(bytes4 action => uint256) public succeeded;
-    mapping(uint256 classId => uint256) internal minted;
-    mapping(uint256 classId => uint256) internal burned;
-    mapping(uint256 classId => bool) internal swept;
+    WildToken internal wild;
+    mapping(address account => bool) internal allowed;
     mapping(IDemoUSD token => uint256) internal paidIn;
     mapping(IDemoUSD token => uint256) internal paidOut;
-    mapping(IDemoUSD token => uint256) internal donated;
-    uint256 internal donatedStake;
-    /// @dev The first rule that an action saw broken; empty as long as all held.
-    string public violation;
+    mapping(IDemoUSD token => mapping(address to => uint256)) internal donated;
+    mapping(address account => uint256) internal awards;
+    mapping(bytes32 id => uint256) internal ends;
+    Job[] internal live;
+    Job[8] internal ended;
+    uint256 internal endedCount;
+    Session[] internal openSessions;
+    uint256[] internal budgetIds;
+    mapping(uint256 budgetId => Node) internal nodes;
+    mapping(uint256 budgetId => mapping(address payee => bool)) internal mayPay;
+    Made[] internal offers;
+    mapping(address maker => uint256) internal epochs;
+    uint256 internal feeNow;
+    uint256 internal exchangeFee;
 
     /* SET-UP */
 
-    function setUp() public override {
+    function setUp() public virtual override {
         super.setUp();
-        (classes, tokens) = (new uint256[](0), new IDemoUSD[](0));
+        wild = new WildToken(reserve);
         tokens.push(usd);
-        tokens.push(IDemoUSD(address(new DishonestToken())));
-        gremlin = new Gremlin(credits, reserve, bob.addr);
+        tokens.push(IDemoUSD(address(wild)));
+        feed = new FakeFeed(8);
+        feed.say(int256(uint256(PRICE)) * 100);
+        treasury = makeAddr("treasury");
+        allowList =
+            IAllowListEligibility(deployCode("AllowListEligibility.sol:AllowListEligibility", abi.encode(issuer.addr)));
+        _makeActors();
+        _makeKeys();
+    }
+
+    function _sequencerFeed() internal override returns (address) {
+        sequencer = new FakeFeed(0);
+        sequencer.say(0, START - 1 days, START);
+        return address(sequencer);
+    }
+
+    function _makeActors() private {
         buyers.push(alice);
         buyers.push(bob);
         buyers.push(makeAccount("carol"));
+        for (uint256 i; i < 3; ++i) {
+            spenders.push(makeAccount(string.concat("spender-", vm.toString(i))));
+        }
         _addProvider(provider.addr, oracle, makeAccount("oracle-2"));
         Account memory rivalKey = makeAccount("rival-oracle");
         _registerProvider(makeAddr("rival"), rivalKey.addr);
         _addProvider(makeAddr("rival"), rivalKey, makeAccount("rival-oracle-2"));
-        for (uint256 i; i < buyers.length; ++i) {
-            holders.push(buyers[i].addr);
+        gremlin = new Gremlin(credits, reserve, bob.addr);
+        trick = new TrickReceiver();
+        address[8] memory all = [
+            alice.addr,
+            bob.addr,
+            buyers[2].addr,
+            address(gremlin),
+            address(trick),
+            providers[0].account,
+            providers[1].account,
+            issuer.addr
+        ];
+        for (uint256 i; i < all.length; ++i) {
+            holders.push(all[i]);
+            _approveAll(all[i]);
         }
-        holders.push(address(gremlin));
-        holders.push(providers[0].account);
-        holders.push(providers[1].account);
-        holders.push(issuer.addr);
-        classes.push(plain);
-        classes.push(watched);
-        for (uint256 kind; kind < KINDS; ++kind) {
-            classes.push(_createClass(_kind(kind)));
-        }
+        _approveAll(anyone);
     }
 
     function _addProvider(address account, Account memory first, Account memory second) private {
         Provider storage p = providers.push();
-        p.account = account;
+        (p.account, p.serving, p.region) = (account, true, REGION);
         (p.keys[0], p.keys[1]) = (first, second);
+        _grantRoles(admin.addr, account);
     }
 
-    /* CLASSES */
-
-    uint256 internal constant KINDS = 5;
-
-    /// @dev Classes that between them use every term a class can have now.
-    function _kind(uint256 kind) internal view returns (ClassTerms memory terms) {
-        terms = kind == 2 ? _grantTerms() : _saleTerms();
-        if (kind == 0) terms = _windowedTerms();
-        if (kind == 1) {
-            terms = _watchedTerms();
-            (terms.challengeWindow, terms.transferable) = (WINDOW, false);
-            terms.arbiterSet = uint32(arbiterSet);
+    /// @dev Everybody lets the contracts take what they ask for: whatever they take, they had no other leave to take.
+    function _approveAll(address account) private {
+        vm.startPrank(account);
+        credits.setApprovalForAll(address(exchange), true);
+        for (uint256 i; i < tokens.length; ++i) {
+            tokens[i].approve(address(reserve), type(uint256).max);
+            tokens[i].approve(address(exchange), type(uint256).max);
+            tokens[i].approve(address(registry), type(uint256).max);
         }
-        if (kind == 3) (terms.expiry, terms.maxPerHolder) = (uint40(_now() + 30 days), MOST);
-        if (kind == 4) terms.paymentToken = address(tokens[1]);
-        // Few decimals and a low price: the most rounding.
-        if (kind == 0) (terms.decimals, terms.pricePerMillion) = (0, 7);
+        vm.stopPrank();
     }
 
-    /* RECORDS */
-
-    /// @dev Wraps every action: counted if it got to its end, and then every job is looked at.
-    modifier action() {
-        _;
-        ++succeeded[msg.sig];
-        _syncJobs();
-        _syncGremlin();
-    }
-
-    function _check(bool ok, string memory rule) internal {
-        if (!ok && bytes(violation).length == 0) violation = rule;
-    }
-
-    /// @dev Follows every job's status. Ends are counted, and the units of those that settled are burned.
-    function _syncJobs() private {
-        for (uint256 i; i < tracked.length; ++i) {
-            Tracked storage t = tracked[i];
-            Status status = market.jobs(t.id).status;
-            if (status == t.last) continue;
-            if (status == Status.None) {
-                // Forgotten already, or just ended: nothing else empties a slot.
-                if (t.last >= Status.Settled) continue;
-                _check(_now() > t.terms.acceptBy, "4: a slot was emptied while its terms could be opened again");
-                status = t.next;
-            }
-            _check(_mayFollow(t.last, status), "4: a job took a step that its status forbids");
-            if (status >= Status.Settled) _check(++t.ends == 1, "4: a job ended twice");
-            if (status == Status.Settled) burned[t.terms.classId] += t.units;
-            t.last = status;
-        }
-    }
-
-    /// @dev The gremlin may reclaim what is its own; what it got is booked like anybody's reclaim.
-    function _syncGremlin() private {
-        Gremlin.Reclaim[] memory reclaims = gremlin.takeReclaims();
-        for (uint256 i; i < reclaims.length; ++i) {
-            burned[reclaims[i].id] += reclaims[i].units;
-            paidOut[_tokenOf(reclaims[i].id)] += reclaims[i].amount;
-        }
-    }
-
-    function _mayFollow(Status from, Status to) private pure returns (bool) {
-        if (from == Status.Open) return to == Status.Running || to == Status.Cancelled || to == Status.Expired;
-        if (from == Status.Submitted) return to == Status.Settled;
-        if (from != Status.Running) return false;
-        return to == Status.Submitted || to == Status.Settled || to == Status.Refunded || to == Status.Cancelled
-            || to == Status.Expired;
+    /// @dev Three keys that are contracts besides an account's: one agrees to everything, the others are hostile.
+    function _makeKeys() private {
+        sessionKey = makeAccount("session key");
+        sessionKeys.push(sessionKey.addr);
+        sessionKeys.push(address(new AnsweringKey(abi.encode(IERC1271.isValidSignature.selector))));
+        sessionKeys.push(address(new BurningKey()));
+        sessionKeys.push(address(new RevertingKey()));
     }
 
     /* CHOICES */
@@ -172,47 +229,28 @@ abstract contract State is Base {
         return holders[seed % holders.length];
     }
 
-    /// @dev A job in `status`, starting the search anywhere. Drops the call if there is none.
-    function _job(uint256 seed, Status status) internal view returns (Tracked storage) {
-        uint256 count = tracked.length;
-        for (uint256 i; i < count; ++i) {
-            Tracked storage t = tracked[(seed % count + i) % count];
-            if (t.last == status) return t;
-        }
-        vm.assume(false);
-        return tracked[0];
+    function _available(address account, uint256 id) internal view returns (uint256) {
+        return ghosts[id].held[account] - ghosts[id].locked[account];
     }
 
-    /// @dev Somebody who holds credits, and of which class; of one that is wound down if asked. Drops the call if nobody.
-    function _holding(uint256 seed, bool woundDown) internal view returns (address holder, uint256 id, uint256 held) {
+    /// @dev Index of a job in `status`, starting the search anywhere. Drops the call if there is none.
+    function _find(uint256 seed, Status status) internal view returns (uint256 index) {
+        for (uint256 i; i < live.length; ++i) {
+            index = (seed % live.length + i) % live.length;
+            if (live[index].status == status) return index;
+        }
+        vm.assume(false);
+    }
+
+    /// @dev Somebody who has free credits, and of which class. Drops the call if nobody has.
+    function _holding(uint256 seed, bool woundDown) internal view returns (address holder, uint256 id) {
         uint256 pairs = holders.length * classes.length;
         for (uint256 i; i < pairs; ++i) {
             uint256 pair = (seed % pairs + i) % pairs;
             (holder, id) = (holders[pair / classes.length], classes[pair % classes.length]);
-            held = credits.availableOf(holder, id);
-            if (held != 0 && (!woundDown || credits.isWoundDown(id))) return (holder, id, held);
+            if (_available(holder, id) != 0 && (!woundDown || _isWoundDown(id))) return (holder, id);
         }
         vm.assume(false);
-    }
-
-    /// @dev Somebody who has earned, and in which token. Drops the call if nobody.
-    function _earner(uint256 seed) internal view returns (address account, IDemoUSD token, uint256 earned) {
-        uint256 pairs = holders.length * tokens.length;
-        for (uint256 i; i < pairs; ++i) {
-            uint256 pair = (seed % pairs + i) % pairs;
-            (account, token) = (holders[pair / tokens.length], tokens[pair % tokens.length]);
-            earned = reserve.earningsOf(account, address(token));
-            if (earned != 0) return (account, token, earned);
-        }
-        vm.assume(false);
-    }
-
-    /// @dev A class funded so, starting the search anywhere.
-    function _classFunded(uint256 seed, Funding funding) internal view returns (uint256 id) {
-        for (uint256 i; i < classes.length; ++i) {
-            id = classes[(seed % classes.length + i) % classes.length];
-            if (credits.saleTerms(id).funding == funding) return id;
-        }
     }
 
     function _providerOf(address account) internal view returns (Provider storage) {
@@ -224,7 +262,31 @@ abstract contract State is Base {
         return p.keys[p.inUse];
     }
 
-    function _tokenOf(uint256 classId) internal view returns (IDemoUSD) {
-        return credits.saleTerms(classId).paymentToken == address(usd) ? tokens[0] : tokens[1];
+    function _tokenOf(uint256 id) internal view returns (IDemoUSD) {
+        return tokens[termsOf[id].paymentToken == address(wild) ? 1 : 0];
+    }
+
+    function _isExpired(uint256 id) internal view returns (bool) {
+        uint256 expiry = termsOf[id].expiry;
+        return expiry != 0 && _now() > expiry;
+    }
+
+    function _isWoundDown(uint256 id) internal view returns (bool) {
+        return ghosts[id].closed || _isExpired(id);
+    }
+
+    /// @dev Whether anyone may sweep the class's backing, and nobody has a claim on its stake.
+    function _isOver(uint256 id) internal view returns (bool) {
+        uint256 expiry = termsOf[id].expiry;
+        return expiry != 0 && _now() >= expiry + SWEEP_DELAY;
+    }
+
+    /// @dev Base units that a class's price pays for.
+    function _priced(uint256 id) internal view returns (uint256) {
+        return 1_000_000 * 10 ** uint256(termsOf[id].decimals);
+    }
+
+    function _ceil(uint256 a, uint256 b) internal pure returns (uint256) {
+        return a / b + (a % b == 0 ? 0 : 1);
     }
 }
