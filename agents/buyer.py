@@ -72,13 +72,13 @@ class Buyer:
         )
         self._on_step(f"opening job 0x{planned.job_id.hex()}")
         redeem.open_job(self.chain, self.sender, planned)
-        status = redeem.follow(self.chain, planned.job_id, timeout=timeout)
+        status = redeem.follow(self.chain, planned.job_id, timeout=timeout, since=planned.since)
         return Bought(choice, spent, self._checked(planned, status))
 
     def _means(self, market: Sequence[Listing]) -> Means:
         view = self.chain.at()
         class_ids = {listing.info.class_id for listing in market}
-        held = {class_id: view.balance(self.wallet.address, class_id) for class_id in class_ids}
+        held = {class_id: view.available(self.wallet.address, class_id) for class_id in class_ids}
         return Means(self.ledger.left(), held)
 
     def _ask_first(self, choice: Choice, need: Need) -> None:

@@ -211,12 +211,12 @@ def _paid_in(found: Sequence[Listing], token: Token) -> list[Listing]:
 
 
 def _held(context: Context, chain: Chain, usable: Sequence[Listing]) -> dict[int, int]:
-    """Credits of the keystore's account, none without a keystore."""
+    """Free credits of the keystore's account, none without a keystore."""
     if context.keystore is None:
         return {}
     view, holder = chain.at(), context.address()
     ids = {item.info.class_id for item in usable}
-    return {class_id: view.balance(holder, class_id) for class_id in sorted(ids)}
+    return {class_id: view.available(holder, class_id) for class_id in sorted(ids)}
 
 
 @contextmanager

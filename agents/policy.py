@@ -30,7 +30,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What can be spent: `left` of the limit, in payment-token base units, and credits held by class id."""
+    """What can be spent: `left` of the limit, in payment-token base units, and free credits by class id."""
 
     left: int
     credits: Mapping[int, int] = field(default_factory=dict)

@@ -4,30 +4,58 @@ pragma solidity ^0.8.30;
 import {Base64} from "@openzeppelin/contracts/utils/Base64.sol";
 import {Strings} from "@openzeppelin/contracts/utils/Strings.sol";
 import {IClassMetadata} from "./interfaces/IClassMetadata.sol";
+import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
 import {ClassTerms, Funding, Resource} from "./interfaces/Types.sol";
+import {ClassRules} from "./libraries/ClassRules.sol";
+import {JsonText} from "./libraries/JsonText.sol";
 
 /// @title ClassMetadata
-/// @dev Stateless and trusted with nothing: a contract of its own only because `ComputeCredits` would not fit EIP-170.
+/// @dev Trust model. Stateless, callable by anyone and trusted with nothing: it only formats what it is given. A contract of
+/// its own because `ComputeCredits` would not fit EIP-170 with it. Names are any bytes: see `JsonText`.
 contract ClassMetadata is IClassMetadata {
     using Strings for uint256;
     using Strings for address;
 
     /// @inheritdoc IClassMetadata
+    function checkTerms(
+        uint256 classId,
+        IReceiptVerifier verifier,
+        ClassTerms calldata terms,
+        address[] calldata providers
+    ) external view returns (uint8 flags) {
+        ClassRules.check(classId, terms, providers);
+        ClassRules.checkSet(classId, verifier, terms.watcherSet);
+        ClassRules.checkSet(classId, verifier, terms.arbiterSet);
+        // Safe cast: there are eight flags.
+        return uint8(ClassRules.flags(terms, providers.length != 0));
+    }
+
+    /// @inheritdoc IClassMetadata
     function uri(uint256 classId, ClassTerms memory t, uint256 supply) external pure returns (string memory) {
         bytes memory json = abi.encodePacked(
             '{"name":"',
-            Strings.escapeJSON(t.name),
+            JsonText.escape(bytes(t.name)),
             '","description":"Scrip compute credits, class ',
             classId.toString(),
             '","decimals":',
             uint256(t.decimals).toString(),
             ',"properties":{',
             _work(t),
+            _review(t),
             _policy(t),
             _money(t, supply),
+            _feed(t),
             "}}"
         );
-        return string.concat("data:application/json;base64,", Base64.encode(json));
+        return _dataUri(json);
+    }
+
+    /// @inheritdoc IClassMetadata
+    function contractURI() external pure returns (string memory) {
+        return _dataUri(
+            '{"name":"Scrip compute credits","symbol":"SCRIP","description":"Prepaid compute. Each id is a class of credits '
+            "whose terms never change; credits are redeemed for metered work and burned as it is paid for." '"}'
+        );
     }
 
     function _work(ClassTerms memory t) private pure returns (bytes memory) {
@@ -37,15 +65,26 @@ contract ClassMetadata is IClassMetadata {
             '","sku":"',
             uint256(t.sku).toHexString(32),
             '","region":"',
-            Strings.escapeJSON(_ascii(t.region)),
-            '","minAssurance":',
+            JsonText.escape(_untilZero(t.region)),
+            '","maxRate":"',
+            uint256(t.maxRate).toString(),
+            '","capacityBound":',
+            _bool(t.capacityBound)
+        );
+    }
+
+    function _review(ClassTerms memory t) private pure returns (bytes memory) {
+        return abi.encodePacked(
+            ',"minAssurance":',
             uint256(t.minAssurance).toString(),
             ',"watcherSet":',
             uint256(t.watcherSet).toString(),
             ',"challengeWindow":',
             uint256(t.challengeWindow).toString(),
-            ',"maxRate":"',
-            uint256(t.maxRate).toString(),
+            ',"arbiterSet":',
+            uint256(t.arbiterSet).toString(),
+            ',"stakePerMillion":"',
+            uint256(t.stakePerMillion).toString(),
             '"'
         );
     }
@@ -53,7 +92,7 @@ contract ClassMetadata is IClassMetadata {
     function _policy(ClassTerms memory t) private pure returns (bytes memory) {
         return abi.encodePacked(
             ',"transferable":',
-            t.transferable ? "true" : "false",
+            _bool(t.transferable),
             ',"expiry":',
             uint256(t.expiry).toString(),
             ',"maxPerHolder":"',
@@ -83,6 +122,17 @@ contract ClassMetadata is IClassMetadata {
         );
     }
 
+    function _feed(ClassTerms memory t) private pure returns (bytes memory) {
+        return abi.encodePacked(
+            ',"priceFeed":"',
+            t.priceFeed.toHexString(),
+            '","maxPriceAge":',
+            uint256(t.maxPriceAge).toString(),
+            ',"maxDeviationBps":',
+            uint256(t.maxDeviationBps).toString()
+        );
+    }
+
     function _resourceName(Resource resource) private pure returns (string memory) {
         if (resource == Resource.GpuSecond) return "gpu-second";
         if (resource == Resource.CpuSecond) return "cpu-second";
@@ -99,14 +149,20 @@ contract ClassMetadata is IClassMetadata {
         return "grant";
     }
 
-    /// @dev The characters before the first zero byte.
-    function _ascii(bytes12 word) private pure returns (string memory) {
+    function _bool(bool value) private pure returns (string memory) {
+        return value ? "true" : "false";
+    }
+
+    function _untilZero(bytes12 word) private pure returns (bytes memory out) {
         uint256 length;
         while (length < 12 && word[length] != 0) ++length;
-        bytes memory out = new bytes(length);
+        out = new bytes(length);
         for (uint256 i; i < length; ++i) {
             out[i] = word[i];
         }
-        return string(out);
+    }
+
+    function _dataUri(bytes memory json) private pure returns (string memory) {
+        return string.concat("data:application/json;base64,", Base64.encode(json));
     }
 }

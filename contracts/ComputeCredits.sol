@@ -5,60 +5,57 @@ import {
     AccessControlDefaultAdminRules
 } from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {ERC1155} from "@openzeppelin/contracts/token/ERC1155/ERC1155.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 import {CreditLedger} from "./CreditLedger.sol";
+import {DelayedRoles} from "./base/DelayedRoles.sol";
+import {UnorderedNonces} from "./base/UnorderedNonces.sol";
 import {IClassMetadata} from "./interfaces/IClassMetadata.sol";
 import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
-import {ClassTerms, Funding, Resource, SaleTerms, SettlementTerms} from "./interfaces/Types.sol";
+import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
+import {
+    ClassTerms,
+    Funding,
+    ReviewTerms,
+    SaleTerms,
+    ServingTerms,
+    SettlementTerms,
+    System
+} from "./interfaces/Types.sol";
+import {ClassFlags} from "./libraries/ClassFlags.sol";
 
 /// @title ComputeCredits
 /// @dev Trust model.
-/// - Only the reserve mints sold units, only the job market locks, releases and burns locked ones. Both are immutable:
-///   no role, the admin included, can move, mint or burn a holder's credits.
-/// - An issuer chooses terms once, may close its class and may mint units of its granted (unbacked) classes.
-/// - The admin only says who may be an issuer, after a delay for its own hand-over.
-contract ComputeCredits is CreditLedger, AccessControlDefaultAdminRules {
+/// - Only the reserve mints sold units, only the job market locks units and burns locked ones, only the sessions take
+///   deposits. All three are immutable: no role, the admin included, can move, mint or burn a holder's credits.
+/// - An issuer chooses terms once, may close its class, and may mint units of its granted (unbacked) classes and, within
+///   the stake it has, of its stake-funded ones.
+/// - PAUSER_ROLE can stop sales, grants, new jobs and new deposits of a class for at most `MAX_PAUSE`, then not again
+///   for as long. Transfers and every way out stay open.
+/// - The admin only says who may be an issuer or pauser, after delays everybody can see.
+contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
     /* CONSTANTS */
 
     bytes32 public constant ISSUER_ROLE = keccak256("ISSUER_ROLE");
-    uint256 public constant MAX_PROVIDERS = 64;
-    uint256 public constant MAX_NAME_BYTES = 64;
-    uint256 public constant MAX_DECIMALS = 18;
-    uint256 public constant MAX_ASSURANCE = 3;
-    uint256 public constant MAX_CHALLENGE_WINDOW = 30 days;
-    uint256 private constant WATCHED_ASSURANCE = 2;
+    bytes32 public constant PAUSER_ROLE = keccak256("PAUSER_ROLE");
+    bytes32 public constant APPROVAL_TYPEHASH =
+        keccak256("Approval(address owner,address operator,bool approved,uint256 nonce,uint256 deadline)");
+    uint256 public constant MAX_PAUSE = 14 days;
 
     address public immutable RESERVE;
+    IReceiptVerifier public immutable VERIFIER;
     IClassMetadata public immutable METADATA;
-
-    /* STORAGE */
-
-    /// @dev What is read on creation, sale, acceptance and display only.
-    struct ColdTerms {
-        address issuer;
-        Funding funding;
-        bool capacityBound;
-        uint32 maxPriceAge;
-        address paymentToken;
-        uint96 maxSupply;
-        address priceFeed;
-        uint128 pricePerMillion;
-        bytes32 sku;
-        string name;
-    }
-
-    mapping(uint256 classId => SettlementTerms) private _settlementTerms;
-    mapping(uint256 classId => ColdTerms) private _cold;
-    mapping(uint256 classId => mapping(address provider => bool)) private _listed;
 
     /* CONSTRUCTOR */
 
-    constructor(address admin, uint48 adminDelay, address reserve, address market, IClassMetadata metadata)
-        CreditLedger(market)
-        AccessControlDefaultAdminRules(adminDelay, admin)
+    constructor(System memory system, address admin, uint48 adminDelay, uint256 roleDelay)
+        CreditLedger(system)
+        DelayedRoles(admin, adminDelay, roleDelay)
+        EIP712("Scrip ComputeCredits", "1")
     {
-        RESERVE = reserve;
-        METADATA = metadata;
+        RESERVE = system.reserve;
+        VERIFIER = IReceiptVerifier(system.verifier);
+        METADATA = IClassMetadata(system.metadata);
     }
 
     /* CLASSES */
@@ -69,25 +66,42 @@ contract ComputeCredits is CreditLedger, AccessControlDefaultAdminRules {
         onlyRole(ISSUER_ROLE)
         returns (uint256 classId)
     {
-        _checkTerms(terms);
-        if (providers.length > MAX_PROVIDERS) {
-            revert ComputeCredits_TooManyProviders(classCount + 1, providers.length, MAX_PROVIDERS);
-        }
-        classId = ++classCount;
-        _store(classId, terms, providers.length != 0);
+        classId = classCount + 1;
+        if (terms.issuer != msg.sender) revert ComputeCredits_NotIssuer(classId, terms.issuer, msg.sender);
+        uint8 flags = METADATA.checkTerms(classId, VERIFIER, terms, providers);
+        classCount = classId;
+        _store(classId, terms, flags);
         for (uint256 i; i < providers.length; ++i) {
-            _listed[classId][providers[i]] = true;
+            _classes[classId].listed[providers[i]] = true;
         }
         emit ClassCreated(classId, msg.sender, terms, providers);
         emit URI(uri(classId), classId);
+        if (flags & ClassFlags.BOUND != 0) REGISTRY.bindClass(msg.sender, classId);
     }
 
     /// @inheritdoc IComputeCredits
     function closeClass(uint256 classId) external {
         _checkIssuer(classId);
-        if (_classes[classId].closed) revert ComputeCredits_Closed(classId, 1, 0);
-        _classes[classId].closed = true;
+        if (_has(classId, ClassFlags.CLOSED)) revert ComputeCredits_Closed(classId, 1, 0);
+        _classes[classId].flags |= uint8(ClassFlags.CLOSED);
         emit ClassClosed(classId);
+    }
+
+    /// @inheritdoc IComputeCredits
+    function pauseClass(uint256 classId, uint40 until) external onlyRole(PAUSER_ROLE) {
+        _checkExists(classId);
+        uint256 last = _classes[classId].pausedUntil;
+        if (until <= block.timestamp) {
+            // Kept even if it is long past: the next pause is counted from it. Safe cast: it was a uint40.
+            until = uint40(last < block.timestamp ? last : block.timestamp);
+        } else {
+            // Under a pause, and for as long after it as it may last, it can only be made shorter: it is no freeze.
+            bool free = last == 0 || block.timestamp >= last + MAX_PAUSE;
+            uint256 latest = free ? block.timestamp + MAX_PAUSE : last;
+            if (until > latest) revert ComputeCredits_PauseTooLong(classId, until, latest);
+        }
+        _classes[classId].pausedUntil = until;
+        emit ClassPaused(classId, until);
     }
 
     /* MINT AND BURN */
@@ -95,15 +109,14 @@ contract ComputeCredits is CreditLedger, AccessControlDefaultAdminRules {
     /// @inheritdoc IComputeCredits
     function grant(address to, uint256 classId, uint256 units) external {
         _checkIssuer(classId);
-        Funding funding = _cold[classId].funding;
-        if (funding != Funding.Grant) revert ComputeCredits_WrongFunding(classId, funding, Funding.Grant);
+        Funding funding = _classes[classId].review.funding;
+        if (funding == Funding.Sale) revert ComputeCredits_WrongFunding(classId, funding, Funding.Grant);
         _mintUnits(to, classId, units);
     }
 
     /// @inheritdoc IComputeCredits
     function mint(address to, uint256 classId, uint256 units) external {
         _only(RESERVE, classId);
-        _checkExists(classId);
         _mintUnits(to, classId, units);
     }
 
@@ -113,61 +126,89 @@ contract ComputeCredits is CreditLedger, AccessControlDefaultAdminRules {
         return _burnUnits(from, classId, units);
     }
 
+    /* APPROVALS */
+
+    /// @inheritdoc IComputeCredits
+    function setApprovalForAllBySig(
+        address owner,
+        address operator,
+        bool approved,
+        uint256 nonce,
+        uint256 deadline,
+        bytes calldata signature
+    ) external {
+        bytes32 structHash = keccak256(abi.encode(APPROVAL_TYPEHASH, owner, operator, approved, nonce, deadline));
+        _useSignature(owner, nonce, deadline, _hashTypedDataV4(structHash), signature);
+        _setApprovalForAll(owner, operator, approved);
+    }
+
     /* VIEWS */
 
     /// @inheritdoc IComputeCredits
     function classTerms(uint256 classId) public view returns (ClassTerms memory terms) {
         _checkExists(classId);
-        ClassState memory state = _classes[classId];
-        SettlementTerms memory s = _settlementTerms[classId];
-        ColdTerms storage c = _cold[classId];
+        Class storage c = _classes[classId];
+        ReviewTerms storage r = c.review;
         terms.issuer = c.issuer;
-        terms.resource = s.resource;
-        terms.decimals = s.decimals;
-        terms.funding = c.funding;
-        terms.transferable = state.transferable;
+        terms.resource = r.resource;
+        terms.decimals = r.decimals;
+        terms.funding = r.funding;
+        terms.transferable = c.flags & ClassFlags.TRANSFERABLE != 0;
         terms.capacityBound = c.capacityBound;
-        terms.minAssurance = s.minAssurance;
-        terms.watcherSet = s.watcherSet;
-        terms.challengeWindow = s.challengeWindow;
-        terms.maxRate = s.maxRate;
-        terms.expiry = state.expiry;
+        terms.minAssurance = c.minAssurance;
+        terms.watcherSet = r.watcherSet;
+        terms.challengeWindow = r.challengeWindow;
+        terms.maxRate = c.maxRate;
+        terms.expiry = c.expiry;
         terms.maxSupply = c.maxSupply;
-        terms.maxPerHolder = _restrictions[classId].maxPerHolder;
+        terms.maxPerHolder = c.maxPerHolder;
         terms.sku = c.sku;
-        terms.region = s.region;
+        terms.region = c.region;
         terms.paymentToken = c.paymentToken;
         terms.pricePerMillion = c.pricePerMillion;
         terms.priceFeed = c.priceFeed;
         terms.maxPriceAge = c.maxPriceAge;
-        terms.eligibility = _restrictions[classId].eligibility;
+        terms.eligibility = c.eligibility;
+        terms.arbiterSet = r.arbiterSet;
+        terms.stakePerMillion = r.stakePerMillion;
+        terms.maxDeviationBps = c.maxDeviationBps;
         terms.name = c.name;
     }
 
     /// @inheritdoc IComputeCredits
     function settlementTerms(uint256 classId) external view returns (SettlementTerms memory) {
-        return _settlementTerms[classId];
-    }
-
-    /// @inheritdoc IComputeCredits
-    function saleTerms(uint256 classId) external view returns (SaleTerms memory) {
-        ColdTerms storage c = _cold[classId];
-        return SaleTerms({
-            funding: c.funding,
-            decimals: _settlementTerms[classId].decimals,
-            open: !isWoundDown(classId),
-            paymentToken: c.paymentToken,
-            pricePerMillion: c.pricePerMillion
+        Class storage class_ = _classes[classId];
+        uint256 flags = class_.flags;
+        return SettlementTerms({
+            maxRate: class_.maxRate,
+            minAssurance: class_.minAssurance,
+            windowed: flags & ClassFlags.WINDOWED != 0,
+            staked: flags & ClassFlags.STAKED != 0
         });
     }
 
     /// @inheritdoc IComputeCredits
-    function servingTerms(uint256 classId, address provider)
-        external
-        view
-        returns (bytes32 sku, bytes12 region, bool listed)
-    {
-        return (_cold[classId].sku, _settlementTerms[classId].region, isListed(classId, provider));
+    function reviewTerms(uint256 classId) external view returns (ReviewTerms memory) {
+        return _classes[classId].review;
+    }
+
+    /// @inheritdoc IComputeCredits
+    function saleTerms(uint256 classId) external view returns (SaleTerms memory terms) {
+        terms.open = !isWoundDown(classId);
+        Class storage c = _classes[classId];
+        (terms.funding, terms.decimals) = (c.review.funding, c.review.decimals);
+        (terms.paymentToken, terms.pricePerMillion) = (c.paymentToken, c.pricePerMillion);
+        if (c.flags & ClassFlags.FEED == 0) return terms;
+        (terms.priceFeed, terms.maxPriceAge, terms.maxDeviationBps) = (c.priceFeed, c.maxPriceAge, c.maxDeviationBps);
+    }
+
+    /// @inheritdoc IComputeCredits
+    function servingTerms(uint256 classId, address provider) external view returns (ServingTerms memory) {
+        return ServingTerms({
+            requirement: _classes[classId].requirement,
+            listed: isListed(classId, provider),
+            staked: _has(classId, ClassFlags.STAKED)
+        });
     }
 
     /// @inheritdoc IComputeCredits
@@ -177,23 +218,33 @@ contract ComputeCredits is CreditLedger, AccessControlDefaultAdminRules {
 
     /// @inheritdoc IComputeCredits
     function isClosed(uint256 classId) external view returns (bool) {
-        return _classes[classId].closed;
+        return _has(classId, ClassFlags.CLOSED);
+    }
+
+    /// @inheritdoc IComputeCredits
+    function pausedUntil(uint256 classId) external view returns (uint256) {
+        return _classes[classId].pausedUntil;
     }
 
     /// @inheritdoc IComputeCredits
     function isWoundDown(uint256 classId) public view returns (bool) {
         _checkExists(classId);
-        return _classes[classId].closed || _isPast(_classes[classId].expiry);
+        return _has(classId, ClassFlags.CLOSED) || _isPast(_classes[classId].expiry);
     }
 
     /// @inheritdoc IComputeCredits
     function isListed(uint256 classId, address provider) public view returns (bool) {
-        return !_settlementTerms[classId].providersListed || _listed[classId][provider];
+        return !_has(classId, ClassFlags.LISTED) || _classes[classId].listed[provider];
     }
 
     /// @notice Metadata as a JSON data URI, built on chain from the terms.
     function uri(uint256 classId) public view override returns (string memory) {
         return METADATA.uri(classId, classTerms(classId), totalSupply(classId));
+    }
+
+    /// @inheritdoc IComputeCredits
+    function contractURI() external view returns (string memory) {
+        return METADATA.contractURI();
     }
 
     function supportsInterface(bytes4 interfaceId)
@@ -207,78 +258,41 @@ contract ComputeCredits is CreditLedger, AccessControlDefaultAdminRules {
 
     /* INTERNAL */
 
-    function _store(uint256 classId, ClassTerms calldata t, bool providersListed) private {
-        _classes[classId] = ClassState({
-            supply: 0,
-            locked: 0,
-            expiry: t.expiry,
-            transferable: t.transferable,
-            closed: false,
-            restricted: t.maxPerHolder != 0 || t.eligibility != address(0)
-        });
-        _restrictions[classId] = Restriction(t.eligibility, t.maxPerHolder);
-        _settlementTerms[classId] = SettlementTerms({
-            resource: t.resource,
-            decimals: t.decimals,
-            minAssurance: t.minAssurance,
-            providersListed: providersListed,
-            watcherSet: t.watcherSet,
-            challengeWindow: t.challengeWindow,
-            maxRate: t.maxRate,
-            region: t.region
-        });
-        ColdTerms storage c = _cold[classId];
+    /// @dev Safe casts: `ClassRules` holds the values against the same maxima.
+    function _store(uint256 classId, ClassTerms calldata t, uint8 flags) private {
+        Class storage c = _classes[classId];
+        c.expiry = t.expiry;
+        c.maxRate = t.maxRate;
+        c.minAssurance = t.minAssurance;
+        c.flags = flags;
         c.issuer = t.issuer;
-        c.funding = t.funding;
-        c.capacityBound = t.capacityBound;
-        c.maxPriceAge = t.maxPriceAge;
-        c.paymentToken = t.paymentToken;
-        // Safe cast: checked against the same maximum by `_checkTerms`.
         c.maxSupply = uint96(t.maxSupply);
+        c.eligibility = t.eligibility;
+        c.maxPerHolder = uint96(t.maxPerHolder);
+        c.paymentToken = t.paymentToken;
+        c.pricePerMillion = uint96(t.pricePerMillion);
         c.priceFeed = t.priceFeed;
-        c.pricePerMillion = t.pricePerMillion;
+        c.maxPriceAge = t.maxPriceAge;
+        c.maxDeviationBps = t.maxDeviationBps;
+        c.capacityBound = t.capacityBound;
+        ReviewTerms storage r = c.review;
+        r.watcherSet = t.watcherSet;
+        r.arbiterSet = t.arbiterSet;
+        r.challengeWindow = t.challengeWindow;
+        r.stakePerMillion = t.stakePerMillion;
+        r.decimals = t.decimals;
+        r.resource = t.resource;
+        r.funding = t.funding;
+        // As `ProviderRegistry.requirementOf`.
+        c.requirement = keccak256(abi.encode(t.sku, t.region));
         c.sku = t.sku;
+        c.region = t.region;
         c.name = t.name;
-    }
-
-    function _checkTerms(ClassTerms calldata t) private view {
-        if (t.issuer != msg.sender) revert ComputeCredits_NotIssuer(classCount + 1, t.issuer, msg.sender);
-        _checkTerm(1, uint256(t.resource), 1, uint256(type(Resource).max));
-        _checkTerm(2, t.decimals, 0, MAX_DECIMALS);
-        // Issuing against stake and attested capacity is not offered: such a class could not be enforced.
-        if (t.funding == Funding.Stake) revert ComputeCredits_BadTerm(3, uint256(t.funding), uint256(Funding.Grant));
-        _checkTerm(5, t.capacityBound ? 1 : 0, 0, 0);
-        _checkTerm(6, t.minAssurance, 0, MAX_ASSURANCE);
-        _checkTerm(7, t.watcherSet, t.minAssurance >= WATCHED_ASSURANCE ? 1 : 0, type(uint32).max);
-        _checkTerm(8, t.challengeWindow, 0, MAX_CHALLENGE_WINDOW);
-        _checkTerm(9, t.maxRate, 1, type(uint64).max);
-        if (t.expiry != 0) _checkTerm(10, t.expiry, block.timestamp + 1, type(uint40).max);
-        _checkTerm(11, t.maxSupply, 1, type(uint96).max);
-        bool sold = t.funding == Funding.Sale;
-        _checkTerm(15, uint160(t.paymentToken), sold ? 1 : 0, sold ? type(uint160).max : 0);
-        _checkTerm(16, t.pricePerMillion, sold ? 1 : 0, sold ? type(uint128).max : 0);
-        // Sales are at the fixed price: a feed would be ignored, so it is refused.
-        _checkTerm(17, uint160(t.priceFeed), 0, 0);
-        _checkTerm(18, t.maxPriceAge, 0, 0);
-        _checkTerm(20, bytes(t.name).length, 1, MAX_NAME_BYTES);
-    }
-
-    function _checkTerm(uint256 field, uint256 given, uint256 min, uint256 max) private pure {
-        if (given < min) revert ComputeCredits_BadTerm(field, given, min);
-        if (given > max) revert ComputeCredits_BadTerm(field, given, max);
     }
 
     function _checkIssuer(uint256 classId) private view {
         _checkExists(classId);
-        address issuer = _cold[classId].issuer;
+        address issuer = _classes[classId].issuer;
         if (msg.sender != issuer) revert ComputeCredits_NotIssuer(classId, msg.sender, issuer);
-    }
-
-    function _checkExists(uint256 classId) private view {
-        if (classId == 0 || classId > classCount) revert ComputeCredits_UnknownClass(classId, classId, classCount);
-    }
-
-    function _maxSupply(uint256 classId) internal view override returns (uint256) {
-        return _cold[classId].maxSupply;
     }
 }

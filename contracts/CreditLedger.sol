@@ -6,40 +6,81 @@ import {ERC1155Utils} from "@openzeppelin/contracts/token/ERC1155/utils/ERC1155U
 import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
 import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
 import {IEligibility} from "./interfaces/IEligibility.sol";
-import {Release} from "./interfaces/Types.sol";
+import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
+import {ReviewTerms, System, Usage} from "./interfaces/Types.sol";
+import {ClassFlags} from "./libraries/ClassFlags.sol";
 
 /// @title CreditLedger
-/// @dev ERC-1155 balances under the transfer policy of their class. OpenZeppelin's ERC1155 keeps the interface,
-/// approvals and receiver checks; balances are kept here, because a class's supply, the part of it locked in jobs and
-/// its policy share one slot: opening or settling a job then writes two slots instead of four.
+/// @dev ERC-1155 balances under the policy of their class. OpenZeppelin's ERC1155 keeps the interface, approvals and
+/// receiver checks; balances are kept here, because what a holder has and how much of it is locked share one slot, and
+/// so do a class's supply and policy: opening a job then writes one slot, settling it two.
+/// - The job market locks what a payer agreed to and burns what was used of it. A lock stays its payer's balance.
+/// - The sessions hold what was deposited with them as a balance of their own, and can only give it back or burn it.
+/// - Eligibility contracts are asked by static calls, and receivers called when everything is written.
 abstract contract CreditLedger is ERC1155, IComputeCredits {
-    /* STORAGE */
-
-    /// @dev One slot. `supply` includes `locked`, which is the balance of the job market.
-    struct ClassState {
-        uint96 supply;
-        uint96 locked;
-        uint40 expiry;
-        bool transferable;
-        bool closed;
-        bool restricted;
-    }
-
-    /// @dev Read only when `restricted`.
-    struct Restriction {
-        address eligibility;
-        uint128 maxPerHolder;
-    }
+    /* CONSTANTS */
 
     address public immutable MARKET;
+    address public immutable SESSIONS;
+    IProviderRegistry public immutable REGISTRY;
+
+    /* STORAGE */
+
+    /// @dev Each paragraph is one slot. `maxRate` is never zero in a class that exists.
+    struct Class {
+        // Whatever uses credits.
+        uint96 supply;
+        uint40 expiry;
+        uint40 pausedUntil;
+        uint64 maxRate;
+        uint8 minAssurance;
+        uint8 flags;
+        // Whatever makes credits.
+        address issuer;
+        uint96 maxSupply;
+        // Whoever receives credits of a class that is RESTRICTED.
+        address eligibility;
+        uint96 maxPerHolder;
+        // Sales and budgets.
+        address paymentToken;
+        uint96 pricePerMillion;
+        // Sales of a class with FEED. The last one is for display only.
+        address priceFeed;
+        uint32 maxPriceAge;
+        uint16 maxDeviationBps;
+        bool capacityBound;
+        // Watched, disputable and staked jobs.
+        ReviewTerms review;
+        // Providers.
+        bytes32 requirement;
+        // For display only.
+        bytes32 sku;
+        bytes12 region;
+        string name;
+        mapping(address provider => bool) listed;
+        mapping(address account => Holding) holdings;
+        mapping(address account => uint256) deposited;
+    }
+
+    /// @dev From the low end: 96 bits of units held, 96 bits of those of them that are locked, and a copy of the class's
+    /// policy if it lets everyone send to everyone: 40 bits of expiry and FREE. That never changes, so it can travel with
+    /// the units, and sending them needs no look at the class.
+    struct Holding {
+        uint256 word;
+    }
+
+    uint256 private constant LOCKED = 96;
+    uint256 private constant EXPIRY = 192;
+    uint256 private constant FREE = 1 << 232;
+    uint256 private constant POLICY = type(uint256).max << EXPIRY;
 
     uint256 public classCount;
-    mapping(uint256 classId => ClassState) internal _classes;
-    mapping(uint256 classId => Restriction) internal _restrictions;
-    mapping(uint256 classId => mapping(address account => uint256)) private _balances;
+    mapping(uint256 classId => Class) internal _classes;
 
-    constructor(address market) ERC1155("") {
-        MARKET = market;
+    constructor(System memory system) ERC1155("") {
+        MARKET = system.market;
+        SESSIONS = system.sessions;
+        REGISTRY = IProviderRegistry(system.registry);
     }
 
     /* JOBS */
@@ -47,46 +88,74 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /// @inheritdoc IComputeCredits
     function lock(address from, uint256 classId, uint256 units) external {
         _only(MARKET, classId);
-        ClassState storage class_ = _classes[classId];
-        (uint256 expiry, uint256 locked) = (class_.expiry, class_.locked);
-        if (_isPast(expiry)) revert ComputeCredits_Expired(classId, block.timestamp, expiry);
-        _debit(from, classId, units);
-        // Safe: what is locked was in circulation, so it is at most the supply, a uint96.
+        Class storage class_ = _classes[classId];
+        _checkOpen(classId, class_);
+        Holding storage holding = class_.holdings[from];
+        uint256 word = holding.word;
+        _checkAvailable(from, classId, word, units);
+        // Safe: what is locked stays at most what is held, a uint96.
         unchecked {
-            class_.locked = uint96(locked + units);
+            holding.word = word + (units << LOCKED);
         }
-        emit TransferSingle(msg.sender, from, MARKET, classId, units);
     }
 
     /// @inheritdoc IComputeCredits
-    function settle(uint256 classId, uint256 burned, Release[] calldata releases)
-        external
-        returns (uint256 supplyBefore)
-    {
+    function settle(uint256 classId, Usage[] calldata usages) external returns (uint256 burned, uint256 supplyBefore) {
         _only(MARKET, classId);
-        ClassState storage class_ = _classes[classId];
-        uint256 locked = class_.locked;
-        supplyBefore = class_.supply;
-        uint256 left = burned;
-        for (uint256 i; i < releases.length; ++i) {
-            (address to, uint256 units) = (releases[i].to, releases[i].units);
-            left += units;
-            _balances[classId][to] += units;
-            emit TransferSingle(msg.sender, MARKET, to, classId, units);
+        Class storage class_ = _classes[classId];
+        for (uint256 i; i < usages.length; ++i) {
+            Usage calldata usage = usages[i];
+            (address payer, uint256 ended, uint256 used) = (usage.payer, usage.locked, usage.used);
+            Holding storage holding = class_.holdings[payer];
+            uint256 word = holding.word;
+            uint256 locked = _locked(word);
+            if (ended > locked) _raiseInsufficient(payer, locked, ended, classId);
+            // What was used never exceeds what this very job had locked.
+            if (used > ended) _raiseInsufficient(payer, ended, used, classId);
+            // Safe: by the lines above, and because what is locked is at most what is held.
+            unchecked {
+                holding.word = word - (ended << LOCKED) - used;
+                burned += used;
+            }
+            if (used != 0) emit TransferSingle(msg.sender, payer, address(0), classId, used);
         }
-        if (burned != 0) emit TransferSingle(msg.sender, MARKET, address(0), classId, burned);
-        if (left > locked) revert ERC1155InsufficientBalance(MARKET, locked, left, classId);
-        // Safe: `burned` is at most `left`, `left` at most `locked`, `locked` at most `supplyBefore`.
-        unchecked {
-            class_.supply = uint96(supplyBefore - burned);
-            class_.locked = uint96(locked - left);
-        }
+        if (burned != 0) supplyBefore = _lowerSupply(class_, burned);
+    }
+
+    /* SESSIONS */
+
+    /// @inheritdoc IComputeCredits
+    function deposit(address from, uint256 classId, uint256 units) external {
+        _only(SESSIONS, classId);
+        Class storage class_ = _classes[classId];
+        _checkOpen(classId, class_);
+        Holding storage holding = class_.holdings[from];
+        _move(holding, holding.word, class_.holdings[SESSIONS], from, classId, units);
+        if (_isCapped(class_)) class_.deposited[from] += units;
+        emit TransferSingle(msg.sender, from, SESSIONS, classId, units);
+    }
+
+    /// @inheritdoc IComputeCredits
+    function refund(address to, uint256 classId, uint256 units, uint256 deposited) external {
+        _only(SESSIONS, classId);
+        Class storage class_ = _classes[classId];
+        if (_isCapped(class_)) class_.deposited[to] -= deposited;
+        if (units == 0) return;
+        Holding storage holding = class_.holdings[SESSIONS];
+        _move(holding, holding.word, class_.holdings[to], SESSIONS, classId, units);
+        emit TransferSingle(msg.sender, SESSIONS, to, classId, units);
+    }
+
+    /// @inheritdoc IComputeCredits
+    function spend(uint256 classId, uint256 units) external returns (uint256 supplyBefore) {
+        _only(SESSIONS, classId);
+        return _burnUnits(SESSIONS, classId, units);
     }
 
     /* ERC-1155 */
 
     function balanceOf(address account, uint256 classId) public view override(ERC1155, IERC1155) returns (uint256) {
-        return account == MARKET ? _classes[classId].locked : _balances[classId][account];
+        return uint96(_classes[classId].holdings[account].word);
     }
 
     /// @dev As OpenZeppelin's, without its arrays of one.
@@ -94,11 +163,9 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         public
         override(ERC1155, IERC1155)
     {
-        if (from != msg.sender && !isApprovedForAll(from, msg.sender)) {
-            revert ERC1155MissingApprovalForAll(msg.sender, from);
-        }
+        _checkAuthorized(msg.sender, from);
         if (from == address(0)) revert ERC1155InvalidSender(address(0));
-        if (to == address(0)) revert ERC1155InvalidReceiver(address(0));
+        _checkReceiver(to);
         _transfer(from, to, id, value);
         emit TransferSingle(msg.sender, from, to, id, value);
         ERC1155Utils.checkOnERC1155Received(msg.sender, from, to, id, value, data);
@@ -107,6 +174,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /// @dev What OpenZeppelin's batch transfer calls; minting and burning go through the functions below.
     function _update(address from, address to, uint256[] memory ids, uint256[] memory values) internal override {
         if (ids.length != values.length) revert ERC1155InvalidArrayLength(ids.length, values.length);
+        _checkReceiver(to);
         for (uint256 i; i < ids.length; ++i) {
             _transfer(from, to, ids[i], values[i]);
         }
@@ -114,66 +182,149 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         else emit TransferBatch(msg.sender, from, to, ids, values);
     }
 
-    /* INTERNAL */
+    /* VIEWS */
 
-    /// @dev Only `lock` gives to the market, so that its balance is always what its jobs hold.
+    /// @inheritdoc IComputeCredits
+    function lockedOf(address account, uint256 classId) external view returns (uint256) {
+        return _locked(_classes[classId].holdings[account].word);
+    }
+
+    /// @inheritdoc IComputeCredits
+    function availableOf(address account, uint256 classId) external view returns (uint256) {
+        return _available(_classes[classId].holdings[account].word);
+    }
+
+    /// @inheritdoc IComputeCredits
+    function depositedOf(address account, uint256 classId) external view returns (uint256) {
+        return _classes[classId].deposited[account];
+    }
+
+    /* INTERNAL: CHANGES */
+
     function _transfer(address from, address to, uint256 classId, uint256 units) private {
-        if (to == MARKET) revert ERC1155InvalidReceiver(to);
-        ClassState storage class_ = _classes[classId];
-        if (!class_.transferable) revert ComputeCredits_AccountBound(classId, to, from);
-        uint256 expiry = class_.expiry;
-        if (_isPast(expiry)) revert ComputeCredits_Expired(classId, block.timestamp, expiry);
+        Class storage class_ = _classes[classId];
+        Holding storage holding = class_.holdings[from];
+        uint256 word = holding.word;
+        if (word & FREE != 0) {
+            _checkExpiry(classId, uint40(word >> EXPIRY));
+            _move(holding, word, class_.holdings[to], from, classId, units);
+            return;
+        }
+        uint256 flags = class_.flags;
+        if (flags & ClassFlags.TRANSFERABLE == 0) revert ComputeCredits_AccountBound(classId, to, from);
+        _checkExpiry(classId, class_.expiry);
+        _move(holding, word, class_.holdings[to], from, classId, units);
         // Sending to oneself changes no balance, so no cap can be what stops it.
-        if (class_.restricted && from != to) _checkHolder(to, classId, units);
-        _debit(from, classId, units);
-        _balances[classId][to] += units;
+        if (flags & ClassFlags.RESTRICTED != 0 && from != to) _checkHolder(to, classId, class_);
     }
 
     function _mintUnits(address to, uint256 classId, uint256 units) internal {
-        ClassState storage class_ = _classes[classId];
-        if (class_.closed) revert ComputeCredits_Closed(classId, 1, 0);
-        uint256 expiry = class_.expiry;
-        if (_isPast(expiry)) revert ComputeCredits_Expired(classId, block.timestamp, expiry);
-        uint256 supply = class_.supply + units;
-        uint256 max = _maxSupply(classId);
+        Class storage class_ = _classes[classId];
+        uint256 flags = class_.flags;
+        _checkOpen(classId, class_);
+        if (flags & ClassFlags.CLOSED != 0) revert ComputeCredits_Closed(classId, 1, 0);
+        _checkReceiver(to);
+        (uint256 supply, uint256 max) = (class_.supply + units, class_.maxSupply);
         if (supply > max) revert ComputeCredits_SupplyCap(classId, supply, max);
-        if (class_.restricted) _checkHolder(to, classId, units);
-        if (to == address(0) || to == MARKET) revert ERC1155InvalidReceiver(to);
-        // Safe: the maximum supply of every class fits a uint96.
-        class_.supply = uint96(supply);
-        _balances[classId][to] += units;
+        // Safe: no supply is over the uint96 that limits it, and no holding over the supply.
+        unchecked {
+            class_.supply = uint96(supply);
+            class_.holdings[to].word = (class_.holdings[to].word | _policy(class_)) + units;
+        }
+        if (flags & ClassFlags.RESTRICTED != 0) _checkHolder(to, classId, class_);
         emit TransferSingle(msg.sender, address(0), to, classId, units);
+        if (flags & ClassFlags.BOUND != 0) REGISTRY.checkIssuance(class_.issuer, classId);
         ERC1155Utils.checkOnERC1155Received(msg.sender, address(0), to, classId, units, "");
     }
 
     function _burnUnits(address from, uint256 classId, uint256 units) internal returns (uint256 supplyBefore) {
-        ClassState storage class_ = _classes[classId];
+        Class storage class_ = _classes[classId];
+        Holding storage holding = class_.holdings[from];
+        _debit(holding, holding.word, from, classId, units);
+        emit TransferSingle(msg.sender, from, address(0), classId, units);
+        return _lowerSupply(class_, units);
+    }
+
+    /// @dev Only for units just taken off a holding.
+    function _lowerSupply(Class storage class_, uint256 units) private returns (uint256 supplyBefore) {
         supplyBefore = class_.supply;
-        _debit(from, classId, units);
-        // Safe: the units just debited were part of the supply.
+        // Safe: the supply is the sum of all holdings.
         unchecked {
             class_.supply = uint96(supplyBefore - units);
         }
-        emit TransferSingle(msg.sender, from, address(0), classId, units);
     }
 
-    function _debit(address from, uint256 classId, uint256 units) private {
-        uint256 balance = _balances[classId][from];
-        if (balance < units) revert ERC1155InsufficientBalance(from, balance, units, classId);
+    function _move(
+        Holding storage source,
+        uint256 word,
+        Holding storage target,
+        address from,
+        uint256 classId,
+        uint256 units
+    ) private {
+        _debit(source, word, from, classId, units);
+        // Safe: the units just left another holding, and all of them together are at most a uint96. The policy is that of
+        // one class, so one side's copy is the other's or none.
         unchecked {
-            _balances[classId][from] = balance - units;
+            target.word = (target.word | (word & POLICY)) + units;
         }
     }
 
-    function _checkHolder(address to, uint256 classId, uint256 units) private view {
-        Restriction memory r = _restrictions[classId];
-        uint256 held = _balances[classId][to] + units;
-        if (r.maxPerHolder != 0 && held > r.maxPerHolder) {
-            revert ComputeCredits_HolderCap(classId, held, r.maxPerHolder);
+    /// @param word What is in `holding`.
+    function _debit(Holding storage holding, uint256 word, address from, uint256 classId, uint256 units) private {
+        _checkAvailable(from, classId, word, units);
+        // Safe: the line above.
+        unchecked {
+            holding.word = word - units;
         }
-        if (r.eligibility != address(0) && !IEligibility(r.eligibility).isEligible(to, classId)) {
-            revert ComputeCredits_NotEligible(classId, to, r.eligibility);
+    }
+
+    /* INTERNAL: CHECKS */
+
+    /// @dev Whatever brings units of a class into use needs it to exist, and to be neither expired nor paused.
+    function _checkOpen(uint256 classId, Class storage class_) private view {
+        (uint256 rate, uint256 expiry, uint256 until) = (class_.maxRate, class_.expiry, class_.pausedUntil);
+        if (rate == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
+        _checkExpiry(classId, expiry);
+        if (block.timestamp < until) revert ComputeCredits_Paused(classId, block.timestamp, until);
+    }
+
+    function _checkExpiry(uint256 classId, uint256 expiry) private view {
+        if (_isPast(expiry)) revert ComputeCredits_Expired(classId, block.timestamp, expiry);
+    }
+
+    function _checkExists(uint256 classId) internal view {
+        if (_classes[classId].maxRate == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
+    }
+
+    function _checkAvailable(address from, uint256 classId, uint256 word, uint256 units) private pure {
+        uint256 available = _available(word);
+        if (available < units) _raiseInsufficient(from, available, units, classId);
+    }
+
+    /// @dev Units reach the market and the sessions by their own functions only: others would be stuck there.
+    function _checkReceiver(address to) private view {
+        if (to == address(0) || to == MARKET || to == SESSIONS) revert ERC1155InvalidReceiver(to);
+    }
+
+    /// @dev For an account that was just credited.
+    function _checkHolder(address to, uint256 classId, Class storage class_) private view {
+        (address eligibility, uint256 max) = (class_.eligibility, class_.maxPerHolder);
+        if (max != 0) {
+            uint256 held = uint96(class_.holdings[to].word) + class_.deposited[to];
+            if (held > max) revert ComputeCredits_HolderCap(classId, held, max);
         }
+        if (eligibility != address(0) && !IEligibility(eligibility).isEligible(to, classId)) {
+            revert ComputeCredits_NotEligible(classId, to, eligibility);
+        }
+    }
+
+    function _isCapped(Class storage class_) private view returns (bool) {
+        return class_.flags & ClassFlags.RESTRICTED != 0 && class_.maxPerHolder != 0;
+    }
+
+    function _has(uint256 classId, uint256 flag) internal view returns (bool) {
+        return _classes[classId].flags & flag != 0;
     }
 
     function _only(address allowed, uint256 classId) internal view {
@@ -184,5 +335,24 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         return expiry != 0 && block.timestamp > expiry;
     }
 
-    function _maxSupply(uint256 classId) internal view virtual returns (uint256);
+    /// @dev What holdings of the class carry of it.
+    function _policy(Class storage class_) private view returns (uint256) {
+        bool free = class_.flags & (ClassFlags.TRANSFERABLE | ClassFlags.RESTRICTED) == ClassFlags.TRANSFERABLE;
+        return free ? uint256(class_.expiry) << EXPIRY | FREE : 0;
+    }
+
+    function _locked(uint256 word) private pure returns (uint256) {
+        return uint96(word >> LOCKED);
+    }
+
+    function _available(uint256 word) private pure returns (uint256) {
+        // Safe: what is locked is at most what is held.
+        unchecked {
+            return uint96(word) - _locked(word);
+        }
+    }
+
+    function _raiseInsufficient(address account, uint256 balance, uint256 needed, uint256 classId) private pure {
+        revert ERC1155InsufficientBalance(account, balance, needed, classId);
+    }
 }

@@ -2,56 +2,74 @@
 pragma solidity ^0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {IERC721} from "@openzeppelin/contracts/token/ERC721/IERC721.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
+import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
+import {System} from "./interfaces/Types.sol";
+import {ProviderStake} from "./ProviderStake.sol";
 
 /// @title ProviderRegistry
 /// @dev Trust model.
 /// - Registration is open and claims are the provider's own: a region or SKU here is a statement, not a proof.
-/// - Only the provider changes its record or moves its stake. There is no role and no owner.
-contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
-    using SafeERC20 for IERC20;
-
+/// - Only the provider changes its record. There is no role and no owner.
+/// - A threshold of a set's watchers says what a provider can deliver, and with it how much it may issue of the
+///   capacity-bound classes that name the set. It can't touch what is issued already.
+/// - Stake: see `ProviderStake`.
+contract ProviderRegistry is ProviderStake, EIP712 {
     /* CONSTANTS */
 
     uint256 public constant MAX_SKUS_PER_CALL = 32;
     uint256 public constant MAX_URI_BYTES = 256;
-    IERC20 public immutable STAKE_TOKEN;
-    uint256 public immutable UNBONDING_DELAY;
+    uint256 public constant MAX_HORIZON = 366 days;
+    uint256 public constant MAX_OBSERVATION_AGE = 1 days;
+    bytes32 private constant CAPACITY_TYPEHASH = keccak256(
+        "Capacity(address provider,bytes32 sku,uint256 watcherSet,uint32 count,uint40 until,uint40 observedAt)"
+    );
+    IReceiptVerifier public immutable VERIFIER;
 
     /* STORAGE */
 
-    /// @dev One slot, read by every settlement.
-    struct Provider {
+    /// @dev One slot, read by every quoted opening and every settlement.
+    struct Record {
         address oracle;
+        uint32 epoch;
+    }
+
+    struct Details {
         bytes12 region;
+        address identityRegistry;
+        uint256 agentId;
     }
 
-    /// @dev Two slots.
-    struct Bond {
-        uint128 staked;
-        uint128 unbonding;
-        uint40 availableAt;
+    struct Capacity {
+        uint32 count;
+        uint40 until;
+        uint40 observedAt;
     }
 
-    mapping(address provider => Provider) private _providers;
-    mapping(address provider => Bond) private _bonds;
+    mapping(address provider => Record) private _records;
+    mapping(address provider => Details) private _details;
     mapping(address provider => string) private _uris;
-    mapping(address provider => mapping(bytes32 sku => bool)) private _serves;
+    /// @dev By requirement: each SKU alone, and with the region. A new epoch forgets them all without a loop.
+    mapping(address provider => mapping(uint256 epoch => mapping(bytes32 requirement => bool))) private _served;
+    mapping(address provider => mapping(bytes32 pool => Capacity)) private _capacities;
 
     /* CONSTRUCTOR */
 
-    constructor(IERC20 stakeToken, uint256 unbondingDelay) {
-        STAKE_TOKEN = stakeToken;
-        UNBONDING_DELAY = unbondingDelay;
+    constructor(System memory system, IERC20 stakeToken, uint256 unbondingDelay, uint256 challengeBond)
+        ProviderStake(system, stakeToken, unbondingDelay, challengeBond)
+        EIP712("Scrip ProviderRegistry", "1")
+    {
+        VERIFIER = IReceiptVerifier(system.verifier);
     }
 
     /* RECORD */
 
     /// @inheritdoc IProviderRegistry
     function register(address oracle, bytes12 region, string calldata uri, bytes32[] calldata skus) external {
-        address current = _providers[msg.sender].oracle;
+        address current = _records[msg.sender].oracle;
         if (current != address(0)) revert ProviderRegistry_AlreadyRegistered(msg.sender, oracle, current);
         _setRecord(oracle, region, uri);
         emit ProviderRegistered(msg.sender, oracle, region, uri);
@@ -71,59 +89,61 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         _setSkus(skus, served);
     }
 
-    /* STAKE */
-
     /// @inheritdoc IProviderRegistry
-    function stake(uint256 amount) external nonReentrant {
+    function linkAgent(address identityRegistry, uint256 agentId) external {
         _checkRegistered();
-        if (amount == 0) revert ProviderRegistry_ZeroAmount(msg.sender, 0, 1);
-        uint256 before = STAKE_TOKEN.balanceOf(address(this));
-        STAKE_TOKEN.safeTransferFrom(msg.sender, address(this), amount);
-        uint256 received = STAKE_TOKEN.balanceOf(address(this)) - before;
-        if (received != amount) revert ProviderRegistry_WrongPayment(msg.sender, received, amount);
-        Bond storage bond = _bonds[msg.sender];
-        uint256 total = bond.staked + amount;
-        // A token whose supply passes 2**128 can't be staked in full.
-        if (total > type(uint128).max) revert ProviderRegistry_WrongPayment(msg.sender, total, type(uint128).max);
-        bond.staked = uint128(total);
-        emit Staked(msg.sender, amount, total);
-    }
-
-    /// @inheritdoc IProviderRegistry
-    function unstake(uint256 amount) external {
-        Bond storage bond = _bonds[msg.sender];
-        if (amount == 0) revert ProviderRegistry_ZeroAmount(msg.sender, 0, 1);
-        if (amount > bond.staked) revert ProviderRegistry_InsufficientStake(msg.sender, amount, bond.staked);
-        // Safe casts: `amount` is at most `bond.staked`; block times stay below 2**40.
-        bond.staked -= uint128(amount);
-        bond.unbonding += uint128(amount);
-        bond.availableAt = uint40(block.timestamp + UNBONDING_DELAY);
-        emit Unstaked(msg.sender, amount, bond.availableAt);
-    }
-
-    /// @inheritdoc IProviderRegistry
-    function withdrawStake(address to) external nonReentrant returns (uint256 amount) {
-        Bond storage bond = _bonds[msg.sender];
-        amount = bond.unbonding;
-        if (amount == 0) revert ProviderRegistry_ZeroAmount(msg.sender, 0, 1);
-        if (block.timestamp < bond.availableAt) {
-            revert ProviderRegistry_StillBonded(msg.sender, block.timestamp, bond.availableAt);
+        if (identityRegistry != address(0)) {
+            address owner = IERC721(identityRegistry).ownerOf(agentId);
+            if (owner != msg.sender) revert ProviderRegistry_NotAgentOwner(msg.sender, msg.sender, owner);
         }
-        bond.unbonding = 0;
-        emit StakeWithdrawn(msg.sender, to, amount);
-        STAKE_TOKEN.safeTransfer(to, amount);
+        Details storage details = _details[msg.sender];
+        (details.identityRegistry, details.agentId) = (identityRegistry, agentId);
+        emit AgentLinked(msg.sender, identityRegistry, agentId);
+    }
+
+    /* CAPACITY */
+
+    /// @inheritdoc IProviderRegistry
+    function attestCapacity(
+        address provider,
+        bytes32 sku,
+        uint256 watcherSet,
+        uint32 count,
+        uint40 until,
+        uint40 observedAt,
+        bytes[] calldata signatures
+    ) external {
+        Capacity storage capacity = _capacities[provider][_poolOf(watcherSet, sku)];
+        _checkTimes(provider, until, observedAt, capacity.observedAt);
+        bytes32 digest = capacityDigest(provider, sku, watcherSet, count, until, observedAt);
+        VERIFIER.verify(watcherSet, digest, signatures);
+        (capacity.count, capacity.until, capacity.observedAt) = (count, until, observedAt);
+        emit CapacityAttested(provider, sku, watcherSet, count, until);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function checkIssuance(address provider, uint256 classId) external view {
+        BoundTerms memory terms = _boundTerms[classId];
+        if (terms.stakeFunded) _checkStake(provider, requiredStakeOf(provider));
+        if (terms.capacityBound) _checkCapacity(provider, _pools[classId]);
     }
 
     /* VIEWS */
 
     /// @inheritdoc IProviderRegistry
     function oracleOf(address provider) external view returns (address) {
-        return _providers[provider].oracle;
+        return _records[provider].oracle;
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function oracleFor(address provider, bytes32 requirement) external view returns (address) {
+        Record memory record = _records[provider];
+        return _served[provider][record.epoch][requirement] ? record.oracle : address(0);
     }
 
     /// @inheritdoc IProviderRegistry
     function regionOf(address provider) external view returns (bytes12) {
-        return _providers[provider].region;
+        return _details[provider].region;
     }
 
     /// @inheritdoc IProviderRegistry
@@ -133,25 +153,42 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
 
     /// @inheritdoc IProviderRegistry
     function serves(address provider, bytes32 sku) external view returns (bool) {
-        return _serves[provider][sku];
+        return _served[provider][_records[provider].epoch][requirementOf(sku, 0)];
     }
 
     /// @inheritdoc IProviderRegistry
-    function stakeOf(address provider) external view returns (uint256) {
-        return _bonds[provider].staked;
+    function agentOf(address provider) external view returns (address identityRegistry, uint256 agentId) {
+        Details storage details = _details[provider];
+        return (details.identityRegistry, details.agentId);
     }
 
     /// @inheritdoc IProviderRegistry
-    function unbondingOf(address provider) external view returns (uint256 amount, uint256 availableAt) {
-        Bond storage bond = _bonds[provider];
-        return (bond.unbonding, bond.availableAt);
+    function capacityOf(address provider, bytes32 sku, uint256 watcherSet)
+        external
+        view
+        returns (uint256 count, uint256 until, uint256 observedAt)
+    {
+        Capacity storage capacity = _capacities[provider][_poolOf(watcherSet, sku)];
+        return (capacity.count, capacity.until, capacity.observedAt);
     }
 
     /// @inheritdoc IProviderRegistry
-    function oracleFor(address provider, bytes32 sku, bytes12 region) external view returns (address) {
-        Provider memory p = _providers[provider];
-        if (!_serves[provider][sku] || (region != 0 && region != p.region)) return address(0);
-        return p.oracle;
+    function requirementOf(bytes32 sku, bytes12 region) public pure returns (bytes32) {
+        return keccak256(abi.encode(sku, region));
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function capacityDigest(
+        address provider,
+        bytes32 sku,
+        uint256 watcherSet,
+        uint32 count,
+        uint40 until,
+        uint40 observedAt
+    ) public view returns (bytes32) {
+        return _hashTypedDataV4(
+            keccak256(abi.encode(CAPACITY_TYPEHASH, provider, sku, watcherSet, count, until, observedAt))
+        );
     }
 
     /* INTERNAL */
@@ -161,7 +198,12 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         if (bytes(uri).length > MAX_URI_BYTES) {
             revert ProviderRegistry_UriTooLong(msg.sender, bytes(uri).length, MAX_URI_BYTES);
         }
-        _providers[msg.sender] = Provider(oracle, region);
+        Record storage record = _records[msg.sender];
+        record.oracle = oracle;
+        if (region != _details[msg.sender].region) {
+            ++record.epoch;
+            _details[msg.sender].region = region;
+        }
         _uris[msg.sender] = uri;
     }
 
@@ -169,15 +211,49 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         if (skus.length > MAX_SKUS_PER_CALL) {
             revert ProviderRegistry_TooManySkus(msg.sender, skus.length, MAX_SKUS_PER_CALL);
         }
+        bytes12 region = _details[msg.sender].region;
+        mapping(bytes32 => bool) storage list = _served[msg.sender][_records[msg.sender].epoch];
         for (uint256 i; i < skus.length; ++i) {
-            _serves[msg.sender][skus[i]] = served;
+            list[requirementOf(skus[i], 0)] = served;
+            if (region != 0) list[requirementOf(skus[i], region)] = served;
             emit SkuSet(msg.sender, skus[i], served);
         }
     }
 
-    function _checkRegistered() private view {
-        if (_providers[msg.sender].oracle == address(0)) {
+    function _checkRegistered() internal view override {
+        if (_records[msg.sender].oracle == address(0)) {
             revert ProviderRegistry_NotRegistered(msg.sender, msg.sender, address(0));
         }
+    }
+
+    /// @dev Only a newer observation replaces one, so that an old attestation can't be brought back.
+    function _checkTimes(address provider, uint256 until, uint256 observedAt, uint256 last) private view {
+        if (observedAt <= last) revert ProviderRegistry_StaleAttestation(provider, observedAt, last);
+        if (observedAt > block.timestamp) {
+            revert ProviderRegistry_StaleAttestation(provider, observedAt, block.timestamp);
+        }
+        if (observedAt + MAX_OBSERVATION_AGE < block.timestamp) {
+            revert ProviderRegistry_StaleAttestation(provider, observedAt, block.timestamp - MAX_OBSERVATION_AGE);
+        }
+        uint256 latest = block.timestamp + MAX_HORIZON;
+        if (until > latest) revert ProviderRegistry_HorizonTooFar(provider, until, latest);
+    }
+
+    /// @dev Compares the time that all credits of a pool's classes could ask for, in seconds of one resource, with the
+    /// time that is left of what was attested.
+    function _checkCapacity(address provider, bytes32 pool) private view {
+        uint256 needed;
+        uint64[] storage list = _boundClasses[provider];
+        uint256 count = list.length;
+        for (uint256 i; i < count; ++i) {
+            uint256 classId = list[i];
+            if (_pools[classId] != pool) continue;
+            BoundTerms memory terms = _boundTerms[classId];
+            if (!_isOver(terms)) needed += Math.ceilDiv(CREDITS.totalSupply(classId), terms.maxRate);
+        }
+        Capacity memory capacity = _capacities[provider][pool];
+        uint256 left = capacity.until > block.timestamp ? capacity.until - block.timestamp : 0;
+        uint256 available = capacity.count * left;
+        if (needed > available) revert ProviderRegistry_CapacityExceeded(provider, needed, available);
     }
 }

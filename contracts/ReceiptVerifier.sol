@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {
-    AccessControlDefaultAdminRules
-} from "@openzeppelin/contracts/access/extensions/AccessControlDefaultAdminRules.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {DelayedRoles} from "./base/DelayedRoles.sol";
 import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
 import {Receipt} from "./interfaces/Types.sol";
 import {ReceiptHash} from "./libraries/ReceiptHash.sol";
@@ -13,15 +11,18 @@ import {ReceiptHash} from "./libraries/ReceiptHash.sol";
 /// @title ReceiptVerifier
 /// @dev Trust model.
 /// - WATCHER_ADMIN_ROLE proposes who watches; a set in use changes only `ACTIVATION_DELAY` after the proposal, so that
-///   holders of a class can leave before it is watched by others.
+///   holders of a class can leave before it is watched by others. A proposal can be withdrawn, and lapses.
 /// - A threshold of a set's watchers, together with a provider's oracle, can have false receipts of assurance 2 or 3
-///   settled, up to what each job locked.
-/// - This contract holds nothing and changes no job.
-contract ReceiptVerifier is IReceiptVerifier, EIP712, AccessControlDefaultAdminRules {
+///   settled, up to what each job locked. What else a set is asked to sign is for the contract that asks to say.
+/// - This contract holds nothing and changes no job. Roles: see `DelayedRoles`.
+contract ReceiptVerifier is IReceiptVerifier, EIP712, DelayedRoles {
     /* CONSTANTS */
 
     bytes32 public constant WATCHER_ADMIN_ROLE = keccak256("WATCHER_ADMIN_ROLE");
     uint256 public constant MAX_WATCHERS = 32;
+    uint256 public constant MAX_ACTIVATION_DELAY = 30 days;
+    /// @dev Counted from when it is due: a proposal everyone forgot can't be put into force by surprise.
+    uint256 public constant PROPOSAL_LIFETIME = 30 days;
     uint256 public immutable ACTIVATION_DELAY;
 
     /* STORAGE */
@@ -44,10 +45,13 @@ contract ReceiptVerifier is IReceiptVerifier, EIP712, AccessControlDefaultAdminR
 
     /* CONSTRUCTOR */
 
-    constructor(address admin, uint48 adminDelay, uint256 activationDelay)
+    constructor(address admin, uint48 adminDelay, uint256 roleDelay, uint256 activationDelay)
         EIP712("Scrip ReceiptVerifier", "1")
-        AccessControlDefaultAdminRules(adminDelay, admin)
+        DelayedRoles(admin, adminDelay, roleDelay)
     {
+        if (activationDelay > MAX_ACTIVATION_DELAY) {
+            revert ReceiptVerifier_DelayTooLong(0, activationDelay, MAX_ACTIVATION_DELAY);
+        }
         ACTIVATION_DELAY = activationDelay;
     }
 
@@ -76,6 +80,8 @@ contract ReceiptVerifier is IReceiptVerifier, EIP712, AccessControlDefaultAdminR
         if (block.timestamp < proposal.activatableAt) {
             revert ReceiptVerifier_TooEarly(setId, block.timestamp, proposal.activatableAt);
         }
+        uint256 lapsesAt = proposal.activatableAt + PROPOSAL_LIFETIME;
+        if (block.timestamp > lapsesAt) revert ReceiptVerifier_ProposalLapsed(setId, block.timestamp, lapsesAt);
         delete _proposals[setId];
         uint32 version = _sets[setId].version + 1;
         // Safe cast: a proposal's threshold is at most MAX_WATCHERS.
@@ -84,6 +90,13 @@ contract ReceiptVerifier is IReceiptVerifier, EIP712, AccessControlDefaultAdminR
             _members[setId][version][watchers[i]] = true;
         }
         emit SetActivated(setId, watchers, threshold, version);
+    }
+
+    /// @inheritdoc IReceiptVerifier
+    function cancelProposal(uint256 setId) external onlyRole(WATCHER_ADMIN_ROLE) {
+        if (_proposals[setId].hash == 0) revert ReceiptVerifier_NotProposed(setId, 0, 0);
+        delete _proposals[setId];
+        emit ProposalCancelled(setId);
     }
 
     /* VERIFICATION */

@@ -81,9 +81,9 @@ class Desk:
             raise DryRun(f"sign a quote for job 0x{job_id.hex()}")
         now = self._facts.now()
         intake.check_time(terms, planned, self.policy, now, to_accept=True)
-        balance = self._facts.balance(terms.payer, terms.class_id)
+        available = self._facts.available(terms.payer, terms.class_id)
         with self._lock:
-            self._reserve(job_id, terms, spec, now, balance)
+            self._reserve(job_id, terms, spec, now, available)
         signature = sign(
             acceptance_digest(job_id, self._facts.chain.chain_id, self._facts.market), self._signer
         )
@@ -92,7 +92,7 @@ class Desk:
         _log.info("quoted", job="0x" + job_id.hex(), template=planned.template.name, simulated=simulated)
         return Quote(job_id, signature, planned.seconds, simulated)
 
-    def _reserve(self, job_id: bytes, terms: JobTerms, spec: JobSpec, now: int, balance: int) -> None:
+    def _reserve(self, job_id: bytes, terms: JobTerms, spec: JobSpec, now: int, available: int) -> None:
         known = self._store.find(job_id)
         if known is not None and known.at is State.QUOTED:
             return
@@ -106,7 +106,7 @@ class Desk:
             if (row.terms.payer, row.terms.class_id) == (terms.payer, terms.class_id)
         )
         load = Load(self._store.count(BUSY), quoted)
-        intake.check_quote(terms, self.policy, now, balance, load)
+        intake.check_quote(terms, self.policy, now, available, load)
         intake.check_load(load, self.policy)
         self._store.put_spec(spec, self.policy.provider.max_specs)
         self._store.add_job(job_id, terms, State.QUOTED)

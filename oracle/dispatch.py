@@ -150,15 +150,16 @@ class Dispatcher:
         if self._dry:
             return
         now_ms = self._store.now_ms()
-        for job in self._store.jobs([State.ACCEPTING, State.CANCELLING, State.SUBMITTED]):
-            if job.not_before_ms > now_ms or (job.at is State.SUBMITTED and now < job.finalize_at):
-                continue
-            step = {
-                State.ACCEPTING: self._accept,
-                State.CANCELLING: self._cancel,
-                State.SUBMITTED: self._finalize,
-            }[job.at]
-            self._tasks.start(SEND, job.job_id, partial(step, job))
+        steps = {
+            State.ACCEPTING: self._accept,
+            State.CANCELLING: self._cancel,
+            State.SUBMITTED: self._finalize,
+            State.DISPUTED: self._finalize,
+        }
+        for job in self._store.jobs(steps):
+            waits = job.at in (State.SUBMITTED, State.DISPUTED) and now < job.finalize_at
+            if job.not_before_ms <= now_ms and not waits:
+                self._tasks.start(SEND, job.job_id, partial(steps[job.at], job))
 
     def _accept(self, job: JobRow) -> None:
         self._send(job, accept_label(job.job_id), "accept", Status.OPEN)
@@ -167,8 +168,8 @@ class Dispatcher:
         self._send(job, cancel_label(job.job_id), "cancel", Status.OPEN, Status.RUNNING)
 
     def _finalize(self, job: JobRow) -> None:
-        self._store.move(job.job_id, State.FINALIZING, since=(State.SUBMITTED,))
-        self._send(job, finalize_label(job.job_id), "finalize", Status.SUBMITTED)
+        self._store.move(job.job_id, State.FINALIZING, None, since=(State.SUBMITTED, State.DISPUTED))
+        self._send(job, finalize_label(job.job_id), "finalize", Status.SUBMITTED, Status.DISPUTED)
 
     def _send(self, job: JobRow, label: str, function: str, *expected: Status) -> None:
         """Send a call that takes the job's terms, unless it was sent or the chain is past it. Then

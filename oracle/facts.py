@@ -15,10 +15,11 @@ from typing import Final
 from web3.exceptions import BlockNotFound, Web3RPCError
 
 from oracle.receipt import JobFacts
+from scrip import jobs
 from scrip.chain import Chain
 from scrip.eip712 import job_id
-from scrip.structs import ZERO_ADDRESS
-from scrip.types import ClassTerms, JobState, JobTerms, Submission
+from scrip.jobs import Ending
+from scrip.types import ClassTerms, Dispute, JobState, JobTerms, Submission
 from scrip.view import ChainView
 
 CACHE_S: Final = 10.0
@@ -71,12 +72,20 @@ class Facts:
         return self.chain.at(self.chain.finalized())
 
     def job(self, job: bytes, view: ChainView | None = None) -> JobState:
-        """The job's slot at `view`, by default the head."""
+        """The job's slot at `view`, by default the head. Empty once the job has ended after its acceptBy."""
         return (view or self.chain.at()).job_state(job)
 
-    def submission(self, job: bytes) -> Submission:
+    def ending(self, job: bytes, view: ChainView, since: int) -> Ending | None:
+        """How a job without a slot ended by `view`, None if it didn't. It wasn't opened before `since`."""
+        return jobs.ending(view, job, since)
+
+    def submission(self, job: bytes, view: ChainView) -> Submission:
         """The receipt that waits for its challenge window."""
-        return self.chain.at().submission(job)
+        return view.submission(job)
+
+    def dispute(self, job: bytes, view: ChainView) -> Dispute:
+        """The challenge that arbiters are to decide."""
+        return view.dispute(job)
 
     def class_terms(self, class_id: int) -> ClassTerms:
         """Terms of a class. Raises NotFound."""
@@ -102,15 +111,13 @@ class Facts:
 
     def _read_class(self, class_id: int, provider: str) -> ClassFacts:
         terms, view = self.class_terms(class_id), self.chain.at()
-        oracle = str(view.read("ProviderRegistry", "oracleFor", provider, terms.sku, terms.region))
-        serves = oracle != ZERO_ADDRESS and view.listed(class_id, provider)
         return ClassFacts(
             class_id=class_id,
             terms=terms,
             backing=view.backing(class_id),
             supply=view.supply(class_id),
             wound_down=bool(view.read("ComputeCredits", "isWoundDown", class_id)),
-            oracle=oracle if serves else None,
+            oracle=view.oracle_for(provider, class_id),
             threshold=self.threshold(terms.watcher_set) if terms.watcher_set else 0,
         )
 
@@ -125,9 +132,9 @@ class Facts:
             local=self.local,
         )
 
-    def balance(self, holder: str, class_id: int) -> int:
+    def available(self, holder: str, class_id: int) -> int:
         """Units of the class that `holder` can lock."""
-        return self.chain.at().balance(holder, class_id)
+        return self.chain.at().available(holder, class_id)
 
     def provider_uri(self, provider: str) -> str:
         """URI of the provider's registration file, "" if it isn't registered."""

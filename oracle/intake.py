@@ -138,9 +138,9 @@ def check_time(terms: JobTerms, planned: Plan, policy: Policy, now: int, *, to_a
         )
 
 
-def check_quote(terms: JobTerms, policy: Policy, now: int, balance: int, load: Load) -> None:
-    """Raise Declined unless a place may be held for this payer: a quote costs it nothing until the job
-    opens.
+def check_quote(terms: JobTerms, policy: Policy, now: int, available: int, load: Load) -> None:
+    """Raise Declined unless a place may be held for this payer, who has `available` units that no job locks:
+    a quote costs it nothing until the job opens.
     """
     ahead, most = terms.accept_by - now, policy.provider.max_quote_s
     if ahead > most:
@@ -148,8 +148,8 @@ def check_quote(terms: JobTerms, policy: Policy, now: int, balance: int, load: L
             Why.DEADLINE, "a quote must be used sooner", f"acceptBy in {ahead} s", f"at most {most} s ahead"
         )
     asked = load.quoted_units + terms.max_units
-    if asked > balance:
-        raise Declined(Why.BALANCE, "the payer doesn't hold the units", asked, f"holds {balance}")
+    if asked > available:
+        raise Declined(Why.BALANCE, "the payer doesn't have the units", asked, f"has {available} free")
 
 
 def check_load(load: Load, policy: Policy) -> None:

@@ -112,6 +112,7 @@ class JobRow(Base):
     terms: Mapped[JobTerms] = mapped_column(AsJson(JobTerms))
     quote: Mapped[bytes | None]
     opened_at: Mapped[int] = mapped_column(BigInteger, default=0)
+    opened_block: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     nonce: Mapped[int] = mapped_column(Number, default=0)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     process_group: Mapped[int | None] = mapped_column(Integer)

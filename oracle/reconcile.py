@@ -1,12 +1,14 @@
 """Brings the store in line with the chain: new jobs from events, everything else from contract state.
 
 Events only tell us that a job exists. What it is now is always read from its slot, at the finalized block, so
-a missed event, a restart or somebody else's transaction can't leave a job behind.
+a missed event, a restart or somebody else's transaction can't leave a job behind. Only of a job that ended
+after its acceptBy, whose slot is empty, the last event says how.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from oracle.facts import Facts
@@ -68,13 +70,8 @@ class Reconciler:
 
     def _events(self, start: int, end: int) -> Iterator[LogEvent]:
         chain = self._facts.chain
-        try:
+        with _one_of_several_nodes():
             yield from scan(chain, "JobMarket", "JobOpened", start, end, filters={"provider": self._provider})
-        except BadInput as error:
-            if error.field != "to_block":
-                raise
-            # Behind one URL there may be several nodes, and this one hasn't seen the block yet.
-            raise NodeUnavailable("", f"it is behind: {error}") from error
 
     def reconcile(self) -> None:
         """Compare every job that hasn't ended with the chain."""
@@ -105,8 +102,8 @@ class Reconciler:
             ):
                 return 0
             _log.info("job opened", job="0x" + job_id.hex(), payer=terms.payer, units=terms.max_units)
-            job = self._store.job(job_id)
-        self._compare(job, view)
+        self._store.note(job_id, opened_block=event.block)
+        self._compare(self._store.job(job_id), view)
         return 1
 
     def _compare(self, job: JobRow, view: ChainView) -> None:
@@ -129,7 +126,9 @@ class Reconciler:
         elif state.status is Status.RUNNING:
             self._running(job, state)
         elif state.status is Status.SUBMITTED:
-            self._submitted(job)
+            self._submitted(job, view)
+        elif state.status is Status.DISPUTED:
+            self._disputed(job, view)
 
     def _end(self, job: JobRow, state: State) -> None:
         """The chain has ended the job: whatever we were doing with it is over."""
@@ -142,11 +141,25 @@ class Reconciler:
         self._ended(job.job_id)
 
     def _absent(self, job: JobRow, view: ChainView) -> None:
-        """Not on chain: not opened yet, or a reorganisation took it. Past acceptBy it can't come any more."""
-        if view.time() > job.terms.accept_by:
-            reason = "the quote wasn't used" if job.at is State.QUOTED else "the job left the chain"
-            self._store.move(job.job_id, State.LAPSED, reason)
-            self._ended(job.job_id)
+        """No slot: not opened yet, taken by a reorganisation, or ended past acceptBy, which empties it."""
+        if view.time() <= job.terms.accept_by:
+            return
+        with _one_of_several_nodes():
+            ending = self._facts.ending(job.job_id, view, self._not_opened_before(job))
+        if ending is not None:
+            self._end(job, ON_CHAIN_FINAL[ending.status])
+            return
+        reason = "the quote wasn't used" if job.at is State.QUOTED else "the job left the chain"
+        self._store.move(job.job_id, State.LAPSED, reason)
+        self._ended(job.job_id)
+
+    def _not_opened_before(self, job: JobRow) -> int:
+        """A block before which the chain has nothing of the job."""
+        if job.opened_block:
+            return job.opened_block
+        # An opening before the cursor would have been seen, and its block noted.
+        known = self._store.cursor(CURSOR) if job.at is State.QUOTED else None
+        return self._facts.chain.deployment.block if known is None else known
 
     def _open(self, job: JobRow, state: JobState) -> None:
         accepting = job.at is State.ACCEPTING and not self._outstanding(accept_label(job.job_id))
@@ -187,12 +200,36 @@ class Reconciler:
         live = {item.id for item in self._store.settlements(LIVE_STAGES)}
         return job.settlement_id in live
 
-    def _submitted(self, job: JobRow) -> None:
-        over = job.at is State.FINALIZING and not self._outstanding(finalize_label(job.job_id))
-        if job.at is State.SUBMITTED or (job.at is State.FINALIZING and not over):
+    def _submitted(self, job: JobRow, view: ChainView) -> None:
+        if job.at is State.SUBMITTED or self._is_finalizing(job):
             return
-        finalize_at = self._facts.submission(job.job_id).finalize_at
+        finalize_at = self._facts.submission(job.job_id, view).finalize_at
         self._store.move(job.job_id, State.SUBMITTED, None, since=(job.at,), finalize_at=finalize_at)
+
+    def _disputed(self, job: JobRow, view: ChainView) -> None:
+        if job.at is State.DISPUTED or self._is_finalizing(job):
+            return
+        dispute = self._facts.dispute(job.job_id, view)
+        reason = f"challenged by {dispute.challenger}"
+        _log.warning("job disputed", job=job.label, challenger=dispute.challenger, until=dispute.decide_by)
+        # Until then arbiters can decide; afterwards anyone can end it.
+        self._store.move(
+            job.job_id, State.DISPUTED, reason, since=(job.at,), finalize_at=dispute.decide_by + 1
+        )
+
+    def _is_finalizing(self, job: JobRow) -> bool:
+        return job.at is State.FINALIZING and self._outstanding(finalize_label(job.job_id))
+
+
+@contextmanager
+def _one_of_several_nodes() -> Iterator[None]:
+    """Behind one URL there may be several nodes; one that hasn't seen our block yet is asked again."""
+    try:
+        yield
+    except BadInput as error:
+        if error.field != "to_block":
+            raise
+        raise NodeUnavailable("", f"it is behind: {error}") from error
 
 
 def accept_label(job_id: bytes) -> str:

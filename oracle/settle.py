@@ -28,7 +28,7 @@ from oracle.states import Stage, State
 from oracle.store import Store
 from scrip.eip712 import DigestSigner, sign
 from scrip.errors import EvidenceInvalid, NotFound, Reverted, ScripError
-from scrip.types import Attestation, Receipt, Status
+from scrip.types import Attestation, JobState, Receipt, Status
 
 MAX_TRIES: Final = 12
 """How often a job goes back before it is given up, whatever its deadline."""
@@ -182,7 +182,7 @@ class Settler:
 
     def _send(self, settlement: SettlementRow) -> SettlementRow:
         label, states = self._label(settlement), {job: self._facts.job(job) for job in settlement.jobs}
-        if any(states[job].nonce != self._store.job(job).nonce for job in settlement.jobs):
+        if any(self._opened_anew(job, states[job]) for job in settlement.jobs):
             # A reorganisation opened the job anew: this evidence isn't for it. The next comparison runs it
             # again.
             back = {job: self._soon() for job in settlement.jobs}
@@ -200,6 +200,12 @@ class Settler:
             return self._store.settlement(settlement.id)
         _log.info("sent", settlement=settlement.id, rows=len(settlement.jobs))
         return settlement
+
+    def _opened_anew(self, job_id: bytes, state: JobState) -> bool:
+        """Whether the opening we worked for is gone. A job that ended past acceptBy has no slot either."""
+        job = self._store.job(job_id)
+        ended = state.status is Status.NONE and self._facts.now() > job.terms.accept_by
+        return not ended and state.nonce != job.nonce
 
     def _call(self, settlement: SettlementRow) -> tuple[Any, ...]:
         jobs = [self._store.job(job_id) for job_id in settlement.jobs]

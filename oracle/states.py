@@ -4,7 +4,8 @@
       │        │                     ▲           │           ▲          │          │          │
       ▼        ▼                     └───────────┘           └──────────┴──────────┴──────────┤
     lapsed  cancelling              (restart, retry)            (row refused or skipped)      ▼
-                                                                             submitted ─► finalizing
+                                                                   disputed ◄─ submitted ─► finalizing
+                                                                       └────────────────────────▲
 
 A state named after an action (accepting, executing, submitting, finalizing, cancelling) is stored before the
 action takes effect, so after a crash it says what may have happened; the chain says what did. Every state may
@@ -43,6 +44,8 @@ class State(StrEnum):
     """Its settlement is about to be sent, or was."""
     SUBMITTED = "submitted"
     """On chain, in its challenge window."""
+    DISPUTED = "disputed"
+    """Challenged on chain: arbiters decide, or nobody does in time."""
     FINALIZING = "finalizing"
     """`finalize` is about to be sent, or was."""
     CANCELLING = "cancelling"
@@ -90,18 +93,22 @@ ON_CHAIN_FINAL: Final = {
 }
 """What a final status on chain makes of a job here."""
 
+_REVIEWED: Final = (State.SUBMITTED, State.DISPUTED)
+"""What the chain may say of a job whose receipt it took and hasn't settled."""
+
 _FORWARD: Final[dict[State, frozenset[State]]] = {
     State.QUOTED: frozenset({State.OPEN, State.QUEUED}),
     State.OPEN: frozenset({State.ACCEPTING, State.QUEUED, State.CANCELLING}),
     State.ACCEPTING: frozenset({State.OPEN, State.QUEUED, State.CANCELLING}),
     State.QUEUED: frozenset({State.EXECUTING, State.CANCELLING, State.OPEN}),
     State.EXECUTING: frozenset({State.METERED, State.QUEUED, State.CANCELLING}),
-    State.METERED: frozenset({State.METERED, State.SIGNING, State.QUEUED, State.CANCELLING, State.SUBMITTED}),
-    State.SIGNING: frozenset({State.SIGNED, State.METERED, State.SUBMITTED}),
-    State.SIGNED: frozenset({State.SUBMITTING, State.METERED, State.SUBMITTED}),
-    State.SUBMITTING: frozenset({State.SIGNED, State.METERED, State.SUBMITTED}),
-    State.SUBMITTED: frozenset({State.FINALIZING}),
-    State.FINALIZING: frozenset({State.SUBMITTED}),
+    State.METERED: frozenset({State.METERED, State.SIGNING, State.QUEUED, State.CANCELLING, *_REVIEWED}),
+    State.SIGNING: frozenset({State.SIGNED, State.METERED, *_REVIEWED}),
+    State.SIGNED: frozenset({State.SUBMITTING, State.METERED, *_REVIEWED}),
+    State.SUBMITTING: frozenset({State.SIGNED, State.METERED, *_REVIEWED}),
+    State.SUBMITTED: frozenset({State.FINALIZING, State.DISPUTED}),
+    State.DISPUTED: frozenset({State.FINALIZING}),
+    State.FINALIZING: frozenset(_REVIEWED),
     State.CANCELLING: frozenset({State.OPEN, State.QUEUED}),
 }
 

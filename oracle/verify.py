@@ -108,7 +108,8 @@ def verify_request(request: VerifyRequest) -> VerifyReport:
 
 def _check_state(request: VerifyRequest) -> str:
     state, terms = request.facts.state, request.facts.terms
-    _require(state.status == Status.RUNNING, "job.state", f"the job is {state.status.name}, not RUNNING")
+    found = "over, or isn't opened" if state.status is Status.NONE else state.status.name
+    _require(state.status is Status.RUNNING, "job.state", f"the job is {found}, not RUNNING")
     late = f"its deadline {terms.submit_by} is past, chain time is {request.now}"
     _require(request.now <= terms.submit_by, "job.state", late)
     return f"running since {state.opened_at}"

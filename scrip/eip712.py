@@ -2,6 +2,7 @@
 
 Encoded by hand from the EIP (https://eips.ethereum.org/EIPS/eip-712): `digest = keccak(0x1901 ||
 domainSeparator || hashStruct(message))`. Tests prove each equal to eth_account's and to the contract's.
+What else is signed is in `eip712_sessions`, `eip712_budgets`, `eip712_credits` and `eip712_watchers`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from scrip.errors import BadInput, BadSignature
-from scrip.structs import to_bytes
+from scrip.structs import to_bytes, to_int
 from scrip.types import JobTerms, Receipt
 
 DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -26,6 +27,7 @@ JOB_TERMS_TYPE = (
     "uint40 acceptBy,uint40 submitBy,bytes32 specHash,uint256 budgetId,uint256 salt)"
 )
 ACCEPTANCE_TYPE = "Acceptance(bytes32 jobId)"
+CANCEL_TYPE = "Cancel(bytes32 jobId,uint256 deadline)"
 RECEIPT_TYPE = (
     "Receipt(bytes32 jobId,uint8 outcome,uint128 units,uint64 gpuMillijoules,uint64 inputTokens,"
     "uint64 outputTokens,uint40 startedAt,uint40 endedAt,bytes32 outputHash,bytes32 evidenceRoot,"
@@ -81,6 +83,13 @@ def job_id(terms: JobTerms, chain_id: int, market: str) -> bytes:
 def acceptance_digest(job: bytes, chain_id: int, market: str) -> bytes:
     """What a provider's oracle key signs to quote (accept in advance) the job with this id."""
     struct = hash_struct(ACCEPTANCE_TYPE, ["bytes32"], [to_bytes("job_id", job, 32)])
+    return digest(domain_separator(MARKET_DOMAIN, chain_id, market), struct)
+
+
+def cancel_digest(job: bytes, deadline: int, chain_id: int, market: str) -> bytes:
+    """What a payer, or its budget's spender, signs for `cancelBySig`. `deadline` is unix seconds."""
+    values = [to_bytes("job_id", job, 32), to_int("deadline", deadline)]
+    struct = hash_struct(CANCEL_TYPE, ["bytes32", "uint256"], values)
     return digest(domain_separator(MARKET_DOMAIN, chain_id, market), struct)
 
 

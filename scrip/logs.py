@@ -69,7 +69,8 @@ def scan(
     """Events of `contract` named `event` (one or several) from `from_block` to `to_block`, both included.
 
     In chain order. Starts with `span` blocks per query, halves that when the node finds a query too big and
-    grows it back. `filters` gives values of indexed arguments and takes a single event.
+    grows it back. `filters` gives values of indexed arguments, or lists of them of which any will do; of
+    several events each must have the arguments at the same place.
 
     Raises BadInput if `to_block` isn't mined yet (nodes answer such ranges with silence) or an event or
     filter is unknown, RpcLimit if the node refuses even one block, NodeUnavailable if it stays away.
@@ -128,8 +129,6 @@ class _TooBig(Exception):
 
 class _Query:
     def __init__(self, chain: Chain, handle: Contract, events: list[str], filters: dict[str, Any]) -> None:
-        if filters and len(events) != 1:
-            raise BadInput("filters", sorted(filters), "given for a single event only")
         self.chain, self.handle = chain, handle
         try:
             self.events = [handle.events[name]() for name in events]
@@ -139,16 +138,11 @@ class _Query:
         self.topics = self._topics(filters)
 
     def _topics(self, filters: dict[str, Any]) -> list[Any]:
-        if not filters:
-            return [[_topic(event) for event in self.events]]
-        event = self.events[0]
-        indexed = {item["name"] for item in event.abi["inputs"] if item.get("indexed")}
-        if unknown := set(filters) - indexed:
-            raise BadInput("filters", sorted(unknown), f"among the indexed arguments {sorted(indexed)}")
-        return [
-            _topic(event),
-            *(_encoded(item, filters) for item in event.abi["inputs"] if item.get("indexed")),
-        ]
+        names = [_topic(event) for event in self.events]
+        arguments = [_arguments(event, filters) for event in self.events]
+        if any(other != arguments[0] for other in arguments):
+            raise BadInput("filters", sorted(filters), "arguments at the same place in each event")
+        return [names if len(names) > 1 else names[0], *arguments[0]]
 
     def fetch(self, start: int, end: int) -> Sequence[LogReceipt]:
         """One query. Raises _TooBig, NodeUnavailable after retries, or NodeDeclined."""
@@ -199,14 +193,31 @@ def _topic(event: Any) -> str:
     return str(event.topic)
 
 
-def _encoded(item: Mapping[str, Any], filters: Mapping[str, Any]) -> str | None:
-    """The topic of an indexed argument of a value type; None lets any value pass."""
+def _arguments(event: Any, filters: Mapping[str, Any]) -> list[Any]:
+    """Topics of an event's indexed arguments, as far as there is one to ask for."""
+    indexed = [item for item in event.abi["inputs"] if item.get("indexed")]
+    names = {item["name"] for item in indexed}
+    if unknown := set(filters) - names:
+        raise BadInput("filters", sorted(unknown), f"among the indexed arguments {sorted(names)}")
+    topics = [_wanted(item, filters) for item in indexed]
+    while topics and topics[-1] is None:
+        topics.pop()
+    return topics
+
+
+def _wanted(item: Mapping[str, Any], filters: Mapping[str, Any]) -> str | list[str] | None:
+    """The topic of an indexed argument of a value type, or several; None lets any value pass."""
     if item["name"] not in filters:
         return None
+    value = filters[item["name"]]
+    return [_encoded(item, one) for one in value] if isinstance(value, list) else _encoded(item, value)
+
+
+def _encoded(item: Mapping[str, Any], value: object) -> str:
     try:
-        return "0x" + encode([item["type"]], [filters[item["name"]]]).hex()
+        return "0x" + encode([item["type"]], [value]).hex()
     except (EncodingError, OverflowError, TypeError) as error:
-        raise BadInput(f"filters.{item['name']}", filters[item["name"]], item["type"]) from error
+        raise BadInput(f"filters.{item['name']}", value, item["type"]) from error
 
 
 def _event_names(handle: Contract) -> list[str]:

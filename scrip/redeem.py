@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scrip import jobs
 from scrip.chain import Chain
 from scrip.eip712 import acceptance_digest, job_id, receipt_struct_hash, recover
 from scrip.errors import EvidenceInvalid, NotFound, Refused, ScripError
 from scrip.evidence import Bundle, Check, verify_bundle
+from scrip.jobs import Ending
 from scrip.provider_client import ProviderClient, discover
 from scrip.sender import Sender
 from scrip.spec import JobSpec, spec_hash
@@ -38,24 +40,17 @@ class NotFinished(ScripError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A job that can be opened. `quote` is the provider's signed acceptance."""
+    """A job that can be opened. `quote` is the provider's signed acceptance.
+
+    `since` is the block the plan was made at: nothing of the job happened before.
+    """
 
     job_id: bytes
     terms: JobTerms
     spec: JobSpec
     quote: bytes
     endpoint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a job ended on chain: `units` burned (base units), `receipt_hash` and block of the ending event."""
-
-    status: Status
-    units: int
-    receipt_hash: bytes
-    tx_hash: bytes
-    block: int
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +104,28 @@ def plan(
     signer = recover(acceptance_digest(job, chain.chain_id, market), quote)
     if signer != info.oracle:
         raise Refused(f"the quote is signed by {signer}, the provider's oracle key is {info.oracle}", "quote")
-    return Plan(job, terms, spec, quote, offer.endpoint)
+    return Plan(job, terms, spec, quote, offer.endpoint, view.block)
 
 
 def open_job(chain: Chain, sender: Sender, planned: Plan) -> bytes | None:
-    """Lock the credits and start the job. Returns the transaction's hash, None if the job is already there.
+    """Lock the credits and start the job. Returns the transaction's hash, None if it was opened already.
 
     Raises as `Sender.send`; after TxUnknown ask again with the same plan.
     """
-    if chain.at().job_state(planned.job_id).status is not Status.NONE:
+    if _was_opened(chain, planned):
         return None
     call = chain.contract("JobMarket").functions.open(planned.terms.to_abi(), planned.quote)
     receipt = sender.send(call, label=f"open 0x{planned.job_id.hex()}")
     return bytes(receipt["transactionHash"])
+
+
+def _was_opened(chain: Chain, planned: Plan) -> bool:
+    view = chain.at()
+    if view.job_state(planned.job_id).status is not Status.NONE:
+        return True
+    # The slot of a job that ended is emptied from acceptBy on; before that an empty one means no job.
+    late = view.time() > planned.terms.accept_by
+    return late and jobs.ending(view, planned.job_id, planned.since) is not None
 
 
 def follow(
@@ -129,17 +133,19 @@ def follow(
     job: bytes,
     *,
     timeout: float,
+    since: int | None = None,
     on_status: Callable[[Status], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Status:
-    """Wait until the job's status on chain is final, and return it. `timeout` is in seconds.
+    """Wait until the job's status on chain is final, and return it.
 
-    Raises NotFound if there is no such job, NotFinished.
+    `timeout` is in seconds, `since` a block the job wasn't opened before. Raises NotFound if there is no such
+    job, NotFinished.
     """
     deadline = clock() + timeout
     while True:
-        status = chain.at().job_state(job).status
+        status = jobs.status(chain.at(), job, since)
         on_status(status)
         if status is Status.NONE:
             raise NotFound("job", job)
@@ -148,29 +154,6 @@ def follow(
         if clock() >= deadline:
             raise NotFinished(job, status)
         sleep(POLL_SECONDS)
-
-
-def ending(chain: Chain, job: bytes) -> Ending:
-    """How a finished job ended, from its event. Raises NotFound if it has not ended."""
-    view = chain.at()
-    for name, status in _ENDINGS.items():
-        for event in view.events("JobMarket", name, jobId=job):
-            return Ending(
-                status=status,
-                units=int(event.args.get("units", 0)),
-                receipt_hash=bytes(event.args.get("receiptHash", b"")),
-                tx_hash=event.tx_hash,
-                block=event.block,
-            )
-    raise NotFound("ending of job", job, "It is still going, or was never opened")
-
-
-_ENDINGS = {
-    "JobSettled": Status.SETTLED,
-    "JobRefunded": Status.REFUNDED,
-    "JobCancelled": Status.CANCELLED,
-    "JobExpired": Status.EXPIRED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,20 +170,24 @@ def collect(chain: Chain, planned: Plan) -> Redemption:
 
     Raises as `evidence`.
     """
-    found = evidence(chain, planned.job_id, planned.terms, planned.endpoint)
+    found = evidence(chain, planned.job_id, planned.terms, planned.endpoint, planned.since)
     bundle = found.bundle
     failed = bundle.receipt.outcome is Outcome.FAILED
     output = b"" if failed else bundle.output
     return Redemption(planned, found.ending, bundle.receipt, output, bundle.simulated, found.checks)
 
 
-def evidence(chain: Chain, job: bytes, terms: JobTerms, endpoint: str) -> Evidence:
+def evidence(chain: Chain, job: bytes, terms: JobTerms, endpoint: str, since: int | None = None) -> Evidence:
     """Fetch the evidence of any job that ended with a receipt, and check all of it against the chain.
 
-    `terms` are those of its opening event. Raises EvidenceInvalid(check, detail) if anything doesn't fit,
-    NotFound if the job ended without a receipt, ProviderUnreachable.
+    `terms` are those of its opening event, `since` is a block it wasn't opened before. Raises
+    EvidenceInvalid(check, detail) if anything doesn't fit, NotFound if the job hasn't ended, or not with a
+    receipt, ProviderUnreachable.
     """
-    end = ending(chain, job)
+    view = chain.at()
+    end = jobs.ending(view, job, since)
+    if end is None:
+        raise NotFound("ending of job", job, "It is still going, or was never opened")
     if not end.receipt_hash:
         raise NotFound("receipt of job", job, f"It ended {end.status.name.lower()}, without one")
     with ProviderClient(endpoint) as client:
@@ -213,7 +200,7 @@ def evidence(chain: Chain, job: bytes, terms: JobTerms, endpoint: str) -> Eviden
         bundle,
         chain_id=chain.chain_id,
         market=chain.address("JobMarket"),
-        job_nonce=chain.at().job_state(job).nonce,
+        job_nonce=jobs.nonce(view, job, since),
         terms=terms,
         receipt=bundle.receipt,
     )

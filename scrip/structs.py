@@ -17,6 +17,7 @@ from eth_utils.address import is_checksum_address, to_checksum_address
 from scrip.errors import BadInput
 
 Uint8 = Annotated[int, "uint8"]
+Uint16 = Annotated[int, "uint16"]
 Uint32 = Annotated[int, "uint32"]
 Uint40 = Annotated[int, "uint40"]
 Uint64 = Annotated[int, "uint64"]

@@ -23,6 +23,7 @@ from scrip.structs import (
     Struct,
     Text,
     Uint8,
+    Uint16,
     Uint32,
     Uint40,
     Uint64,
@@ -78,6 +79,14 @@ class Status(IntEnum):
         return self >= Status.SETTLED
 
 
+class Fault(IntEnum):
+    """Who paid for a wrong receipt, as arbiters see it."""
+
+    NONE = 0
+    PROVIDER = 1
+    CHALLENGER = 2
+
+
 class Outcome(IntEnum):
     """How a job's work ended."""
 
@@ -99,11 +108,12 @@ _RESOURCE_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class ClassTerms(Struct):
-    """Immutable terms of a credit class (`IComputeCredits.ClassTerms`).
+    """Immutable terms of a credit class (`Types.ClassTerms`).
 
     `max_rate` is base units per second per resource; `price_per_million` is payment-token base units per
-    1,000,000 credits; `expiry` 0 is never, `max_per_holder` 0 is no limit; `region` is ASCII, zero-padded,
-    all zero for any; `sku` is `sku_id(label)`.
+    1,000,000 credits, `stake_per_million` the same in the stake token; `expiry` 0 is never, `max_per_holder`
+    0 is no limit; `region` is ASCII, zero-padded, all zero for any; `sku` is `sku_id(label)`; `arbiter_set`
+    decides disputes and is needed with a `challenge_window`.
     """
 
     issuer: Address
@@ -126,6 +136,9 @@ class ClassTerms(Struct):
     price_feed: Address
     max_price_age: Uint32
     eligibility: Address
+    arbiter_set: Uint32
+    stake_per_million: Uint128
+    max_deviation_bps: Uint16
     name: Text
 
     @property
@@ -136,10 +149,10 @@ class ClassTerms(Struct):
 
 @dataclass(frozen=True, slots=True)
 class JobTerms(Struct):
-    """What a payer agrees to (`IJobMarket.JobTerms`). Its EIP-712 digest is the job id.
+    """What a payer agrees to (`Types.JobTerms`). Its EIP-712 digest is the job id.
 
     `max_units` are base units, locked at opening; `resources` is how many (GPUs, cores) the job may use at
-    once; `accept_by` and `submit_by` are unix seconds.
+    once; `accept_by` and `submit_by` are unix seconds; `budget_id` 0 is no budget.
     """
 
     payer: Address
@@ -185,11 +198,17 @@ class Attestation(Struct):
 
 @dataclass(frozen=True, slots=True)
 class JobState(Struct):
-    """A job's slot on chain. `opened_at` is unix seconds; `nonce` seeds the evidence's hash chain."""
+    """A job's slot on chain (`IJobMarket.Job`).
+
+    `opened_at` is unix seconds, `nonce` seeds the evidence's hash chain, `charge` is what the job's budget
+    was charged, in base units of its token. All zero for a job that was never opened and for one that ended
+    after its acceptBy: `scrip.jobs` tells them apart.
+    """
 
     status: Status
     opened_at: Uint40
     nonce: Uint96
+    charge: Uint96 = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +220,52 @@ class Submission(Struct):
     assurance: Uint8
     outcome: Outcome
     receipt_hash: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute(Struct):
+    """A challenge of a submission (`IJobMarket.Dispute`). Arbiters decide until `decide_by`, unix seconds."""
+
+    challenger: Address
+    decide_by: Uint40
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Struct):
+    """What arbiters decide (`IJobMarket.Verdict`): the base units due and who was wrong."""
+
+    job_id: Bytes32
+    units: Uint128
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity(Struct):
+    """What watchers say a provider can deliver (`IProviderRegistry.attestCapacity`).
+
+    `count` GPUs, cores or slots of the SKU work side by side until `until`, as seen at `observed_at` (unix
+    seconds).
+    """
+
+    provider: Address
+    sku: Bytes32
+    watcher_set: Uint256
+    count: Uint32
+    until: Uint40
+    observed_at: Uint40
+
+
+@dataclass(frozen=True, slots=True)
+class ServingTerms(Struct):
+    """What a provider needs to serve a class (`Types.ServingTerms`).
+
+    `requirement` is one word for SKU and region (`ProviderRegistry.requirementOf`), `listed` whether the
+    class's own list admits the provider, `staked` whether its stake is set aside while it works.
+    """
+
+    requirement: Bytes32
+    listed: Bool
+    staked: Bool
 
 
 @dataclass(frozen=True, slots=True)

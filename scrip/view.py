@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from eth_abi.abi import decode
@@ -17,9 +17,11 @@ from scrip.structs import ZERO_ADDRESS, to_address, to_bytes
 from scrip.types import (
     ClassInfo,
     ClassTerms,
+    Dispute,
     JobState,
     JobTerms,
     ProviderInfo,
+    ServingTerms,
     Submission,
     WatcherSet,
 )
@@ -38,9 +40,14 @@ class ChainView:
         """Result of a view function. Raises Reverted, or ChainError if the node can't answer."""
         return self._call(self.chain.contract(contract).functions[function](*args))
 
-    def events(self, contract: str, event: str, **filters: object) -> Iterator[LogEvent]:
-        """Events since the deployment up to this block; `filters` are values of indexed arguments."""
-        first = self.chain.deployment.block
+    def events(
+        self, contract: str, event: str | Sequence[str], *, since: int | None = None, **filters: object
+    ) -> Iterator[LogEvent]:
+        """Events from block `since`, by default the deployment's, up to this one.
+
+        `filters` are values of indexed arguments; see `scrip.logs.scan`.
+        """
+        first = self.chain.deployment.block if since is None else since
         return scan(self.chain, contract, event, first, self.block, filters=filters)
 
     def time(self) -> int:
@@ -50,12 +57,18 @@ class ChainView:
     # Jobs
 
     def job_state(self, job_id: bytes) -> JobState:
-        """The job's slot; status NONE if there is no such job."""
+        """The job's slot. It is empty, status NONE, if the job was never opened or ended after its acceptBy:
+        `scrip.jobs` tells which.
+        """
         return JobState.from_abi(self.read("JobMarket", "jobs", to_bytes("job_id", job_id, 32)))
 
     def submission(self, job_id: bytes) -> Submission:
         """The receipt waiting for its window; all zero if there is none."""
         return Submission.from_abi(self.read("JobMarket", "submissions", to_bytes("job_id", job_id, 32)))
+
+    def dispute(self, job_id: bytes) -> Dispute:
+        """The challenge that arbiters are to decide; all zero if there is none."""
+        return Dispute.from_abi(self.read("JobMarket", "disputes", to_bytes("job_id", job_id, 32)))
 
     def job_terms(self, job_id: bytes) -> JobTerms:
         """The terms of a job, from its opening event. Raises NotFound."""
@@ -90,16 +103,25 @@ class ChainView:
         )
 
     def supply(self, class_id: int) -> int:
-        """Units of the class in existence, locked ones included."""
+        """Units of the class in existence, locked and deposited ones included."""
         return int(self.read("ComputeCredits", "totalSupply", class_id))
 
     def balance(self, holder: str, class_id: int) -> int:
-        """Units of the class that `holder` can spend."""
+        """Units of the class that `holder` holds, those locked in jobs included."""
         return int(self.read("ComputeCredits", "balanceOf", to_address("holder", holder), class_id))
 
-    def listed(self, class_id: int, provider: str) -> bool:
-        """Whether the class's own provider list lets `provider` serve it."""
-        return bool(self.read("ComputeCredits", "isListed", class_id, to_address("provider", provider)))
+    def locked(self, holder: str, class_id: int) -> int:
+        """Units of the class that are locked in jobs of `holder`, part of its balance."""
+        return int(self.read("ComputeCredits", "lockedOf", to_address("holder", holder), class_id))
+
+    def available(self, holder: str, class_id: int) -> int:
+        """Units of the class that `holder` can lock, deposit or send: its balance less what is locked."""
+        return int(self.read("ComputeCredits", "availableOf", to_address("holder", holder), class_id))
+
+    def serving_terms(self, class_id: int, provider: str) -> ServingTerms:
+        """What the class asks of a provider, and whether its own list admits this one."""
+        where = (class_id, to_address("provider", provider))
+        return ServingTerms.from_abi(self.read("ComputeCredits", "servingTerms", *where))
 
     # Money
 
@@ -112,13 +134,17 @@ class ChainView:
         return int(self.read("CreditReserve", "costOf", class_id, units))
 
     def earnings(self, account: str, token: str) -> int:
-        """What `account` can withdraw of `token`, in its base units."""
+        """What `account` has earned of `token` and not withdrawn, in base units; the fee comes out of it."""
         where = (to_address("account", account), to_address("token", token))
         return int(self.read("CreditReserve", "earningsOf", *where))
 
     def fees(self, token: str) -> int:
         """Fees of `token` that the reserve holds, in its base units."""
         return int(self.read("CreditReserve", "feesOf", to_address("token", token)))
+
+    def fee_bps(self) -> int:
+        """What the reserve keeps of earnings as they are withdrawn, in hundredths of a percent."""
+        return int(self.read("CreditReserve", "feeBps"))
 
     def token_balance(self, token: str, holder: str) -> int:
         """`holder`'s balance of an ERC-20, in its base units."""
@@ -148,12 +174,19 @@ class ChainView:
         where = (to_address("provider", provider), to_bytes("sku", sku, 32))
         return bool(self.read("ProviderRegistry", "serves", *where))
 
+    def oracle_for(self, provider: str, class_id: int) -> str | None:
+        """Key that signs for `provider` in jobs of the class; None if it can't serve it.
+
+        Its SKU, its region and the class's own list must fit.
+        """
+        serving = self.serving_terms(class_id, provider)
+        where = (to_address("provider", provider), serving.requirement)
+        oracle = str(self.read("ProviderRegistry", "oracleFor", *where))
+        return oracle if serving.listed and oracle != ZERO_ADDRESS else None
+
     def can_serve(self, provider: str, class_id: int) -> bool:
-        """Whether `provider` may take jobs of the class: its SKU, its region and the class's own list."""
-        terms = self.class_terms(class_id)
-        where = (to_address("provider", provider), terms.sku, terms.region)
-        serving = self.read("ProviderRegistry", "oracleFor", *where) != ZERO_ADDRESS
-        return serving and self.listed(class_id, provider)
+        """Whether `provider` may take jobs of the class."""
+        return self.oracle_for(provider, class_id) is not None
 
     def provider(self, provider: str) -> ProviderInfo:
         """A provider's record. Raises NotFound if it isn't registered."""

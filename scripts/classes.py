@@ -30,7 +30,9 @@ MILLI = 3
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What differs between the classes. `max_supply` is base units, `max_rate` base units per second."""
+    """What differs between the classes. `max_supply` is base units, `max_rate` base units per second,
+    `challenge_window` seconds.
+    """
 
     name: str
     resource: Resource
@@ -40,6 +42,7 @@ class Offer:
     max_rate: int
     max_supply: int
     min_assurance: int
+    challenge_window: int = 0
 
 
 LLM: Final = Offer(
@@ -85,7 +88,10 @@ class DemoClasses:
 
 
 def terms_of(offer: Offer, *, issuer: str, payment_token: str, watcher_set: int) -> ClassTerms:
-    """Complete terms: sold at a fixed price, transferable, in any region, for ever, no challenge window."""
+    """Complete terms: sold at a fixed price, transferable, in any region, for ever, without stake behind it.
+
+    The watchers decide disputes as well, where there is a window for them.
+    """
     return ClassTerms(
         issuer=issuer,
         resource=offer.resource,
@@ -95,7 +101,7 @@ def terms_of(offer: Offer, *, issuer: str, payment_token: str, watcher_set: int)
         capacity_bound=False,
         min_assurance=offer.min_assurance,
         watcher_set=watcher_set if offer.min_assurance >= 2 else 0,
-        challenge_window=0,
+        challenge_window=offer.challenge_window,
         max_rate=offer.max_rate,
         expiry=0,
         max_supply=offer.max_supply,
@@ -107,6 +113,9 @@ def terms_of(offer: Offer, *, issuer: str, payment_token: str, watcher_set: int)
         price_feed=ZERO_ADDRESS,
         max_price_age=0,
         eligibility=ZERO_ADDRESS,
+        arbiter_set=watcher_set if offer.challenge_window else 0,
+        stake_per_million=0,
+        max_deviation_bps=0,
         name=offer.name,
     )
 

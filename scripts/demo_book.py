@@ -16,9 +16,13 @@ USD_DECIMALS = 6
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Figures at one block, in base units. `held` are the buyer's credits by class id."""
+    """Figures at one block, in base units.
+
+    `held` are the buyer's credits by class id; `locked` of them are in jobs, and still its own.
+    """
 
     held: dict[int, int]
+    locked: dict[int, int]
     dollars: int
     earnings: int
     reserve: int
@@ -30,17 +34,28 @@ class Books:
         """Whether the reserve's tokens are exactly backing, earnings and fees."""
         return self.reserve == self.backing + self.earnings + self.fees
 
+    def same_credits(self, other: Books) -> bool:
+        """Whether the buyer has the same credits as in `other`, held and free."""
+        return (self.held, self.locked) == (other.held, other.locked)
+
+    def credits(self, class_id: int, decimals: int) -> str:
+        """The buyer's credits of a class as text, with what is locked of them."""
+        held, locked = self.held[class_id], self.locked[class_id]
+        text = format_units(held, decimals)
+        return f"{text} ({format_units(locked, decimals)} locked)" if locked else text
+
 
 def read(stack: Stack) -> Books:
     """The books now. Nobody but the provider has earnings here."""
     view, token = stack.chain.at(), stack.payment_token
-    buyer = str(stack.accounts["buyer"].address)
+    buyer, class_ids = str(stack.accounts["buyer"].address), view.class_ids()
     return Books(
-        held={class_id: view.balance(buyer, class_id) for class_id in view.class_ids()},
+        held={class_id: view.balance(buyer, class_id) for class_id in class_ids},
+        locked={class_id: view.locked(buyer, class_id) for class_id in class_ids},
         dollars=view.token_balance(token, buyer),
         earnings=view.earnings(stack.provider, token),
         reserve=view.token_balance(token, stack.chain.address("CreditReserve")),
-        backing=sum(view.backing(class_id) for class_id in view.class_ids()),
+        backing=sum(view.backing(class_id) for class_id in class_ids),
         fees=view.fees(token),
     )
 
@@ -61,7 +76,7 @@ def table(stack: Stack, start: Books, bought: Books, end: Books) -> Table:
     view = stack.chain.at()
     for class_id in end.held:
         terms = view.class_terms(class_id)
-        cells = [format_units(books.held[class_id], terms.decimals) for books in (start, bought, end)]
+        cells = [books.credits(class_id, terms.decimals) for books in (start, bought, end)]
         shown.add_row(f"buyer: {terms.name}", *cells)
     rows: dict[str, Callable[[Books], str]] = {
         "buyer: dollars": lambda books: usd(books.dollars),

@@ -45,6 +45,7 @@ from scripts.deployment_steps import (
     grant_roles,
     hand_over,
     plan,
+    seal_roles,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,7 @@ def deploy(project: Any, deployer: Any, config: DeployConfig, folder: Path, prog
     contracts = deploy_contracts(project, deployer, steps, remember)
     grant_roles(contracts, deployer, config)
     watcher_sets = activate_watchers(contracts, deployer, config)
+    seal_roles(contracts, deployer)
     hand_over(contracts, deployer, config)
 
     addresses = {step.name: step.address for step in steps}
@@ -240,10 +242,12 @@ def _print_plan(config: DeployConfig, steps: Sequence[Step], *, resumed: bool) -
         done = " (there)" if brownie_node.has_code(step.address) else ""
         _say(f"  nonce {step.nonce:<4} {step.name:<17} {step.address}{done}")
     delays = config.delays
-    _say(f"  delays: admin {delays.admin} s, unbonding {delays.unbonding} s, watchers {delays.activation} s")
+    _say(f"  delays: admin {delays.admin} s, roles {delays.roles} s, watchers {delays.activation} s")
+    _say(f"  delays: unbonding {delays.unbonding} s, closing of a session {delays.close} s")
     payment, stake = config.payment_token or DEMO_USD, config.stake_token or DEMO_USD
     _say(f"  payment token {payment}, stake token {stake}")
-    _say(f"  admin {config.admin}, issuers {', '.join(config.issuers)}")
+    _say(f"  bond of a challenge {config.challenge_bond}, sequencer feed {config.sequencer_feed}")
+    _say(f"  admin {config.admin}, issuers {', '.join(config.issuers)}, pausers {', '.join(config.pausers)}")
     _say(f"  watcher admin {config.watcher_admin}, fee collector {config.fee_collector}")
     watchers = ", ".join(config.watchers)
     _say(f"  watchers {config.threshold} of {watchers}" if watchers else "  no watcher set")

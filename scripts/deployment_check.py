@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from scripts.deployment_record import Record
@@ -14,22 +14,43 @@ CONTRACTS: Final = (
     "ComputeCredits",
     "CreditReserve",
     "JobMarket",
+    "SpendingBudgets",
+    "MeteredSessions",
+    "CreditExchange",
+    "JobLens",
 )
-"""What every deployment has, in the order of deployment."""
+"""What every deployment has, in the order of deployment: JobMarket reads the verifier as it is created."""
+
+SYSTEM: Final = (
+    "ComputeCredits",
+    "CreditReserve",
+    "ProviderRegistry",
+    "ReceiptVerifier",
+    "JobMarket",
+    "MeteredSessions",
+    "SpendingBudgets",
+    "CreditExchange",
+    "ClassMetadata",
+)
+"""Contracts whose addresses `Types.System` holds, in its order."""
+
+ROLED: Final = ("ComputeCredits", "CreditReserve", "ReceiptVerifier", "CreditExchange")
+"""Contracts with an administrator and roles."""
 
 DEMO_USD: Final = "DemoUSD"
 
-REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
-    "ComputeCredits": {"RESERVE": "CreditReserve", "MARKET": "JobMarket", "METADATA": "ClassMetadata"},
-    "CreditReserve": {"CREDITS": "ComputeCredits", "MARKET": "JobMarket"},
-    "JobMarket": {
-        "CREDITS": "ComputeCredits",
-        "RESERVE": "CreditReserve",
-        "REGISTRY": "ProviderRegistry",
-        "VERIFIER": "ReceiptVerifier",
-    },
+REFERENCES: Final[Mapping[str, str]] = {
+    "CREDITS": "ComputeCredits",
+    "RESERVE": "CreditReserve",
+    "REGISTRY": "ProviderRegistry",
+    "VERIFIER": "ReceiptVerifier",
+    "MARKET": "JobMarket",
+    "SESSIONS": "MeteredSessions",
+    "BUDGETS": "SpendingBudgets",
+    "EXCHANGE": "CreditExchange",
+    "METADATA": "ClassMetadata",
 }
-"""Immutable getters of each contract, and the contract each must return."""
+"""Getters of immutables, and the contract that each must return wherever a contract has it."""
 
 _PUSH1, _PUSH32 = 0x60, 0x7F
 
@@ -65,7 +86,10 @@ def problems(project: Any, eth: Any, record: Record) -> Iterator[str]:
         else:
             sound.add(name)
     for name in sound:
-        yield from _reference_problems(project[name].at(contracts[name]), name, record)
+        handle = project[name].at(contracts[name])
+        yield from _reference_problems(handle, name, record)
+        if name in ROLED and not handle.rolesSealed():
+            yield f"{name}: its roles aren't sealed, so its admin can grant them without a word"
 
 
 def code_problem(project: Any, eth: Any, name: str, address: str) -> str | None:
@@ -82,10 +106,15 @@ def is_absent(eth: Any, record: Record) -> bool:
     return not any(bytes(eth.get_code(address)) for address in record.deployment.contracts.values())
 
 
+def references(abi: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Those of `REFERENCES` that a contract with this ABI has."""
+    functions = {entry["name"] for entry in abi if entry["type"] == "function"}
+    return {getter: target for getter, target in REFERENCES.items() if getter in functions}
+
+
 def _reference_problems(contract: Any, name: str, record: Record) -> Iterator[str]:
-    expected = {
-        getter: record.deployment.contracts.get(target) for getter, target in REFERENCES.get(name, {}).items()
-    }
+    contracts = record.deployment.contracts
+    expected = {getter: contracts.get(target) for getter, target in references(contract.abi).items()}
     if name == "ProviderRegistry":
         expected["STAKE_TOKEN"] = record.stake_token
     for getter, wanted in expected.items():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from scrip.errors import ScripError
 from scrip.types import WatcherSet
 from scripts import brownie_node
-from scripts.deployment_check import CONTRACTS, DEMO_USD
+from scripts.deployment_check import CONTRACTS, DEMO_USD, ROLED, SYSTEM
 from scripts.deployment_config import DeployConfig
 from scripts.deployment_record import Created
 
@@ -35,17 +35,8 @@ class Step:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Contracts:
-    """The deployed contracts as Brownie objects. `demo_token` is None where another token is used."""
-
-    metadata: Any
-    registry: Any
-    verifier: Any
-    credits: Any
-    reserve: Any
-    market: Any
-    demo_token: Any | None
+Contracts = Mapping[str, Any]
+"""The deployed contracts as Brownie objects, by name."""
 
 
 def plan(config: DeployConfig, predict: Callable[[int], str], first_nonce: int) -> tuple[Step, ...]:
@@ -55,18 +46,26 @@ def plan(config: DeployConfig, predict: Callable[[int], str], first_nonce: int) 
     """
     names = CONTRACTS if config.payment_token else (DEMO_USD, *CONTRACTS)
     at = {name: predict(first_nonce + index) for index, name in enumerate(names)}
+    system, delays = tuple(at[name] for name in SYSTEM), config.delays
     # The deployer administers until the roles are granted, then hands over.
-    admin, delays = (config.deployer, config.delays.admin), config.delays
+    admin = (config.deployer, delays.admin, delays.roles)
     args: dict[str, tuple[Any, ...]] = {
         DEMO_USD: (),
         "ClassMetadata": (),
-        "ProviderRegistry": (config.stake_token or at[DEMO_USD], delays.unbonding),
-        "ReceiptVerifier": (*admin, delays.activation),
-        "ComputeCredits": (*admin, at["CreditReserve"], at["JobMarket"], at["ClassMetadata"]),
-        "CreditReserve": (*admin, at["ComputeCredits"], at["JobMarket"]),
-        "JobMarket": tuple(
-            at[name] for name in ("ComputeCredits", "CreditReserve", "ProviderRegistry", "ReceiptVerifier")
+        "ProviderRegistry": (
+            system,
+            config.stake_token or at[DEMO_USD],
+            delays.unbonding,
+            config.challenge_bond,
         ),
+        "ReceiptVerifier": (*admin, delays.activation),
+        "ComputeCredits": (system, *admin),
+        "CreditReserve": (system, *admin, config.sequencer_feed),
+        "JobMarket": (system,),
+        "SpendingBudgets": (system,),
+        "MeteredSessions": (system, delays.close),
+        "CreditExchange": (system, *admin),
+        "JobLens": (system,),
     }
     return tuple(Step(name, args[name], first_nonce + index, at[name]) for index, name in enumerate(names))
 
@@ -92,23 +91,35 @@ def deploy_contracts(
         print(f"  {step.name} created", flush=True)
         remember(step.name, Created(int(contract.tx.block_number), str(contract.tx.txid)))
         handles[step.name] = contract
-    metadata, registry, verifier, credit_token, reserve, market = (handles[name] for name in CONTRACTS)
-    return Contracts(metadata, registry, verifier, credit_token, reserve, market, handles.get(DEMO_USD))
+    return handles
+
+
+def roles(config: DeployConfig) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Contract, role and holders of every role there is."""
+    return (
+        ("ComputeCredits", "ISSUER_ROLE", config.issuers),
+        ("ComputeCredits", "PAUSER_ROLE", config.pausers),
+        ("ReceiptVerifier", "WATCHER_ADMIN_ROLE", (config.watcher_admin,)),
+        ("CreditReserve", "FEE_ROLE", (config.fee_collector,)),
+        ("CreditExchange", "FEE_ROLE", (config.fee_collector,)),
+    )
 
 
 def grant_roles(contracts: Contracts, deployer: Any, config: DeployConfig) -> None:
-    """Give each role to its configured accounts, where they don't hold it yet."""
-    for account in config.issuers:
-        _grant(contracts.credits, "ISSUER_ROLE", account, deployer)
-    _grant(contracts.verifier, "WATCHER_ADMIN_ROLE", config.watcher_admin, deployer)
-    _grant(contracts.reserve, "FEE_ROLE", config.fee_collector, deployer)
+    """Give each role to its configured accounts, where they don't hold it yet.
+
+    Raises DeploymentMismatch if the set-up is over already: then the rest must be announced first.
+    """
+    for name, role, accounts in roles(config):
+        for account in accounts:
+            _grant(contracts[name], role, account, deployer)
 
 
 def activate_watchers(contracts: Contracts, deployer: Any, config: DeployConfig) -> tuple[WatcherSet, ...]:
     """Propose and activate the first watcher set. It needs no delay, because nobody relies on it yet."""
     if not config.watchers:
         return ()
-    verifier, members = contracts.verifier, list(config.watchers)
+    verifier, members = contracts["ReceiptVerifier"], list(config.watchers)
     if verifier.thresholdOf(FIRST_SET) == 0:
         _grant(verifier, "WATCHER_ADMIN_ROLE", config.deployer, deployer)
         proposed = FIRST_SET if verifier.setCount() else 0
@@ -120,11 +131,18 @@ def activate_watchers(contracts: Contracts, deployer: Any, config: DeployConfig)
     return (WatcherSet(FIRST_SET, config.watchers, config.threshold),)
 
 
+def seal_roles(contracts: Contracts, deployer: Any) -> None:
+    """End the set-up: from now on a role is granted only after it was announced, `ROLE_DELAY` before."""
+    for name in ROLED:
+        if not contracts[name].rolesSealed():
+            _send(deployer, contracts[name], "sealRoles")
+
+
 def hand_over(contracts: Contracts, deployer: Any, config: DeployConfig) -> None:
     """Offer the administration to the configured admin, who takes it with `acceptDefaultAdminTransfer`."""
     if config.admin == config.deployer:
         return
-    for contract in (contracts.credits, contracts.reserve, contracts.verifier):
+    for contract in (contracts[name] for name in ROLED):
         pending = str(contract.pendingDefaultAdmin()[0])
         if str(contract.defaultAdmin()) == config.deployer and pending != config.admin:
             _send(deployer, contract, "beginDefaultAdminTransfer", config.admin)
@@ -132,8 +150,14 @@ def hand_over(contracts: Contracts, deployer: Any, config: DeployConfig) -> None
 
 def _grant(contract: Any, role_name: str, account: str, deployer: Any) -> None:
     role = getattr(contract, role_name)()
-    if not contract.hasRole(role, account):
-        _send(deployer, contract, "grantRole", role, account)
+    if contract.hasRole(role, account):
+        return
+    if contract.rolesSealed():
+        problem = f"{contract._name}: {account} has no {role_name}, and its roles are sealed"
+        raise DeploymentMismatch(
+            "roles are missing", [problem], "Announce them: scheduleRole, then grantRole"
+        )
+    _send(deployer, contract, "grantRole", role, account)
 
 
 def _send(deployer: Any, contract: Any, function: str, *args: Any) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ARTEFACTS = ROOT / "build" / "brownie" / "contracts"
 TARGET = ROOT / "abi" / "json"
-# Exported beside the contracts of contracts/ itself: the demo and the tests pay with it.
+# Where contracts lie that somebody deploys and calls.
+FOLDERS = frozenset({Path("contracts"), Path("contracts/eligibility")})
+# Exported beside them: the demo and the tests pay with it.
 TESTING_CONTRACTS = frozenset({"DemoUSD"})
 KIND_ORDER = ("constructor", "receive", "fallback", "function", "event", "error")
 
@@ -62,7 +64,7 @@ def _is_exported(artefact: dict[str, Any]) -> bool:
     if artefact["type"] != "contract" or not artefact["bytecode"]:
         return False
     source = Path(artefact["sourcePath"])
-    return source.parent == Path("contracts") or artefact["contractName"] in TESTING_CONTRACTS
+    return source.parent in FOLDERS or artefact["contractName"] in TESTING_CONTRACTS
 
 
 def _order(entry: dict[str, Any]) -> tuple[int, str, str]:

@@ -20,9 +20,7 @@ abstract contract DelayedRoles is IDelayedRoles, AccessControlDefaultAdminRules 
     bool public rolesSealed;
     mapping(bytes32 role => mapping(address account => uint256)) public grantableAt;
 
-    constructor(address admin, uint48 adminDelay, uint256 roleDelay)
-        AccessControlDefaultAdminRules(adminDelay, admin)
-    {
+    constructor(address admin, uint48 adminDelay, uint256 roleDelay) AccessControlDefaultAdminRules(adminDelay, admin) {
         if (roleDelay > MAX_ROLE_DELAY) revert DelayedRoles_DelayTooLong(0, roleDelay, MAX_ROLE_DELAY);
         if (adminDelay > MAX_ROLE_DELAY) revert DelayedRoles_DelayTooLong(0, adminDelay, MAX_ROLE_DELAY);
         ROLE_DELAY = roleDelay;
@@ -37,9 +35,9 @@ abstract contract DelayedRoles is IDelayedRoles, AccessControlDefaultAdminRules 
 
     /// @inheritdoc IDelayedRoles
     function scheduleRole(bytes32 role, address account) external onlyRole(getRoleAdmin(role)) {
-        uint256 at = block.timestamp + ROLE_DELAY;
-        grantableAt[role][account] = at;
-        emit RoleScheduled(role, account, at);
+        uint256 dueAt = block.timestamp + ROLE_DELAY;
+        grantableAt[role][account] = dueAt;
+        emit RoleScheduled(role, account, dueAt);
     }
 
     /// @dev Refuses what wasn't announced, or not long enough ago, once the set-up is over.
@@ -50,10 +48,12 @@ abstract contract DelayedRoles is IDelayedRoles, AccessControlDefaultAdminRules 
 
     /// @dev Undone with the whole call if the caller may not grant the role.
     function _useSchedule(bytes32 role, address account) private {
-        uint256 at = grantableAt[role][account];
-        if (at == 0) revert DelayedRoles_NotScheduled(role, 0, 1);
-        if (block.timestamp < at) revert DelayedRoles_TooEarly(role, block.timestamp, at);
-        if (block.timestamp > at + ROLE_WINDOW) revert DelayedRoles_Lapsed(role, block.timestamp, at + ROLE_WINDOW);
+        uint256 dueAt = grantableAt[role][account];
+        if (dueAt == 0) revert DelayedRoles_NotScheduled(role, 0, 1);
+        if (block.timestamp < dueAt) revert DelayedRoles_TooEarly(role, block.timestamp, dueAt);
+        if (block.timestamp > dueAt + ROLE_WINDOW) {
+            revert DelayedRoles_Lapsed(role, block.timestamp, dueAt + ROLE_WINDOW);
+        }
         delete grantableAt[role][account];
     }
 }

@@ -21,13 +21,9 @@ abstract contract UnorderedNonces is IUnorderedNonces {
 
     /// @dev Reverts unless `account` (ECDSA or ERC-1271) signed `digest` and neither deadline nor nonce is past. The nonce is
     /// spent before the account's code can run.
-    function _useSignature(
-        address account,
-        uint256 nonce,
-        uint256 deadline,
-        bytes32 digest,
-        bytes calldata signature
-    ) internal {
+    function _useSignature(address account, uint256 nonce, uint256 deadline, bytes32 digest, bytes calldata signature)
+        internal
+    {
         if (block.timestamp > deadline) revert UnorderedNonces_DeadlinePassed(account, block.timestamp, deadline);
         _spendNonce(account, nonce);
         if (!SignatureChecker.isValidSignatureNowCalldata(account, digest, signature)) {

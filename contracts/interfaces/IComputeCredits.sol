@@ -54,9 +54,7 @@ interface IComputeCredits is IERC1155 {
     /// @notice Ends locks and burns what was used. Job market only.
     /// @return burned Base units burned.
     /// @return supplyBefore Base units in existence before the burn.
-    function settle(uint256 classId, Usage[] calldata usages)
-        external
-        returns (uint256 burned, uint256 supplyBefore);
+    function settle(uint256 classId, Usage[] calldata usages) external returns (uint256 burned, uint256 supplyBefore);
 
     /// @notice Moves `units` of `from` to the sessions. Sessions only, for a payer who agreed.
     function deposit(address from, uint256 classId, uint256 units) external;

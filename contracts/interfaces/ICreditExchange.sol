@@ -27,10 +27,14 @@ interface ICreditExchange {
     );
     event OfferCancelled(bytes32 indexed offerHash, address indexed maker);
     event EpochRaised(address indexed maker, uint256 epoch);
+    /// @notice A row of a batch was left out. `reason` is what `fill` would have reverted with, cut off after 256 bytes;
+    /// empty if the row used up the gas it may use.
     event FillSkipped(bytes32 indexed offerHash, bytes reason);
     event FeeProposed(uint256 feeBps, address recipient, uint256 applicableAt);
     event FeeSet(uint256 feeBps, address recipient);
 
+    // Where no offer is concerned, `offerHash` is 0.
+    /// @notice `given` is who signed, if that can be told.
     error CreditExchange_BadSignature(bytes32 offerHash, address given, address limit);
     error CreditExchange_NotMaker(bytes32 offerHash, address given, address limit);
     error CreditExchange_NotTaker(bytes32 offerHash, address given, address limit);
@@ -41,13 +45,17 @@ interface ICreditExchange {
     error CreditExchange_OverFill(bytes32 offerHash, uint256 given, uint256 limit);
     error CreditExchange_OverLimit(bytes32 offerHash, uint256 given, uint256 limit);
     error CreditExchange_UnderLimit(bytes32 offerHash, uint256 given, uint256 limit);
+    /// @notice The seller received less, or more, than its share of the price.
     error CreditExchange_WrongPayment(bytes32 offerHash, uint256 given, uint256 limit);
     error CreditExchange_AccountBound(bytes32 offerHash, uint256 given, uint256 limit);
     error CreditExchange_ClassEnded(bytes32 offerHash, uint256 given, uint256 limit);
     error CreditExchange_BudgetForSelling(bytes32 offerHash, uint256 given, uint256 limit);
     error CreditExchange_FeeTooHigh(bytes32 offerHash, uint256 given, uint256 limit);
+    /// @notice A fee needs somebody to receive it.
+    error CreditExchange_BadRecipient(bytes32 offerHash, address given, address limit);
     error CreditExchange_FeeNotDue(bytes32 offerHash, uint256 given, uint256 limit);
     error CreditExchange_EpochNotHigher(bytes32 offerHash, uint256 given, uint256 limit);
+    /// @notice A batch of no rows; or one whose gas, `given`, is less than a row may use.
     error CreditExchange_BadBatch(bytes32 offerHash, uint256 given, uint256 limit);
     error CreditExchange_OnlySelf(bytes32 offerHash, address given, address limit);
 
@@ -57,8 +65,13 @@ interface ICreditExchange {
     function fill(Fill calldata order) external returns (uint256 price);
 
     /// @notice Fills several offers; those that can't be filled are skipped and reported by `FillSkipped`.
+    /// @dev Whatever a row's token, maker or receiver does, it can use up no more than `ROW_GAS`. The call reverts rather
+    /// than begin a row with less, so that an estimate of its gas is enough to fill every row that can be filled.
     /// @return taken Offers that were filled.
     function fillBatch(Fill[] calldata orders) external returns (uint256 taken);
+
+    /// @notice One row of `fillBatch`, which this contract sends to itself. Nobody else can.
+    function fillRow(address taker, Fill calldata order) external;
 
     /// @notice Buys for the owner of a budget, as its spender: the owner pays and receives the credits.
     function fillFor(uint256 budgetId, Fill calldata order) external returns (uint256 price);

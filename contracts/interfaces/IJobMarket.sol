@@ -51,7 +51,8 @@ interface IJobMarket {
         uint40 submitBy,
         bytes32 specHash,
         uint256 budgetId,
-        uint256 salt
+        uint256 salt,
+        uint96 nonce
     );
     /// @notice A provider took the job: after opening, or with it by a quote.
     event JobAccepted(bytes32 indexed jobId, address indexed provider);
@@ -73,7 +74,6 @@ interface IJobMarket {
     error JobMarket_BadSignature(bytes32 jobId, uint256 given, uint256 limit);
     /// @notice `open` was called with a budget, or `openFor` without.
     error JobMarket_BudgetMismatch(bytes32 jobId, uint256 given, uint256 limit);
-    error JobMarket_NotWindowed(bytes32 jobId, uint256 given, uint256 limit);
     error JobMarket_ZeroUnits(bytes32 jobId, uint256 given, uint256 limit);
     error JobMarket_ZeroResources(bytes32 jobId, uint256 given, uint256 limit);
     error JobMarket_DeadlinePassed(bytes32 jobId, uint256 given, uint256 limit);

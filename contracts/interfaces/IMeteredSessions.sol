@@ -46,7 +46,8 @@ interface IMeteredSessions {
     /// would have reverted with.
     event ClaimSkipped(bytes32 indexed sessionId, bytes4 reason, uint256 given, uint256 limit);
 
-    // Every error is (sessionId, given, limit). Addresses are given as numbers.
+    // Every error is (sessionId, given, limit). Addresses are given as numbers. AlreadyOpened and NotOpen give the status: 0
+    // never opened, 1 open, 2 closed.
     error MeteredSessions_NotParty(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_BadSignature(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_BudgetMismatch(bytes32 sessionId, uint256 given, uint256 limit);
@@ -64,6 +65,8 @@ interface IMeteredSessions {
     error MeteredSessions_TooEarly(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_BadBatch(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_BadDelay(bytes32 sessionId, uint256 given, uint256 limit);
+    /// @notice Too little gas is left to ask a key that is a contract. Never skips a row: send the call with more.
+    error MeteredSessions_LittleGas(bytes32 sessionId, uint256 given, uint256 limit);
 
     /// @notice Deposits `units` of the caller's credits with a provider.
     /// @return sessionId `hashTerms(terms)`.
@@ -78,11 +81,12 @@ interface IMeteredSessions {
         external
         returns (bytes32 sessionId);
 
-    /// @notice Adds to the deposit. Payer or, with a budget, its spender; not while a close is pending.
+    /// @notice Adds to the deposit. The payer or, with a budget, its spender instead; not while a close is pending.
     function topUp(SessionTerms calldata terms, uint256 units) external;
 
     /// @notice Pays the provider what a newer voucher adds, and burns those credits. Anyone may send it, until the session
     /// is closed.
+    /// @dev A key that is a contract is asked by ERC-1271, with `KEY_GAS` gas.
     /// @return units Base units paid.
     function claim(Claim calldata row) external returns (uint256 units);
 

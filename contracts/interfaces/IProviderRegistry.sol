@@ -12,7 +12,9 @@ interface IProviderRegistry {
     event StakeReserved(address indexed provider, uint256 amount, uint256 total);
     event StakeFreed(address indexed provider, uint256 amount, uint256 total);
     /// @param amount Stake taken in all: `toPayer` and `toChallenger` together.
-    event Slashed(bytes32 indexed jobId, address indexed provider, uint256 amount, uint256 toPayer, uint256 toChallenger);
+    event Slashed(
+        bytes32 indexed jobId, address indexed provider, uint256 amount, uint256 toPayer, uint256 toChallenger
+    );
     /// @notice A holder of a stake-funded class took its share of the issuer's stake.
     event Compensated(uint256 indexed classId, address indexed provider, address indexed holder, uint256 amount);
     event BondTaken(bytes32 indexed jobId, address indexed challenger, uint256 amount);
@@ -39,9 +41,11 @@ interface IProviderRegistry {
     error ProviderRegistry_StakeExceeded(address provider, uint256 given, uint256 limit);
     error ProviderRegistry_CapacityExceeded(address provider, uint256 given, uint256 limit);
     error ProviderRegistry_TooManyClasses(address provider, uint256 given, uint256 limit);
+    /// @notice The observation isn't newer than the last one, is too old, or is from the future.
     error ProviderRegistry_StaleAttestation(address provider, uint256 given, uint256 limit);
     error ProviderRegistry_HorizonTooFar(address provider, uint256 given, uint256 limit);
     error ProviderRegistry_NotAgentOwner(address provider, address given, address limit);
+    error ProviderRegistry_DelayTooLong(address provider, uint256 given, uint256 limit);
 
     /// @notice Registers the caller.
     /// @param oracle Key that signs quotes and receipts; hot, moves no funds.
@@ -70,7 +74,8 @@ interface IProviderRegistry {
     /// @notice Pays out bonds, rewards and compensations due to the caller.
     function withdrawAward(address to) external returns (uint256 amount);
 
-    /// @notice Links the caller to an ERC-8004 agent it owns.
+    /// @notice Links the caller to an ERC-8004 agent it owns; a zero registry ends the link. Only checked here: whoever reads
+    /// `agentOf` should ask the identity registry, one it knows, who owns the agent now.
     function linkAgent(address identityRegistry, uint256 agentId) external;
 
     /// @notice Records what a threshold of watchers says a provider can deliver. Anyone may send it.
@@ -88,10 +93,11 @@ interface IProviderRegistry {
         bytes[] calldata signatures
     ) external;
 
-    /// @notice Counts a new class of `provider` towards its stake or capacity. Credits only.
+    /// @notice Counts a new class of `provider` towards its stake or capacity. At most `MAX_BOUND_CLASSES`; a class that
+    /// can't count again makes room for another. Credits only, once it knows the terms of the class.
     function bindClass(address provider, uint256 classId) external;
 
-    /// @notice Reverts if the units of a class just minted exceed its issuer's stake or attested capacity. Credits only.
+    /// @notice Reverts if the units of a class just minted exceed its issuer's stake or attested capacity.
     function checkIssuance(address provider, uint256 classId) external view;
 
     /// @notice Sets stake aside for a job. Job market only.
@@ -113,7 +119,7 @@ interface IProviderRegistry {
         returns (uint256 taken);
 
     /// @notice Awards a holder the stake behind `units` of a stake-funded class that was wound down: in full, or by the
-    /// share that the stake covers. Reserve only, after the units were burned.
+    /// share that the stake covers. Nothing from `SWEEP_DELAY` after expiry on. Reserve only, after the units were burned.
     function compensate(uint256 classId, address provider, address holder, uint256 units)
         external
         returns (uint256 amount);
@@ -130,6 +136,9 @@ interface IProviderRegistry {
 
     /// @notice Stake that must stay: set aside for jobs, or behind stake-funded credits.
     function requiredStakeOf(address provider) external view returns (uint256);
+
+    /// @notice Bond that was taken for a job and not released.
+    function bondOf(bytes32 jobId) external view returns (uint256);
     function awardOf(address account) external view returns (uint256);
     function capacityOf(address provider, bytes32 sku, uint256 watcherSet)
         external
@@ -138,7 +147,18 @@ interface IProviderRegistry {
     function boundClassesOf(address provider) external view returns (uint256[] memory);
     function agentOf(address provider) external view returns (address identityRegistry, uint256 agentId);
 
-    /// @notice What a class asks of a provider, as one word: the SKU, or the hash of SKU and region.
+    /// @notice Digest of `Capacity(provider,sku,watcherSet,count,until,observedAt)` that watchers sign.
+    function capacityDigest(
+        address provider,
+        bytes32 sku,
+        uint256 watcherSet,
+        uint32 count,
+        uint40 until,
+        uint40 observedAt
+    ) external view returns (bytes32);
+
+    /// @notice What a class asks of a provider, as one word: the hash of SKU and region, zero for any region. Both kinds are
+    /// hashed, so that nobody can claim a SKU of another region as if it were a SKU's name.
     function requirementOf(bytes32 sku, bytes12 region) external pure returns (bytes32);
 
     /// @notice Oracle key of `provider` if it meets the requirement, otherwise zero.

@@ -55,6 +55,7 @@ interface ISpendingBudgets {
     error SpendingBudgets_ZeroSpender(uint256 budgetId, address given, address limit);
 
     /// @notice Creates a root budget owned by the caller.
+    /// @dev An amount of `type(uint96).max` is as good as no cap. `perPeriod` means nothing where `period` is 0.
     /// @param token ERC-20 that amounts are counted in: only classes priced in it can be charged.
     /// @param providers Listed at once; only they count if `limits.listed`.
     function createBudget(address token, Limits calldata limits, address[] calldata providers)
@@ -67,7 +68,7 @@ interface ISpendingBudgets {
         returns (uint256 budgetId);
 
     /// @notice Replaces the limits of a budget, what is spent stays counted. Its controller: the owner of the tree, or the
-    /// spender of the parent.
+    /// spender of the parent unless that is revoked.
     function setBudget(uint256 budgetId, Limits calldata limits) external;
 
     /// @notice Lists providers or takes them off the list. Its controller.
@@ -88,10 +89,30 @@ interface ISpendingBudgets {
         bytes calldata signature
     ) external returns (uint256 budgetId);
 
+    function createChildBySig(
+        address controller,
+        uint256 parent,
+        Limits calldata limits,
+        address[] calldata providers,
+        uint256 nonce,
+        uint256 deadline,
+        bytes calldata signature
+    ) external returns (uint256 budgetId);
+
     function setBudgetBySig(
         address controller,
         uint256 budgetId,
         Limits calldata limits,
+        uint256 nonce,
+        uint256 deadline,
+        bytes calldata signature
+    ) external;
+
+    function setProvidersBySig(
+        address controller,
+        uint256 budgetId,
+        address[] calldata providers,
+        bool listed,
         uint256 nonce,
         uint256 deadline,
         bytes calldata signature
@@ -110,27 +131,17 @@ interface ISpendingBudgets {
     /// @param spender Who acts; must be the budget's spender.
     /// @param payer Whose credits are used; must own the tree.
     /// @return value What was charged.
-    function charge(
-        uint256 budgetId,
-        address spender,
-        address payer,
-        address provider,
-        uint256 classId,
-        uint256 units
-    ) external returns (uint256 value);
+    function charge(uint256 budgetId, address spender, address payer, address provider, uint256 classId, uint256 units)
+        external
+        returns (uint256 value);
 
     /// @notice Charges an amount of the budget's token. Exchange only.
-    function chargeValue(
-        uint256 budgetId,
-        address spender,
-        address payer,
-        address payee,
-        address token,
-        uint256 value
-    ) external;
+    function chargeValue(uint256 budgetId, address spender, address payer, address payee, address token, uint256 value)
+        external;
 
     /// @notice Gives back a part of a charge to the lifetime of every level. Job market and sessions only; never reverts for
     /// a budget that is revoked or expired, so that it can't hold up a settlement.
+    /// @dev The caller answers for giving back no more of a charge than went unused, and that once: charges aren't kept.
     function release(uint256 budgetId, uint256 value) external;
 
     function budgetCount() external view returns (uint256);

@@ -130,7 +130,7 @@ struct SaleTerms {
 }
 
 /// @notice What a provider needs to serve a class.
-/// @param requirement The SKU, or the hash of SKU and region: `ProviderRegistry.requirementOf`.
+/// @param requirement SKU and region as one word: `ProviderRegistry.requirementOf`.
 /// @param listed Whether the class's own list admits the provider.
 /// @param staked As in `SettlementTerms`.
 struct ServingTerms {

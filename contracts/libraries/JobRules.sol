@@ -2,7 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {IJobMarket} from "../interfaces/IJobMarket.sol";
-import {JobTerms, Outcome, Receipt, SettlementTerms, Status} from "../interfaces/Types.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {JobTerms, Outcome, Receipt, ReviewTerms, SettlementTerms, Status} from "../interfaces/Types.sol";
 import {WordsHash} from "./WordsHash.sol";
 
 /// @title What makes terms and receipts acceptable. Reads nothing but what it is given and the time.
@@ -10,11 +11,17 @@ library JobRules {
     bytes32 internal constant TERMS_TYPEHASH = keccak256(
         "JobTerms(address payer,address provider,uint256 classId,uint128 maxUnits,uint32 resources,uint40 acceptBy,uint40 submitBy,bytes32 specHash,uint256 budgetId,uint256 salt)"
     );
+    bytes32 internal constant QUOTE_TYPEHASH = keccak256("Acceptance(bytes32 jobId)");
+    bytes32 internal constant CANCEL_TYPEHASH = keccak256("Cancel(bytes32 jobId,uint256 deadline)");
+    bytes32 internal constant VERDICT_TYPEHASH = keccak256("Verdict(bytes32 jobId,uint128 units,uint8 fault)");
     uint256 internal constant MAX_DURATION = 30 days;
+    /// @dev How long arbiters have from a challenge on.
+    uint256 internal constant DISPUTE_PERIOD = 7 days;
     uint256 internal constant MAX_ASSURANCE = 3;
     /// @dev From this assurance on, watchers must have signed.
     uint256 internal constant WATCHED_ASSURANCE = 2;
     uint256 private constant TERMS_WORDS = 10;
+    uint256 private constant PRICED_CREDITS = 1_000_000;
 
     /// @dev EIP-712 struct hash of terms.
     function hash(JobTerms calldata terms) internal pure returns (bytes32) {
@@ -26,7 +33,6 @@ library JobRules {
     }
 
     function checkTerms(bytes32 jobId, JobTerms calldata terms) internal view {
-        if (terms.budgetId != 0) revert IJobMarket.JobMarket_BudgetUnsupported(jobId, terms.budgetId, 0);
         if (terms.maxUnits == 0) revert IJobMarket.JobMarket_ZeroUnits(jobId, 0, 1);
         if (terms.resources == 0) revert IJobMarket.JobMarket_ZeroResources(jobId, 0, 1);
         if (block.timestamp > terms.acceptBy) {
@@ -37,6 +43,14 @@ library JobRules {
         }
         uint256 latest = block.timestamp + MAX_DURATION;
         if (terms.submitBy > latest) revert IJobMarket.JobMarket_DeadlineTooFar(jobId, terms.submitBy, latest);
+    }
+
+    /// @dev Stake behind a job, rounded up.
+    function stakeFor(ReviewTerms memory class_, uint256 units) internal pure returns (uint256) {
+        return
+            Math.mulDiv(
+                units, class_.stakePerMillion, 10 ** uint256(class_.decimals) * PRICED_CREDITS, Math.Rounding.Ceil
+            );
     }
 
     /// @dev What is wrong with a submission, as the error to revert with or to report; zero if nothing is. One list for

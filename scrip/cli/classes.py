@@ -14,7 +14,7 @@ from scrip.cli.output import Token, Tokens, clean, facts, hexed, table, units_js
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from scrip.types import ClassInfo
+    from scrip.types import ClassInfo, ClassTerms
 
 app = sub_app("Classes of credits: their terms, price and backing.", example="scrip class list")
 
@@ -166,9 +166,21 @@ def _work(shown: ClassView) -> list[tuple[str, str]]:
         ("SKU", hexed(terms.sku)),
         ("region", clean(terms.region_label)),
         ("assurance", f"at least {terms.min_assurance}, {watchers}"),
-        ("challenge window", f"{terms.challenge_window} s"),
+        ("challenge window", _window(terms)),
+        ("stake behind it", _stake(shown)),
         ("rate limit", f"{shown.credits(terms.max_rate)} credits per second and resource"),
     ]
+
+
+def _window(terms: ClassTerms) -> str:
+    if not terms.challenge_window:
+        return "none, receipts settle at once"
+    return f"{terms.challenge_window} s, disputes go to watcher set {terms.arbiter_set}"
+
+
+def _stake(shown: ClassView) -> str:
+    stake = shown.info.terms.stake_per_million
+    return f"{stake} base units of the stake token per 1M credits" if stake else "none"
 
 
 def _policy(shown: ClassView) -> list[tuple[str, str]]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from scrip.chain import Chain
     from scrip.cli.receipts import Finished
+    from scrip.jobs import Opening
     from scrip.types import ClassInfo, JobState, JobTerms
-    from scrip.view import ChainView
 
 app = sub_app("Jobs: redemptions and their receipts.", example="scrip job list")
 
@@ -38,8 +38,8 @@ def list_jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = LISTED,
 ) -> None:
     """List jobs with their state, the newest last."""
+    from scrip import jobs
     from scrip.structs import to_address
-    from scrip.view import terms_of
 
     context = Context.of(ctx)
     filters: dict[str, object] = {}
@@ -48,10 +48,11 @@ def list_jobs(
     if provider:
         filters["provider"] = to_address("provider", provider)
     view = context.chain().at()
-    opened = list(view.events("JobMarket", "JobOpened", **filters))
-    rows = [(bytes(event.args["jobId"]), terms_of(event)) for event in opened[-limit:]]
-    infos = {class_id: view.class_info(class_id) for class_id in {terms.class_id for _, terms in rows}}
-    found = [(job, terms, view.job_state(job), infos[terms.class_id]) for job, terms in rows]
+    opened = jobs.openings(view, **filters)
+    newest = opened[-limit:]
+    infos = {class_id: view.class_info(class_id) for class_id in {job.terms.class_id for job in newest}}
+    states = jobs.states(view, newest)
+    found = [(job.job_id, job.terms, states[job.job_id], infos[job.terms.class_id]) for job in newest]
     context.emit(
         {"block": view.block, "total": len(opened), "jobs": [_row_json(*item) for item in found]},
         lambda console: _show_list(console, found, len(opened)),
@@ -65,16 +66,18 @@ def show_job(
     output: Annotated[Path | None, typer.Option(help="Save the output to this file.")] = None,
 ) -> None:
     """Show a job: its state and terms, and once it has ended the receipt, checked against the chain."""
+    from scrip import jobs
     from scrip.cli import receipts
     from scrip.structs import to_bytes
 
     context = Context.of(ctx)
-    job = to_bytes("job id", job_id, 32)
     chain = context.chain()
     view = chain.at()
-    terms, state, opened = _find(view, job)
+    opening = jobs.opening(view, to_bytes("job id", job_id, 32))
+    job, terms, opened = opening.job_id, opening.terms, opening.tx_hash
+    state = jobs.states(view, [opening])[job]
     info = view.class_info(terms.class_id)
-    finished, problem, said = _ask(chain, job, terms, state, info, opened)
+    finished, problem, said = _ask(chain, opening, state, info)
     data = {**_row_json(job, terms, state, info), "openedIn": hexed(opened), "terms": terms.to_json()}
     if finished is not None:
         receipts.save_output(finished, output)
@@ -106,18 +109,8 @@ def cancel(ctx: typer.Context, job_id: JobArgument) -> None:
     _end(Context.of(ctx), job_id, "cancel")
 
 
-def _find(view: ChainView, job: bytes) -> tuple[JobTerms, JobState, bytes]:
-    """Terms, state and opening transaction of a job. Raises NotFound."""
-    from scrip.errors import NotFound
-    from scrip.view import terms_of
-
-    for event in view.events("JobMarket", "JobOpened", jobId=job):
-        return terms_of(event), view.job_state(job), event.tx_hash
-    raise NotFound("job", hexed(job), "See: scrip job list")
-
-
 def _ask(
-    chain: Chain, job: bytes, terms: JobTerms, state: JobState, info: ClassInfo, opened: bytes
+    chain: Chain, opening: Opening, state: JobState, info: ClassInfo
 ) -> tuple[Finished | None, str, str]:
     """The checked receipt of an ended job, what kept us from it, and what the provider says of it.
 
@@ -130,11 +123,12 @@ def _ask(
 
     if state.status in (Status.CANCELLED, Status.EXPIRED):
         return None, "", ""
+    job, terms = opening.job_id, opening.terms
     try:
         endpoint = provider_client.discover(chain.at().provider(terms.provider)).endpoint
         if not state.status.final:
             return None, "", _said(endpoint, job)
-        found = redeem.evidence(chain, job, terms, endpoint)
+        found = redeem.evidence(chain, job, terms, endpoint, opening.block)
     except EvidenceInvalid:
         raise
     except ScripError as error:
@@ -144,7 +138,7 @@ def _ask(
     return (
         receipts.Finished(
             job, terms, info, found.ending, bundle.receipt, bundle.simulated, found.checks, bundle.output,
-            signatures, opened,
+            signatures, opening.tx_hash,
         ),
         "",
         "",
@@ -173,19 +167,20 @@ def _next_step(state: JobState, terms: JobTerms, now: int, job: bytes) -> str:
 
 
 def _end(context: Context, job_id: str, how: str) -> None:
+    from scrip import jobs
     from scrip.amounts import format_units
     from scrip.cli.sending import sending
     from scrip.structs import to_bytes
 
-    job = to_bytes("job id", job_id, 32)
     chain = context.chain()
     view = chain.at()
-    terms, _, _ = _find(view, job)
+    opening = jobs.opening(view, to_bytes("job id", job_id, 32))
+    job, terms = opening.job_id, opening.terms
     decimals = view.class_info(terms.class_id).terms.decimals
     with sending(context, chain, how) as (sender, _account):
         call = chain.contract("JobMarket").functions[how](terms.to_abi())
         tx_hash = bytes(sender.send(call, label=f"{how} {hexed(job)}")["transactionHash"])
-    status = chain.at().job_state(job).status
+    status = jobs.status(chain.at(), job, opening.block)
     rows = [
         ("job", hexed(job)),
         ("state", status.name.lower()),

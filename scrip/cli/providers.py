@@ -52,18 +52,20 @@ def show_provider(
     infos = [view.class_info(class_id) for class_id in view.class_ids()]
     candidate = choosing.ask([provider])[0]
     served = _served(view, candidate, infos)
-    payments = dict.fromkeys(info.terms.payment_token for info in infos)
+    payments = dict.fromkeys(info.terms.payment_token for info in infos if int(info.terms.payment_token, 16))
     earned = [(tokens.at(at), view.earnings(provider.address, at)) for at in payments]
+    fee_bps = view.fee_bps()
     data = {
         **_json(candidate, served, stake),
         "unbondingAt": str(provider.unbonding_at),
         "earnings": [token.to_json(amount) for token, amount in earned],
+        "withdrawalFeeBps": fee_bps,
         "templateDetails": dict(candidate.offer.details) if candidate.offer else {},
     }
 
     def show(console: Console) -> None:
         console.print(f"Provider {provider.address}", style="bold")
-        facts(console, _rows(candidate, served, stake, earned))
+        facts(console, _rows(candidate, served, stake, earned, fee_bps))
         _show_templates(console, candidate)
 
     context.emit({"block": view.block, **data}, show)
@@ -121,8 +123,13 @@ def _show_list(
 
 
 def _rows(
-    candidate: Candidate, served: Sequence[ClassInfo], stake: Token, earned: Sequence[tuple[Token, int]]
+    candidate: Candidate,
+    served: Sequence[ClassInfo],
+    stake: Token,
+    earned: Sequence[tuple[Token, int]],
+    fee_bps: int,
 ) -> list[tuple[str, str]]:
+    from scrip.amounts import format_units
     from scrip.types import region_text
 
     provider, offer = candidate.provider, candidate.offer
@@ -136,7 +143,8 @@ def _rows(
     ]
     if provider.unbonding:
         rows.append(("unbonding", f"{stake.text(provider.unbonding)}, free {utc(provider.unbonding_at)}"))
-    rows += [("may withdraw", token.text(amount)) for token, amount in earned]
+    less = f", less a fee of {format_units(fee_bps, 2)} %" if fee_bps else ""
+    rows += [("may withdraw", token.text(amount) + less) for token, amount in earned]
     rows += [("serves", clean(f"class {info.label}")) for info in served] or [("serves", "no class")]
     if offer and offer.simulated:
         rows.append(("GPU telemetry", "SIMULATED"))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from scrip.chain import Chain
     from scrip.cli.signatures import Signatures
     from scrip.evidence import Check
-    from scrip.redeem import Ending, Redemption
+    from scrip.jobs import Ending
+    from scrip.redeem import Redemption
 
 ASSURANCE = {
     0: "0, the provider's word",

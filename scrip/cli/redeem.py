@@ -75,7 +75,7 @@ def redeem_credits(
     candidate = choosing.pick(view, info, template, provider)
     details = candidate.offer.details.get(template, {}) if candidate.offer else {}
     spec = JobSpec(template, choosing.parameters(details, param or [], file or [], params))
-    held = view.balance(context.address(), class_id)
+    held = view.available(context.address(), class_id)
     units = _units(info, most, held, lambda: choosing.default_units(info, details, spec.params, resources))
     if not yes:
         _confirm(chain, info, candidate, spec, units)
@@ -86,12 +86,12 @@ def redeem_credits(
         context.emit(data, lambda out: out.print(job))
         context.say(f"It goes on by itself. See: scrip job show {job}")
         return
-    status = wait(context, chain, planned.job_id, timeout)
+    status = wait(context, chain, planned, timeout)
     _finish(context, chain, info, planned, opened, status, output)
 
 
 def _units(info: ClassInfo, most: str | None, held: int, needed: Callable[[], int]) -> int:
-    """Base units to lock. Seconds are cut to what is held, because a provider then runs for less long."""
+    """Base units to lock. Seconds are cut to what is free, because a provider then runs for less long."""
     from scrip.amounts import format_units, parse_units
     from scrip.types import Resource
 
@@ -105,8 +105,8 @@ def _units(info: ClassInfo, most: str | None, held: int, needed: Callable[[], in
     if not 0 < units <= held:
         short = format_units(max(1, units - held), decimals)
         raise Refused(
-            f"the job may use {format_units(units, decimals)} credits of class {info.class_id}, you hold "
-            f"{format_units(held, decimals)}. Buy more: scrip buy {info.class_id} {short}"
+            f"the job may use {format_units(units, decimals)} credits of class {info.class_id}, you have "
+            f"{format_units(held, decimals)} free. Buy more: scrip buy {info.class_id} {short}"
         )
     return units
 
@@ -158,13 +158,14 @@ def _open(
         return planned, redeem.open_job(chain, sender, planned)
 
 
-def wait(context: Context, chain: Chain, job: bytes, timeout: float) -> Status:
+def wait(context: Context, chain: Chain, planned: Plan, timeout: float) -> Status:
     """Follow a job to its end and show how it goes. Interrupting it leaves the job as it is."""
     from scrip import redeem
 
+    job, since = planned.job_id, planned.since
     try:
         with _progress(context) as progress:
-            return redeem.follow(chain, job, timeout=timeout, on_status=progress)
+            return redeem.follow(chain, job, timeout=timeout, since=since, on_status=progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped waiting; the job goes on. See: scrip job show {hexed(job)}"

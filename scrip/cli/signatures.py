@@ -14,7 +14,7 @@ from scrip.types import Receipt
 
 if TYPE_CHECKING:
     from scrip.chain import Chain
-    from scrip.redeem import Ending
+    from scrip.jobs import Ending
     from scrip.types import ClassTerms
     from scrip.view import ChainView
 

@@ -75,7 +75,8 @@ class System:
             transferable=True, capacity_bound=False, min_assurance=0, watcher_set=0, challenge_window=0,
             max_rate=1_000, expiry=0, max_supply=10**15, max_per_holder=0, sku=SKU, region=REGION,
             payment_token=self.deployment.address("DemoUSD"), price_per_million=2_000_000,
-            price_feed=ZERO_ADDRESS, max_price_age=0, eligibility=ZERO_ADDRESS, name="CPU seconds",
+            price_feed=ZERO_ADDRESS, max_price_age=0, eligibility=ZERO_ADDRESS, arbiter_set=0,
+            stake_per_million=0, max_deviation_bps=0, name="CPU seconds",
         )  # fmt: skip
         return replace(base, **changes)
 

@@ -1,45 +1,30 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
-import {IClassMetadata} from "contracts/interfaces/IClassMetadata.sol";
-import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
-import {ICreditReserve} from "contracts/interfaces/ICreditReserve.sol";
-import {IJobMarket} from "contracts/interfaces/IJobMarket.sol";
-import {IProviderRegistry} from "contracts/interfaces/IProviderRegistry.sol";
-import {IReceiptVerifier} from "contracts/interfaces/IReceiptVerifier.sol";
 import {
     Attestation,
     ClassTerms,
     Funding,
     JobTerms,
+    Limits,
     Outcome,
     Receipt as JobReceipt,
     Resource,
     Status
 } from "contracts/interfaces/Types.sol";
-import {IDemoUSD} from "./support/IDemoUSD.sol";
-import {TestHelpers} from "./support/TestHelpers.sol";
+import {Deployment} from "./support/Deployment.sol";
 
-/// @dev Deploys the whole system and knows how to build, sign and send everything the tests need.
-/// Contracts are deployed from their artifacts, so a test compiles against interfaces alone and what is tested is the
-/// bytecode that is deployed.
-abstract contract Base is TestHelpers {
+/// @dev Knows how to build, sign and send everything the tests need.
+abstract contract Base is Deployment {
     /* CONSTANTS */
 
     uint256 internal constant START = 1_800_000_000;
-    uint48 internal constant ADMIN_DELAY = 1 days;
-    uint256 internal constant UNBONDING_DELAY = 7 days;
-    uint256 internal constant ACTIVATION_DELAY = 2 days;
     uint256 internal constant SWEEP_DELAY = 180 days;
     uint256 internal constant MAX_DURATION = 30 days;
     uint256 internal constant THRESHOLD = 2;
     uint256 internal constant BPS = 10_000;
     uint256 internal constant MAX_FEE_BPS = 500;
-
-    bytes32 internal constant ISSUER_ROLE = keccak256("ISSUER_ROLE");
-    bytes32 internal constant FEE_ROLE = keccak256("FEE_ROLE");
-    bytes32 internal constant WATCHER_ADMIN_ROLE = keccak256("WATCHER_ADMIN_ROLE");
+    uint256 internal constant FEE_DELAY = 7 days;
 
     bytes32 internal constant SKU = keccak256("smollm2-135m");
     bytes12 internal constant REGION = "eu-west-1";
@@ -64,20 +49,17 @@ abstract contract Base is TestHelpers {
     /// @dev Sorted by address, as the verifier wants them.
     Account[] internal watchers;
 
-    /* CONTRACTS */
+    /// @dev Sorted by address, too.
+    Account[] internal arbiters;
 
-    IDemoUSD internal usd;
-    IProviderRegistry internal registry;
-    IReceiptVerifier internal verifier;
-    IComputeCredits internal credits;
-    ICreditReserve internal reserve;
-    IJobMarket internal market;
+    /* CLASSES */
 
     /// @dev Sold, transferable, assurance 1, settles at once.
     uint256 internal plain;
     /// @dev As `plain`, with assurance 2 by the watchers of `watcherSet`.
     uint256 internal watched;
     uint256 internal watcherSet;
+    uint256 internal arbiterSet;
 
     uint256 private _salt;
 
@@ -86,50 +68,24 @@ abstract contract Base is TestHelpers {
     function setUp() public virtual {
         vm.warp(START);
         vm.roll(1_000);
-        _deploy();
-        _grantRoles();
+        _deployAll(admin.addr, _sequencerFeed());
+        _grantRoles(admin.addr, issuer.addr);
         _registerProvider(provider.addr, oracle.addr);
         for (uint256 i; i < 3; ++i) {
             watchers.push(makeAccount(string.concat("watcher-", vm.toString(i))));
+            arbiters.push(makeAccount(string.concat("arbiter-", vm.toString(i))));
         }
         _sort(watchers);
+        _sort(arbiters);
         watcherSet = _newSet(_addresses(watchers), THRESHOLD);
+        arbiterSet = _newSet(_addresses(arbiters), THRESHOLD);
         plain = _createClass(_saleTerms());
         watched = _createClass(_watchedTerms());
     }
 
-    /// @dev Three contracts name each other as immutables, so their addresses are known before they exist.
-    function _deploy() private {
-        usd = IDemoUSD(deployCode("DemoUSD.sol:DemoUSD"));
-        IClassMetadata metadata = IClassMetadata(deployCode("ClassMetadata.sol:ClassMetadata"));
-        registry = IProviderRegistry(
-            deployCode("ProviderRegistry.sol:ProviderRegistry", abi.encode(address(usd), UNBONDING_DELAY))
-        );
-        verifier = IReceiptVerifier(
-            deployCode("ReceiptVerifier.sol:ReceiptVerifier", abi.encode(admin.addr, ADMIN_DELAY, ACTIVATION_DELAY))
-        );
-        uint256 nonce = vm.getNonce(address(this));
-        address reserveAt = vm.computeCreateAddress(address(this), nonce + 1);
-        address marketAt = vm.computeCreateAddress(address(this), nonce + 2);
-        credits = IComputeCredits(
-            deployCode(
-                "ComputeCredits.sol:ComputeCredits", abi.encode(admin.addr, ADMIN_DELAY, reserveAt, marketAt, metadata)
-            )
-        );
-        reserve = ICreditReserve(
-            deployCode("CreditReserve.sol:CreditReserve", abi.encode(admin.addr, ADMIN_DELAY, credits, marketAt))
-        );
-        market = IJobMarket(deployCode("JobMarket.sol:JobMarket", abi.encode(credits, reserve, registry, verifier)));
-        assertEq(address(reserve), reserveAt, "reserve address as predicted");
-        assertEq(address(market), marketAt, "market address as predicted");
-    }
-
-    function _grantRoles() private {
-        vm.startPrank(admin.addr);
-        IAccessControl(address(credits)).grantRole(ISSUER_ROLE, issuer.addr);
-        IAccessControl(address(reserve)).grantRole(FEE_ROLE, admin.addr);
-        IAccessControl(address(verifier)).grantRole(WATCHER_ADMIN_ROLE, admin.addr);
-        vm.stopPrank();
+    /// @dev None, as on a chain of its own; tests of rollups override it.
+    function _sequencerFeed() internal virtual returns (address) {
+        return address(0);
     }
 
     /* CLASSES */
@@ -169,6 +125,26 @@ abstract contract Base is TestHelpers {
     function _windowedTerms() internal view returns (ClassTerms memory terms) {
         terms = _saleTerms();
         terms.challengeWindow = WINDOW;
+        // forge-lint: disable-next-line(unsafe-typecast)
+        terms.arbiterSet = uint32(arbiterSet);
+        terms.name = "Disputable CPU seconds";
+    }
+
+    /// @dev `stakePerMillion` behind a million credits while a provider works on them.
+    function _stakedTerms(uint128 stakePerMillion) internal view returns (ClassTerms memory terms) {
+        terms = _windowedTerms();
+        terms.stakePerMillion = stakePerMillion;
+        terms.name = "Staked CPU seconds";
+    }
+
+    /// @dev Minted by the provider against its stake; needs ISSUER_ROLE for it.
+    function _prepaidTerms(uint128 stakePerMillion) internal view returns (ClassTerms memory terms) {
+        terms = _saleTerms();
+        terms.issuer = provider.addr;
+        terms.funding = Funding.Stake;
+        terms.stakePerMillion = stakePerMillion;
+        terms.expiry = uint40(_now() + 30 days);
+        terms.name = "Prepaid CPU seconds";
     }
 
     function _createClass(ClassTerms memory terms) internal returns (uint256) {
@@ -205,9 +181,36 @@ abstract contract Base is TestHelpers {
         reserve.buy(classId, units, buyer, cost);
     }
 
+    /// @dev Proposes the fee and waits until it applies.
     function _setFee(uint256 feeBps) internal {
         vm.prank(admin.addr);
-        reserve.setFee(feeBps);
+        reserve.proposeFee(feeBps);
+        if (reserve.feeBps() == feeBps) return;
+        vm.warp(_now() + FEE_DELAY);
+        reserve.applyFee();
+    }
+
+    function _stake(address account, uint256 amount) internal {
+        usd.mint(account, amount);
+        vm.startPrank(account);
+        usd.approve(address(registry), amount);
+        registry.stake(amount);
+        vm.stopPrank();
+    }
+
+    /* BUDGETS */
+
+    /// @dev Everything allowed to `spender`, for ever.
+    function _limits(address spender) internal pure returns (Limits memory limits) {
+        limits.spender = spender;
+        limits.perAction = type(uint96).max;
+        limits.perPeriod = type(uint96).max;
+        limits.lifetime = type(uint96).max;
+    }
+
+    function _budget(address owner, Limits memory limits) internal returns (uint256) {
+        vm.prank(owner);
+        return budgets.createBudget(address(usd), limits, new address[](0));
     }
 
     /* PROVIDERS AND WATCHERS */
@@ -292,6 +295,15 @@ abstract contract Base is TestHelpers {
         market.submit(terms, receipt, attestation);
     }
 
+    /// @dev Disputes a submission as `challenger`, who is given the bond for it.
+    function _challenge(address challenger, JobTerms memory terms) internal {
+        usd.mint(challenger, CHALLENGE_BOND);
+        vm.startPrank(challenger);
+        usd.approve(address(registry), CHALLENGE_BOND);
+        market.challenge(terms);
+        vm.stopPrank();
+    }
+
     /* SIGNATURES */
 
     function _quote(JobTerms memory terms, Account memory signer) internal view returns (bytes memory) {
@@ -329,14 +341,32 @@ abstract contract Base is TestHelpers {
         }
     }
 
+    /// @dev Arbiters' signatures over a verdict or whatever else.
+    function _judge(bytes32 digest, uint256 count) internal view returns (bytes[] memory signatures) {
+        signatures = new bytes[](count);
+        for (uint256 i; i < count; ++i) {
+            signatures[i] = _sign(arbiters[i], digest);
+        }
+    }
+
     /* ASSERTIONS */
+
+    /// @dev The job is over: its slot says how until `acceptBy`, and is empty afterwards.
+    function _assertEnded(JobTerms memory terms, Status expected) internal view {
+        _assertStatus(market.hashTerms(terms), _now() > terms.acceptBy ? Status.None : expected);
+    }
 
     function _assertStatus(bytes32 jobId, Status expected) internal view {
         assertEq(uint256(market.jobs(jobId).status), uint256(expected), "job status");
     }
 
+    /// @dev What the account is free to use: its balance less what jobs have locked.
     function _assertCredits(address account, uint256 classId, uint256 expected, string memory label) internal view {
-        assertEq(credits.balanceOf(account, classId), expected, label);
+        assertEq(credits.availableOf(account, classId), expected, label);
+    }
+
+    function _assertLocked(address account, uint256 classId, uint256 expected, string memory label) internal view {
+        assertEq(credits.lockedOf(account, classId), expected, label);
     }
 
     /* SMALL THINGS */

@@ -48,7 +48,8 @@ abstract contract BatchBase is Base {
 
     function _assertAll(Status status) internal view {
         for (uint256 i; i < receipts.length; ++i) {
-            _assertStatus(receipts[i].jobId, status);
+            if (status < Status.Settled) _assertStatus(receipts[i].jobId, status);
+            else _assertEnded(rows[i], status);
         }
     }
 }

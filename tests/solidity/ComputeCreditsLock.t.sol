@@ -46,7 +46,7 @@ contract ComputeCreditsLockTest is Base {
         _lock(alice.addr, granted, first);
         _lock(alice.addr, granted, second);
         _assertCredits(alice.addr, granted, held - first - second, "holder");
-        _assertCredits(address(market), granted, uint256(first) + second, "locked");
+        _assertLocked(alice.addr, granted, uint256(first) + second, "locked");
         assertEq(credits.totalSupply(granted), held, "supply");
     }
 
@@ -61,7 +61,7 @@ contract ComputeCreditsLockTest is Base {
         vm.expectEmit(address(credits));
         emit IERC1155.TransferSingle(address(market), alice.addr, address(market), id, units);
         _lock(alice.addr, id, units);
-        _assertCredits(address(market), id, units, "locked");
+        _assertLocked(alice.addr, id, units, "locked");
     }
 
     /* settle: REVERTS */
@@ -105,7 +105,7 @@ contract ComputeCreditsLockTest is Base {
         assertEq(_settle(granted, burned, _two(alice.addr, first, bob.addr, second)), held, "supply before");
         _assertCredits(alice.addr, granted, uint256(held) - locked + first, "first");
         _assertCredits(bob.addr, granted, second, "second");
-        _assertCredits(address(market), granted, 0, "locked");
+        _assertLocked(alice.addr, granted, 0, "locked");
         assertEq(credits.totalSupply(granted), held - burned, "supply");
     }
 
@@ -115,7 +115,7 @@ contract ComputeCreditsLockTest is Base {
         back = uint96(bound(back, 0, locked - burned));
         _grantAndLock(locked, locked);
         _settle(granted, burned, _two(alice.addr, back, alice.addr, 0));
-        _assertCredits(address(market), granted, locked - burned - back, "locked");
+        _assertLocked(alice.addr, granted, locked - burned - back, "locked");
         _assertCredits(alice.addr, granted, back, "holder");
     }
 

@@ -1,36 +1,34 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ICreditReserve} from "contracts/interfaces/ICreditReserve.sol";
 import {Base} from "./Base.t.sol";
 
-/// @dev payOut, withdraw, the fee and its collection.
+/// @dev payOut and withdraw, without a fee.
 contract CreditReservePayOutTest is Base {
     /* payOut */
 
-    function testFuzz_RevertWhen_CallerIsNotTheMarket(address caller, uint256 units, uint256 supply) public {
-        vm.assume(caller != address(market));
+    function testFuzz_RevertWhen_CallerPaysNobody(address caller, uint256 units, uint256 supply) public {
+        vm.assume(caller != address(market) && caller != address(sessions));
         _expect(ICreditReserve.CreditReserve_NotAuthorised.selector, plain, caller, address(market));
         vm.prank(caller);
         reserve.payOut(plain, caller, units, supply);
     }
 
-    function testFuzz_PayOut(uint128 supply, uint128 units, uint256 feeBps) public {
+    function testFuzz_PayOut(uint128 supply, uint128 units, uint256 feeBps, bool bySessions) public {
         supply = uint128(bound(supply, 1, MAX_UNITS));
         units = uint128(bound(units, 1, supply));
-        feeBps = bound(feeBps, 0, MAX_FEE_BPS);
-        _setFee(feeBps);
+        _setFee(bound(feeBps, 0, MAX_FEE_BPS));
         uint256 backing = _buy(alice.addr, plain, supply);
-        uint256 gross = uint256(units) * backing / supply;
-        uint256 fee = gross * feeBps / BPS;
+        uint256 amount = uint256(units) * backing / supply;
         vm.expectEmit(address(reserve));
-        emit ICreditReserve.PaidOut(plain, provider.addr, units, gross - fee, fee);
-        assertEq(_payOut(plain, units, supply), gross - fee, "paid");
-        assertEq(_earned(), gross - fee, "earnings");
-        assertEq(reserve.feesOf(address(usd)), fee, "fees");
-        assertEq(reserve.backingOf(plain), backing - gross, "backing");
+        emit ICreditReserve.PaidOut(plain, provider.addr, units, amount);
+        vm.prank(bySessions ? address(sessions) : address(market));
+        assertEq(reserve.payOut(plain, provider.addr, units, supply), amount, "paid");
+        assertEq(_earned(), amount, "earnings, before any fee");
+        assertEq(reserve.feesOf(address(usd)), 0, "fees");
+        assertEq(reserve.backingOf(plain), backing - amount, "backing");
         assertEq(usd.balanceOf(address(reserve)), backing, "no token moved");
     }
 
@@ -57,10 +55,9 @@ contract CreditReservePayOutTest is Base {
 
     function testFuzz_PayOut_OfAGrantIsNothing(uint128 units, uint256 supply) public {
         uint256 id = _createClass(_grantTerms());
-        _setFee(MAX_FEE_BPS);
         supply = bound(supply, units, type(uint256).max);
         vm.expectEmit(address(reserve));
-        emit ICreditReserve.PaidOut(id, provider.addr, units, 0, 0);
+        emit ICreditReserve.PaidOut(id, provider.addr, units, 0);
         assertEq(_payOut(id, units, supply), 0, "paid");
         assertEq(_earned(), 0, "earnings");
     }
@@ -74,6 +71,21 @@ contract CreditReservePayOutTest is Base {
     }
 
     /* withdraw */
+
+    function testFuzz_RevertWhen_WithdrawingNothing(address caller, address token, address to) public {
+        _expect(ICreditReserve.CreditReserve_ZeroAmount.selector, caller, 0, 1);
+        vm.prank(caller);
+        reserve.withdraw(token, 0, to);
+    }
+
+    /// @dev The tokens would be lost.
+    function testFuzz_RevertWhen_WithdrawingToNobody(uint128 units, bool toItself) public {
+        uint256 earned = _earn(units);
+        address to = toItself ? address(reserve) : address(0);
+        _expect(ICreditReserve.CreditReserve_BadReceiver.selector, provider.addr, to, address(0));
+        vm.prank(provider.addr);
+        reserve.withdraw(address(usd), earned, to);
+    }
 
     function testFuzz_RevertWhen_WithdrawingMoreThanEarned(uint128 units, uint256 amount) public {
         uint256 earned = _earn(units);
@@ -102,10 +114,10 @@ contract CreditReservePayOutTest is Base {
     function testFuzz_Withdraw(uint128 units, uint256 amount, address to) public {
         _assumeStranger(to);
         uint256 earned = _earn(units);
-        amount = bound(amount, 0, earned);
+        amount = bound(amount, 1, earned);
         uint256 held = usd.balanceOf(address(reserve));
         vm.expectEmit(address(reserve));
-        emit ICreditReserve.Withdrawn(provider.addr, address(usd), to, amount);
+        emit ICreditReserve.Withdrawn(provider.addr, address(usd), to, amount, 0);
         vm.expectEmit(address(usd));
         emit IERC20.Transfer(address(reserve), to, amount);
         vm.prank(provider.addr);
@@ -115,61 +127,6 @@ contract CreditReservePayOutTest is Base {
         assertEq(usd.balanceOf(address(reserve)), held - amount, "reserve's tokens");
     }
 
-    /* setFee and collectFees */
-
-    function testFuzz_RevertWhen_FeeSetWithoutRole(address caller, uint256 feeBps) public {
-        vm.assume(caller != admin.addr);
-        _expectNoRole(caller);
-        vm.prank(caller);
-        reserve.setFee(feeBps);
-    }
-
-    function testFuzz_RevertWhen_FeeAboveTheBound(uint256 feeBps) public {
-        feeBps = bound(feeBps, MAX_FEE_BPS + 1, type(uint256).max);
-        _expect(ICreditReserve.CreditReserve_FeeTooHigh.selector, uint256(0), feeBps, MAX_FEE_BPS);
-        _setFee(feeBps);
-    }
-
-    function testFuzz_SetFee(uint256 feeBps) public {
-        feeBps = bound(feeBps, 0, MAX_FEE_BPS);
-        vm.expectEmit(address(reserve));
-        emit ICreditReserve.FeeSet(feeBps);
-        _setFee(feeBps);
-    }
-
-    function testFuzz_RevertWhen_FeesCollectedWithoutRole(address caller) public {
-        vm.assume(caller != admin.addr);
-        _expectNoRole(caller);
-        vm.prank(caller);
-        reserve.collectFees(address(usd), 0, caller);
-    }
-
-    /// @dev Whoever collects fees reaches neither backing nor earnings.
-    function testFuzz_RevertWhen_CollectingMoreThanTheFees(uint128 units, uint256 amount) public {
-        _setFee(MAX_FEE_BPS);
-        _earn(units);
-        uint256 fees = reserve.feesOf(address(usd));
-        amount = bound(amount, fees + 1, type(uint256).max);
-        _expect(ICreditReserve.CreditReserve_InsufficientEarnings.selector, address(reserve), amount, fees);
-        vm.prank(admin.addr);
-        reserve.collectFees(address(usd), amount, admin.addr);
-    }
-
-    function testFuzz_CollectFees(uint128 units, uint256 amount, address to) public {
-        _assumeStranger(to);
-        _setFee(MAX_FEE_BPS);
-        uint256 earned = _earn(units);
-        uint256 fees = reserve.feesOf(address(usd));
-        amount = bound(amount, 0, fees);
-        vm.expectEmit(address(reserve));
-        emit ICreditReserve.FeesCollected(address(usd), to, amount);
-        vm.prank(admin.addr);
-        reserve.collectFees(address(usd), amount, to);
-        assertEq(reserve.feesOf(address(usd)), fees - amount, "fees left");
-        assertEq(usd.balanceOf(to), amount, "paid");
-        assertEq(_earned(), earned, "earnings untouched");
-    }
-
     /* HELPERS */
 
     function _payOut(uint256 id, uint256 units, uint256 supply) private returns (uint256) {
@@ -177,7 +134,7 @@ contract CreditReservePayOutTest is Base {
         return reserve.payOut(id, provider.addr, units, supply);
     }
 
-    /// @dev Half of what was bought is paid to the provider: enough units for a fee of at least one token unit.
+    /// @dev Half of what was bought is paid to the provider: enough for one token unit or more.
     function _earn(uint256 units) private returns (uint256) {
         units = bound(units, 1e6, MAX_UNITS);
         _buy(alice.addr, plain, units);
@@ -186,11 +143,5 @@ contract CreditReservePayOutTest is Base {
 
     function _earned() private view returns (uint256) {
         return reserve.earningsOf(provider.addr, address(usd));
-    }
-
-    function _expectNoRole(address caller) private {
-        vm.expectRevert(
-            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, caller, FEE_ROLE)
-        );
     }
 }

@@ -7,9 +7,9 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {ICreditReserve} from "contracts/interfaces/ICreditReserve.sol";
 import {ClassTerms, JobTerms, Status} from "contracts/interfaces/Types.sol";
-import {stdError} from "forge-std/StdError.sol";
 import {Base} from "./Base.t.sol";
 import {DishonestToken, SilentToken} from "./support/DishonestToken.sol";
+import {TollToken} from "./support/TollToken.sol";
 import {ReentrantBuyer} from "./support/Wallets.sol";
 
 /// @dev The reserve against tokens and receivers that don't play fair.
@@ -73,10 +73,39 @@ contract CreditReserveTokensTest is Base {
         (uint256 amount, uint256 cost) = _funded(units);
         _buyShady(amount, cost);
         ICreditReserve.Authorization memory auth;
-        (auth.from, auth.value) = (alice.addr, cost + bound(more, 1, cost));
-        vm.expectRevert(stdError.arithmeticError);
+        (auth.from, auth.value) = (alice.addr, cost + bound(more, 1, type(uint128).max));
+        _expect(ICreditReserve.CreditReserve_WrongPayment.selector, shady, 0, auth.value);
         reserve.buyWithAuthorization(shady, amount, alice.addr, auth);
         assertEq(token.balanceOf(address(reserve)), cost, "reserve's tokens");
+    }
+
+    function testFuzz_RevertWhen_AuthorizationDelivers(uint128 units, uint128 more, uint128 delivered) public {
+        (TollToken toll, uint256 id, ICreditReserve.Authorization memory auth) = _tolled(units, more);
+        vm.assume(delivered != auth.value);
+        toll.deliver(delivered, 0);
+        _expect(ICreditReserve.CreditReserve_WrongPayment.selector, id, delivered, auth.value);
+        reserve.buyWithAuthorization(id, _tolledUnits(units), alice.addr, auth);
+    }
+
+    /// @dev A payment that takes instead of giving is no payment, and no panic either.
+    function testFuzz_RevertWhen_AuthorizationTakes(uint128 units, uint128 more, uint128 taken) public {
+        (TollToken toll, uint256 id, ICreditReserve.Authorization memory auth) = _tolled(units, more);
+        toll.mint(address(reserve), taken);
+        toll.deliver(0, taken);
+        _expect(ICreditReserve.CreditReserve_WrongPayment.selector, id, 0, auth.value);
+        reserve.buyWithAuthorization(id, _tolledUnits(units), alice.addr, auth);
+    }
+
+    /// @dev What the change costs on its way back is not taken from other holders.
+    function testFuzz_RevertWhen_ChangeCostsMore(uint128 units, uint128 more, uint256 charge) public {
+        (TollToken toll, uint256 id, ICreditReserve.Authorization memory auth) = _tolled(units, more);
+        uint256 cost = _price(_tolledUnits(units));
+        charge = bound(charge, 1, cost);
+        toll.mint(address(reserve), charge);
+        toll.deliver(auth.value, 0);
+        toll.setToll(charge);
+        _expect(ICreditReserve.CreditReserve_WrongPayment.selector, id, cost - charge, cost);
+        reserve.buyWithAuthorization(id, _tolledUnits(units), alice.addr, auth);
     }
 
     function testFuzz_RevertWhen_TokenEntersAgain(uint128 units) public {
@@ -174,7 +203,7 @@ contract CreditReserveTokensTest is Base {
         buyer.buy(usd, plain, units, cost);
         assertEq(buyer.backingSeen(), cost, "backing seen from inside");
         _assertStatus(market.hashTerms(terms), Status.Open);
-        _assertCredits(address(market), plain, units, "locked");
+        _assertLocked(address(buyer), plain, units, "locked");
     }
 
     /* HELPERS */
@@ -191,6 +220,20 @@ contract CreditReserveTokensTest is Base {
         token.mint(alice.addr, 2 * cost);
         vm.prank(alice.addr);
         IERC20(address(token)).approve(address(reserve), type(uint256).max);
+    }
+
+    /// @dev A class paid in a token that charges a toll, and a payment of its cost and at least one token more.
+    function _tolled(uint128 units, uint128 more)
+        private
+        returns (TollToken toll, uint256 id, ICreditReserve.Authorization memory auth)
+    {
+        toll = new TollToken();
+        id = _classPaidIn(address(toll));
+        (auth.from, auth.value) = (alice.addr, _price(_tolledUnits(units)) + bound(more, 1, type(uint128).max));
+    }
+
+    function _tolledUnits(uint128 units) private pure returns (uint256) {
+        return bound(units, 1, MAX_UNITS);
     }
 
     function _buyShady(uint256 units, uint256 cost) private {

@@ -189,7 +189,7 @@ contract JobMarketBatchRowsTest is BatchBase {
         }
         assertEq(_submitBatch(0), 0, "taken");
         _assertAll(Status.Open);
-        _assertCredits(address(market), plain, 3 * uint256(UNITS), "locked");
+        _assertLocked(alice.addr, plain, 3 * uint256(UNITS), "locked");
     }
 
     /* HELPERS */
@@ -219,14 +219,14 @@ contract JobMarketBatchRowsTest is BatchBase {
         _add(terms, receipt);
         _addRun(watched, 9);
         uint256 supply = credits.totalSupply(plain) + credits.totalSupply(watched);
-        uint256 locked = credits.balanceOf(address(market), terms.classId);
+        uint256 locked = credits.lockedOf(alice.addr, terms.classId);
         _expectRow(jobId, reason, given, limit);
         assertEq(_submitBatch(watcherSet), 2, "taken");
         _assertStatus(jobId, before);
-        _assertStatus(receipts[0].jobId, Status.Settled);
-        _assertStatus(receipts[2].jobId, Status.Settled);
+        _assertEnded(rows[0], Status.Settled);
+        _assertEnded(rows[2], Status.Settled);
         assertEq(credits.totalSupply(plain) + credits.totalSupply(watched), supply - 16, "only the others burned");
         uint256 others = terms.classId == plain || terms.classId == watched ? UNITS : 0;
-        _assertCredits(address(market), terms.classId, locked - others, "the row's lock is untouched");
+        _assertLocked(alice.addr, terms.classId, locked - others, "the row's lock is untouched");
     }
 }

@@ -77,7 +77,7 @@ contract JobMarketEndTest is Base {
         _accept(byOracle ? oracle.addr : provider.addr, terms);
         _assertStatus(jobId, Status.Running);
         assertEq(market.jobs(jobId).openedAt, START, "opened at");
-        _assertCredits(address(market), plain, 1, "locked");
+        _assertLocked(alice.addr, plain, 1, "locked");
     }
 
     /* cancel: REVERTS */
@@ -203,9 +203,10 @@ contract JobMarketEndTest is Base {
     }
 
     function _assertEnded(bytes32 jobId, JobTerms memory terms, Status status) private view {
-        _assertStatus(jobId, status);
+        assertEq(market.hashTerms(terms), jobId, "job id");
+        _assertEnded(terms, status);
         _assertCredits(terms.payer, terms.classId, terms.maxUnits, "payer has it all back");
-        _assertCredits(address(market), terms.classId, 0, "locked");
+        _assertLocked(alice.addr, terms.classId, 0, "locked");
         assertEq(reserve.earningsOf(terms.provider, address(usd)), 0, "nobody is paid");
         assertEq(credits.totalSupply(terms.classId), terms.maxUnits, "supply");
     }

@@ -24,7 +24,7 @@ contract JobMarketFinalizeTest is Base {
     /* submit */
 
     function testFuzz_Submit_Waits(uint128 maxUnits, uint128 units, uint32 window) public {
-        ClassTerms memory class_ = _saleTerms();
+        ClassTerms memory class_ = _windowedTerms();
         class_.challengeWindow = uint32(bound(window, 1, 30 days));
         uint256 id = _createClass(class_);
         maxUnits = uint128(bound(maxUnits, 1, MAX_UNITS));
@@ -38,7 +38,7 @@ contract JobMarketFinalizeTest is Base {
         _submit(terms, receipt);
         _assertStatus(jobId, Status.Submitted);
         _assertSubmission(jobId, receipt, hash, finalizeAt);
-        _assertCredits(address(market), id, maxUnits, "all of it stays locked");
+        _assertLocked(alice.addr, id, maxUnits, "all of it stays locked");
         _assertCredits(alice.addr, id, 0, "payer");
         assertEq(credits.totalSupply(id), maxUnits, "supply");
         assertEq(reserve.backingOf(id), backing, "backing");
@@ -48,7 +48,7 @@ contract JobMarketFinalizeTest is Base {
     function test_Submit_OfAFailureDoesNotWait() public {
         (JobTerms memory terms, bytes32 jobId) = _runNew(windowed, 7);
         _submit(terms, _failed(jobId));
-        _assertStatus(jobId, Status.Refunded);
+        _assertEnded(terms, Status.Refunded);
         _assertCredits(alice.addr, windowed, 7, "payer");
         assertEq(market.submissions(jobId).finalizeAt, 0, "no submission");
     }
@@ -84,9 +84,9 @@ contract JobMarketFinalizeTest is Base {
         emit IJobMarket.JobSettled(jobId, provider.addr, units, hash);
         vm.prank(caller);
         market.finalize(terms);
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
         _assertCredits(alice.addr, windowed, maxUnits - units, "payer");
-        _assertCredits(address(market), windowed, 0, "locked");
+        _assertLocked(alice.addr, windowed, 0, "locked");
         assertEq(credits.totalSupply(windowed), maxUnits - units, "supply");
         assertEq(reserve.earningsOf(provider.addr, address(usd)), due, "earnings");
         assertEq(reserve.backingOf(windowed), backing - due, "backing");
@@ -96,7 +96,7 @@ contract JobMarketFinalizeTest is Base {
         (JobTerms memory terms, bytes32 jobId) = _submitted(9, 0);
         skip(WINDOW);
         market.finalize(terms);
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
         _assertCredits(alice.addr, windowed, 9, "payer");
     }
 
@@ -110,7 +110,7 @@ contract JobMarketFinalizeTest is Base {
         _close(windowed);
         skip(WINDOW);
         market.finalize(terms);
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
     }
 
     /// @dev Other terms are another job: nobody can finalize for a payer or provider of their choice.

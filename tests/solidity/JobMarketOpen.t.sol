@@ -28,10 +28,10 @@ contract JobMarketOpenTest is Base {
         market.open(terms, "");
     }
 
-    function testFuzz_RevertWhen_BudgetNamed(uint256 budgetId) public {
+    function testFuzz_RevertWhen_PayerNamesABudget(uint256 budgetId) public {
         JobTerms memory terms = _ready(1);
         terms.budgetId = bound(budgetId, 1, type(uint256).max);
-        _expectFault(terms, IJobMarket.JobMarket_BudgetUnsupported.selector, terms.budgetId, 0);
+        _expectFault(terms, IJobMarket.JobMarket_BudgetMismatch.selector, terms.budgetId, 0);
     }
 
     function test_RevertWhen_NoUnits() public {
@@ -190,7 +190,7 @@ contract JobMarketOpenTest is Base {
         assertEq(market.open(terms, ""), jobId, "job id");
         _assertStatus(jobId, Status.Open);
         assertEq(market.jobs(jobId).openedAt, START, "opened at");
-        _assertCredits(address(market), plain, terms.maxUnits, "locked");
+        _assertLocked(alice.addr, plain, terms.maxUnits, "locked");
         _assertCredits(alice.addr, plain, held - terms.maxUnits, "payer");
         assertEq(credits.totalSupply(plain), held, "supply");
     }
@@ -205,7 +205,7 @@ contract JobMarketOpenTest is Base {
         vm.prank(alice.addr);
         market.open(terms, quote);
         _assertStatus(jobId, Status.Running);
-        _assertCredits(address(market), plain, terms.maxUnits, "locked");
+        _assertLocked(alice.addr, plain, terms.maxUnits, "locked");
     }
 
     function test_Open_WithAQuoteInTheRightRegionByAListedProvider() public {
@@ -292,7 +292,8 @@ contract JobMarketOpenTest is Base {
             t.submitBy,
             t.specHash,
             t.budgetId,
-            t.salt
+            t.salt,
+            uint96(uint256(blockhash(vm.getBlockNumber() - 1)))
         );
     }
 }

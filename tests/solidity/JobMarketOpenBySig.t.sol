@@ -99,7 +99,7 @@ contract JobMarketOpenBySigTest is Base {
         vm.prank(relayer);
         assertEq(market.openBySig(terms, signature, ""), jobId, "job id");
         _assertStatus(jobId, Status.Open);
-        _assertCredits(address(market), plain, terms.maxUnits, "locked");
+        _assertLocked(alice.addr, plain, terms.maxUnits, "locked");
         _assertCredits(alice.addr, plain, 0, "payer");
     }
 

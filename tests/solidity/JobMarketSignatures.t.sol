@@ -90,7 +90,7 @@ contract JobMarketSignaturesTest is Base {
         _expect(IJobMarket.JobMarket_BadSignature.selector, uint256(jobId), oracle.addr, fresh.addr);
         market.submit(terms, receipt, _attest(oracle, digest, 0));
         market.submit(terms, receipt, _attest(fresh, digest, 0));
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
     }
 
     /* DIRTY CALLDATA */

@@ -123,7 +123,7 @@ contract JobMarketSubmitTest is Base {
         _expectFault(terms, receipt, IJobMarket.JobMarket_TooManyUnits.selector, receipt.units, UNITS);
         _assertStatus(jobId, Status.Running);
         _submit(terms, _receipt(jobId, bound(units, 0, UNITS)));
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
     }
 
     /* SUCCESS */
@@ -139,18 +139,17 @@ contract JobMarketSubmitTest is Base {
         uint256 backing = reserve.backingOf(plain);
         uint256 supply = uint256(maxUnits) + others;
         uint256 gross = units * backing / supply;
-        uint256 fee = gross * feeBps / BPS;
         JobReceipt memory receipt = _receipt(jobId, units);
         vm.expectEmit(address(market));
         emit IJobMarket.JobSettled(jobId, provider.addr, units, verifier.hashReceipt(receipt));
         vm.expectEmit(address(reserve));
-        emit ICreditReserve.PaidOut(plain, provider.addr, units, gross - fee, fee);
+        emit ICreditReserve.PaidOut(plain, provider.addr, units, gross);
         _submit(terms, receipt);
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
         _assertCredits(alice.addr, plain, maxUnits - units, "the rest is back with the payer");
-        _assertCredits(address(market), plain, 0, "locked");
+        _assertLocked(alice.addr, plain, 0, "locked");
         assertEq(credits.totalSupply(plain), supply - units, "used units are burned");
-        assertEq(reserve.earningsOf(provider.addr, address(usd)), gross - fee, "earnings");
+        assertEq(reserve.earningsOf(provider.addr, address(usd)), gross, "earnings, whatever the fee");
         assertEq(reserve.backingOf(plain), backing - gross, "backing");
     }
 
@@ -159,7 +158,7 @@ contract JobMarketSubmitTest is Base {
         JobReceipt memory receipt = _receipt(jobId, bound(units, 1, UNITS));
         receipt.assurance = uint8(bound(assurance, 2, 3));
         _submit(terms, receipt);
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
         uint256 due = uint256(receipt.units) * PRICE / PRICE_UNITS;
         assertGe(reserve.earningsOf(provider.addr, address(usd)), due, "paid at the price or better");
     }
@@ -167,7 +166,7 @@ contract JobMarketSubmitTest is Base {
     function testFuzz_Submit_UpToTheRate(uint32 rate, uint32 resources, uint24 took) public {
         (JobTerms memory terms, bytes32 jobId, uint256 possible) = _runLimited(rate, resources, took);
         _submit(terms, _receipt(jobId, possible));
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
     }
 
     function testFuzz_Submit_InTheLastSecond(uint40 startedAt) public {
@@ -176,7 +175,7 @@ contract JobMarketSubmitTest is Base {
         JobReceipt memory receipt = _receipt(jobId, 1);
         receipt.startedAt = uint40(bound(startedAt, START, terms.submitBy));
         _submit(terms, receipt);
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
     }
 
     /// @dev Work that used nothing ends the job and moves no money.
@@ -184,7 +183,7 @@ contract JobMarketSubmitTest is Base {
         (JobTerms memory terms, bytes32 jobId) = _runNew(plain, UNITS);
         uint256 backing = reserve.backingOf(plain);
         _submit(terms, _receipt(jobId, 0));
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
         _assertCredits(alice.addr, plain, UNITS, "payer");
         assertEq(reserve.backingOf(plain), backing, "backing");
     }
@@ -198,9 +197,9 @@ contract JobMarketSubmitTest is Base {
         vm.expectEmit(address(market));
         emit IJobMarket.JobRefunded(jobId, provider.addr, verifier.hashReceipt(receipt));
         _submit(terms, receipt);
-        _assertStatus(jobId, Status.Refunded);
+        _assertEnded(terms, Status.Refunded);
         _assertCredits(alice.addr, watched, maxUnits, "payer");
-        _assertCredits(address(market), watched, 0, "locked");
+        _assertLocked(alice.addr, watched, 0, "locked");
         assertEq(reserve.earningsOf(provider.addr, address(usd)), 0, "nobody is paid");
     }
 
@@ -212,7 +211,7 @@ contract JobMarketSubmitTest is Base {
         JobTerms memory terms = _terms(id, units);
         bytes32 jobId = _run(terms);
         _submit(terms, _receipt(jobId, units));
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
         assertEq(credits.totalSupply(id), 0, "supply");
         assertEq(reserve.earningsOf(provider.addr, address(usd)), 0, "a grant pays nothing");
     }
@@ -226,7 +225,7 @@ contract JobMarketSubmitTest is Base {
         _close(id);
         vm.warp(terms.submitBy);
         _submit(terms, _receipt(jobId, bound(units, 1, UNITS)));
-        _assertStatus(jobId, Status.Settled);
+        _assertEnded(terms, Status.Settled);
     }
 
     /* HELPERS */

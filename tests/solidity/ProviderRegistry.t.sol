@@ -2,10 +2,10 @@
 pragma solidity ^0.8.30;
 
 import {IProviderRegistry} from "contracts/interfaces/IProviderRegistry.sol";
-import {Base} from "./Base.t.sol";
+import {RegistryBase} from "./support/RegistryBase.sol";
 
-/// @dev Records of providers: register, update, setSkus and the views that jobs use.
-contract ProviderRegistryTest is Base {
+/// @dev Records of providers: register, update, setSkus, and the requirement words that jobs are checked against.
+contract ProviderRegistryTest is RegistryBase {
     uint256 private constant MAX_SKUS = 32;
     uint256 private constant MAX_URI_BYTES = 256;
     string private constant URI = "https://new.example/agent.json";
@@ -52,7 +52,7 @@ contract ProviderRegistryTest is Base {
     }
 
     function testFuzz_RevertWhen_NotRegistered(address caller) public {
-        vm.assume(caller != provider.addr);
+        vm.assume(caller != provider.addr && caller != second.addr);
         bytes4 reason = IProviderRegistry.ProviderRegistry_NotRegistered.selector;
         vm.startPrank(caller);
         _expect(reason, caller, caller, address(0));
@@ -60,14 +60,15 @@ contract ProviderRegistryTest is Base {
         _expect(reason, caller, caller, address(0));
         registry.setSkus(_one(SKU), true);
         _expect(reason, caller, caller, address(0));
+        registry.linkAgent(address(0), 0);
+        _expect(reason, caller, caller, address(0));
         registry.stake(1);
     }
 
     /* SUCCESS */
 
     function testFuzz_Register(address caller, address key, bytes12 region, bytes32 a, bytes32 b) public {
-        _assumeStranger(caller);
-        vm.assume(key != address(0) && a != b);
+        vm.assume(caller != provider.addr && caller != second.addr && key != address(0) && a != b);
         bytes32[] memory skus = new bytes32[](2);
         (skus[0], skus[1]) = (a, b);
         vm.expectEmit(address(registry));
@@ -83,27 +84,50 @@ contract ProviderRegistryTest is Base {
         assertEq(registry.uriOf(caller), URI, "uri");
         assertTrue(registry.serves(caller, a), "first SKU");
         assertTrue(registry.serves(caller, b), "second SKU");
-        assertFalse(registry.serves(provider.addr, a), "another provider");
+        if (a != SKU) assertFalse(registry.serves(provider.addr, a), "another provider");
         assertEq(registry.stakeOf(caller), 0, "stake");
     }
 
     function test_Register_AtEveryUpperBound() public {
         string memory uri = string(new bytes(MAX_URI_BYTES));
+        bytes32[] memory skus = new bytes32[](MAX_SKUS);
+        skus[MAX_SKUS - 1] = SKU;
         vm.prank(anyone);
-        registry.register(oracle.addr, REGION, uri, new bytes32[](MAX_SKUS));
+        registry.register(oracle.addr, REGION, uri, skus);
         assertEq(registry.uriOf(anyone), uri, "uri");
+        assertTrue(registry.serves(anyone, SKU), "last SKU");
     }
 
-    function testFuzz_Update(address key, bytes12 region) public {
+    function testFuzz_Update(address key) public {
         vm.assume(key != address(0));
         vm.expectEmit(address(registry));
-        emit IProviderRegistry.ProviderUpdated(provider.addr, key, region, URI);
+        emit IProviderRegistry.ProviderUpdated(provider.addr, key, REGION, URI);
         vm.prank(provider.addr);
-        registry.update(key, region, URI);
+        registry.update(key, REGION, URI);
         assertEq(registry.oracleOf(provider.addr), key, "oracle");
-        assertEq(registry.regionOf(provider.addr), region, "region");
         assertEq(registry.uriOf(provider.addr), URI, "uri");
         assertTrue(registry.serves(provider.addr, SKU), "SKUs stay");
+        assertEq(_oracleFor(SKU, REGION), key, "in the region too");
+        assertEq(registry.oracleOf(second.addr), oracle.addr, "another provider's oracle");
+    }
+
+    /// @dev SKUs were served from the old region: they are forgotten, and coming back doesn't bring them back.
+    function testFuzz_Update_AnotherRegion(bytes12 region) public {
+        vm.assume(region != REGION);
+        vm.startPrank(provider.addr);
+        vm.expectEmit(address(registry));
+        emit IProviderRegistry.ProviderUpdated(provider.addr, oracle.addr, region, URI);
+        registry.update(oracle.addr, region, URI);
+        assertEq(registry.regionOf(provider.addr), region, "region");
+        _assertServes(SKU, region, false, "SKU is forgotten");
+        assertEq(_oracleFor(SKU, REGION), address(0), "not in the old region");
+        registry.setSkus(_one(SKU), true);
+        _assertServes(SKU, region, true, "served from the new region");
+        if (region != 0) assertEq(_oracleFor(SKU, REGION), address(0), "still not in the old region");
+        registry.update(oracle.addr, REGION, URI);
+        _assertServes(SKU, REGION, false, "back, and SKUs are to be set again");
+        assertEq(_oracleFor(SKU, region), address(0), "gone from the new region");
+        assertTrue(registry.serves(second.addr, SKU), "another provider's SKU");
     }
 
     function testFuzz_SetSkus(bytes32 sku, bool served) public {
@@ -111,16 +135,63 @@ contract ProviderRegistryTest is Base {
         emit IProviderRegistry.SkuSet(provider.addr, sku, served);
         vm.prank(provider.addr);
         registry.setSkus(_one(sku), served);
-        assertEq(registry.serves(provider.addr, sku), served, "served");
-        if (sku != SKU) assertTrue(registry.serves(provider.addr, SKU), "other SKUs stay");
+        _assertServes(sku, REGION, served, "as set");
+        if (sku != SKU) _assertServes(SKU, REGION, true, "other SKUs stay");
+    }
+
+    function testFuzz_SetSkus_AddAndRemove(bytes32 sku) public {
+        vm.startPrank(provider.addr);
+        registry.setSkus(_one(sku), true);
+        _assertServes(sku, REGION, true, "added");
+        registry.setSkus(_one(sku), false);
+        _assertServes(sku, REGION, false, "removed");
+    }
+
+    /* REQUIREMENTS */
+
+    function testFuzz_RequirementOf(bytes32 sku, bytes12 region) public view {
+        assertEq(registry.requirementOf(sku, region), keccak256(abi.encode(sku, region)), "SKU and region");
+        assertEq(registry.requirementOf(sku, 0), keccak256(abi.encode(sku, uint256(0))), "any region");
     }
 
     function testFuzz_OracleFor(bytes32 sku, bytes12 region, address other) public view {
-        vm.assume(sku != SKU && region != 0 && region != REGION && other != provider.addr);
-        assertEq(registry.oracleFor(provider.addr, SKU, REGION), oracle.addr, "SKU and region");
-        assertEq(registry.oracleFor(provider.addr, SKU, 0), oracle.addr, "any region");
-        assertEq(registry.oracleFor(provider.addr, sku, 0), address(0), "SKU not served");
-        assertEq(registry.oracleFor(provider.addr, SKU, region), address(0), "another region");
-        assertEq(registry.oracleFor(other, SKU, 0), address(0), "not registered");
+        vm.assume(sku != SKU && region != 0 && region != REGION && other != provider.addr && other != second.addr);
+        assertEq(_oracleFor(SKU, REGION), oracle.addr, "SKU and region");
+        assertEq(_oracleFor(SKU, 0), oracle.addr, "any region");
+        assertEq(_oracleFor(sku, 0), address(0), "SKU not served");
+        assertEq(_oracleFor(sku, REGION), address(0), "SKU not served in the region");
+        assertEq(_oracleFor(SKU, region), address(0), "another region");
+        assertEq(registry.oracleFor(other, registry.requirementOf(SKU, 0)), address(0), "not registered");
+    }
+
+    /// @dev A provider of no region serves classes of any region only.
+    function testFuzz_OracleFor_NoRegionClaimed(address caller, bytes12 region) public {
+        vm.assume(caller != provider.addr && caller != second.addr && region != 0);
+        vm.prank(caller);
+        registry.register(oracle.addr, 0, URI, _one(SKU));
+        assertEq(registry.oracleFor(caller, registry.requirementOf(SKU, 0)), oracle.addr, "any region");
+        assertEq(registry.oracleFor(caller, registry.requirementOf(SKU, region)), address(0), "a region");
+    }
+
+    /// @dev The word of another region is no SKU that could be claimed in its place.
+    function testFuzz_OracleFor_NotByClaimingTheWord(bytes32 sku, bytes12 region) public {
+        vm.assume(region != REGION && (sku != SKU || region != 0));
+        bytes32 word = registry.requirementOf(sku, region);
+        vm.prank(provider.addr);
+        registry.setSkus(_one(word), true);
+        assertEq(registry.oracleFor(provider.addr, word), address(0), "requirement not met");
+    }
+
+    /* HELPERS */
+
+    function _oracleFor(bytes32 sku, bytes12 region) private view returns (address) {
+        return registry.oracleFor(provider.addr, registry.requirementOf(sku, region));
+    }
+
+    function _assertServes(bytes32 sku, bytes12 region, bool served, string memory label) private view {
+        address expected = served ? registry.oracleOf(provider.addr) : address(0);
+        assertEq(registry.serves(provider.addr, sku), served, label);
+        assertEq(_oracleFor(sku, 0), expected, label);
+        assertEq(_oracleFor(sku, region), expected, label);
     }
 }

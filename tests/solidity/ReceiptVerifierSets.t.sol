@@ -5,9 +5,36 @@ import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol"
 import {IReceiptVerifier} from "contracts/interfaces/IReceiptVerifier.sol";
 import {Base} from "./Base.t.sol";
 
-/// @dev proposeSet and activateSet: who watches, and how that changes.
+/// @dev proposeSet, activateSet and cancelProposal: who watches, and how that changes.
 contract ReceiptVerifierSetsTest is Base {
     uint256 private constant MAX_WATCHERS = 32;
+    uint256 private constant MAX_ACTIVATION_DELAY = 30 days;
+    uint256 private constant PROPOSAL_LIFETIME = 30 days;
+
+    /* CONSTRUCTION */
+
+    function testFuzz_RevertWhen_ActivationDelayTooLong(uint256 delay) public {
+        delay = bound(delay, MAX_ACTIVATION_DELAY + 1, type(uint256).max);
+        bytes memory args = abi.encode(admin.addr, ADMIN_DELAY, uint256(0), delay);
+        bytes memory code = bytes.concat(vm.getCode("ReceiptVerifier.sol:ReceiptVerifier"), args);
+        _expect(IReceiptVerifier.ReceiptVerifier_DelayTooLong.selector, uint256(0), delay, MAX_ACTIVATION_DELAY);
+        assembly ("memory-safe") {
+            pop(create(0, add(code, 32), mload(code)))
+        }
+    }
+
+    function testFuzz_Construction(uint256 delay) public {
+        delay = bound(delay, 0, MAX_ACTIVATION_DELAY);
+        verifier = IReceiptVerifier(
+            deployCode("ReceiptVerifier.sol:ReceiptVerifier", abi.encode(admin.addr, ADMIN_DELAY, uint256(0), delay))
+        );
+        vm.prank(admin.addr);
+        IAccessControl(address(verifier)).grantRole(WATCHER_ADMIN_ROLE, admin.addr);
+        uint256 id = _newSet(_members(3), 2);
+        vm.expectEmit(address(verifier));
+        emit IReceiptVerifier.SetProposed(id, _members(4), 3, START + delay);
+        _propose(id, _members(4), 3);
+    }
 
     /* proposeSet: REVERTS */
 
@@ -130,6 +157,56 @@ contract ReceiptVerifierSetsTest is Base {
         verifier.activateSet(id, _members(5), 1);
     }
 
+    function testFuzz_RevertWhen_ProposalLapsed(uint256 late, bool isNew) public {
+        uint256 id = isNew ? 0 : _newSet(_members(3), 2);
+        id = _propose(id, _members(4), 3);
+        uint256 lapsesAt = START + (isNew ? 0 : ACTIVATION_DELAY) + PROPOSAL_LIFETIME;
+        late = bound(late, lapsesAt + 1, type(uint40).max);
+        vm.warp(late);
+        _expect(IReceiptVerifier.ReceiptVerifier_ProposalLapsed.selector, id, late, lapsesAt);
+        verifier.activateSet(id, _members(4), 3);
+        // Proposed again, it starts over.
+        _propose(id, _members(4), 3);
+        if (!isNew) skip(ACTIVATION_DELAY);
+        verifier.activateSet(id, _members(4), 3);
+        assertEq(verifier.thresholdOf(id), 3, "threshold");
+    }
+
+    function test_RevertWhen_ProposalCancelled() public {
+        uint256 id = _newSet(_members(3), 2);
+        _propose(id, _members(4), 3);
+        vm.prank(admin.addr);
+        verifier.cancelProposal(id);
+        skip(ACTIVATION_DELAY);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IReceiptVerifier.ReceiptVerifier_NotProposed.selector,
+                id,
+                keccak256(abi.encode(_members(4), uint256(3))),
+                bytes32(0)
+            )
+        );
+        verifier.activateSet(id, _members(4), 3);
+    }
+
+    /* cancelProposal: REVERTS */
+
+    function testFuzz_RevertWhen_CancellerHasNoRole(address caller) public {
+        vm.assume(caller != admin.addr);
+        uint256 id = _propose(0, _members(3), 2);
+        vm.expectRevert(
+            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, caller, WATCHER_ADMIN_ROLE)
+        );
+        vm.prank(caller);
+        verifier.cancelProposal(id);
+    }
+
+    function testFuzz_RevertWhen_CancellingNothing(uint256 id) public {
+        _expect(IReceiptVerifier.ReceiptVerifier_NotProposed.selector, id, uint256(0), 0);
+        vm.prank(admin.addr);
+        verifier.cancelProposal(id);
+    }
+
     /* SUCCESS */
 
     function testFuzz_NewSet(uint256 count, uint256 threshold, address caller) public {
@@ -165,7 +242,7 @@ contract ReceiptVerifierSetsTest is Base {
         emit IReceiptVerifier.SetProposed(id, fresh, threshold, START + ACTIVATION_DELAY);
         assertEq(_propose(id, fresh, threshold), id, "same id");
         assertTrue(verifier.isWatcher(id, _member(0)), "the old ones watch until then");
-        vm.warp(bound(late, START + ACTIVATION_DELAY, type(uint40).max));
+        vm.warp(bound(late, START + ACTIVATION_DELAY, START + ACTIVATION_DELAY + PROPOSAL_LIFETIME));
         vm.expectEmit(address(verifier));
         emit IReceiptVerifier.SetActivated(id, fresh, threshold, 2);
         verifier.activateSet(id, fresh, threshold);
@@ -183,6 +260,18 @@ contract ReceiptVerifierSetsTest is Base {
         assertEq(_propose(id, _members(5), 4), id, "same id");
         verifier.activateSet(id, _members(5), 4);
         assertEq(verifier.thresholdOf(id), 4, "threshold");
+    }
+
+    function testFuzz_CancelProposal(bool isNew) public {
+        uint256 id = isNew ? 0 : _newSet(_members(3), 2);
+        id = _propose(id, _members(4), 3);
+        vm.expectEmit(address(verifier));
+        emit IReceiptVerifier.ProposalCancelled(id);
+        vm.startPrank(admin.addr);
+        verifier.cancelProposal(id);
+        assertEq(verifier.thresholdOf(id), isNew ? 0 : 2, "what is in force stays");
+        _expect(IReceiptVerifier.ReceiptVerifier_NotProposed.selector, id, uint256(0), 0);
+        verifier.cancelProposal(id);
     }
 
     /* HELPERS */

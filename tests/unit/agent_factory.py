@@ -30,7 +30,8 @@ def listing(
         issuer=TOKEN, resource=resource, decimals=0, funding=funding, transferable=True, capacity_bound=False,
         min_assurance=assurance, watcher_set=1, challenge_window=0, max_rate=1000, expiry=0,
         max_supply=max_supply, max_per_holder=0, sku=sku_id("model"), region=bytes(12), payment_token=TOKEN,
-        price_per_million=price, price_feed=ZERO_ADDRESS, max_price_age=0, eligibility=ZERO_ADDRESS, name="L",
+        price_per_million=price, price_feed=ZERO_ADDRESS, max_price_age=0, eligibility=ZERO_ADDRESS,
+        arbiter_set=0, stake_per_million=0, max_deviation_bps=0, name="L",
     )  # fmt: skip
     info = ClassInfo(class_id, terms, supply, 0, closed, closed)
     address = f"0x{class_id:040x}"

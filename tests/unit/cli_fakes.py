@@ -18,6 +18,7 @@ from scrip import keys
 from scrip.cli.context import Context
 from scrip.cli.main import app
 from scrip.errors import ChainError, NotFound, ScripError
+from scrip.jobs import ENDINGS
 from scrip.logs import LogEvent
 from scrip.provider_client import Offer
 from scrip.structs import camel
@@ -52,14 +53,19 @@ def provider_info(address: str = PROVIDER, stake: int = 5_000_000) -> ProviderIn
 
 @dataclass
 class FakeView:
-    """State at block 7. `units` are by class, `tokens` by payment token: symbol, decimals and balance."""
+    """State at block 7. `units` and `in_jobs` are by class, `tokens` by payment token: symbol, decimals and
+    balance. Jobs in `ended` have no slot any more.
+    """
 
     infos: dict[int, ClassInfo] = field(default_factory=dict)
     units: dict[int, int] = field(default_factory=dict)
+    in_jobs: dict[int, int] = field(default_factory=dict)
     tokens: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     registered: list[ProviderInfo] = field(default_factory=list)
     jobs: dict[bytes, tuple[JobTerms, JobState]] = field(default_factory=dict)
+    ended: dict[bytes, Status] = field(default_factory=dict)
     serving: bool = True
+    fee: int = 0
     uri: str = ""
     block: int = 7
 
@@ -76,6 +82,19 @@ class FakeView:
 
     def balance(self, holder: str, class_id: int) -> int:
         return self.units.get(class_id, 0) if holder == HOLDER else 0
+
+    def locked(self, holder: str, class_id: int) -> int:
+        return self.in_jobs.get(class_id, 0) if holder == HOLDER else 0
+
+    def available(self, holder: str, class_id: int) -> int:
+        return self.balance(holder, class_id) - self.locked(holder, class_id)
+
+    def fee_bps(self) -> int:
+        return self.fee
+
+    @property
+    def chain(self) -> Any:
+        return SimpleNamespace(block_time=lambda block: NOW - 10)
 
     def cost(self, class_id: int, units: int) -> int:
         return units
@@ -110,19 +129,30 @@ class FakeView:
         return self.serving
 
     def job_state(self, job: bytes) -> JobState:
-        return self.jobs[job][1]
+        return JobState(Status.NONE, 0, 0) if job in self.ended else self.jobs[job][1]
 
     def read(self, contract: str, function: str, *args: object) -> Any:
         return {"uri": self.uri, "STAKE_TOKEN": MARKET}[function]
 
-    def events(self, contract: str, event: str, **filters: object) -> Iterator[LogEvent]:
-        assert event == "JobOpened"
-        for job, (terms, _) in self.jobs.items():
+    def events(
+        self, contract: str, event: str | list[str], *, since: int | None = None, **filters: Any
+    ) -> Iterator[LogEvent]:
+        if event != "JobOpened":
+            assert set(event) == set(ENDINGS)
+            yield from self._endings(filters["jobId"])
+            return
+        for job, (terms, slot) in self.jobs.items():
             names = ("payer", "provider", "class_id", "max_units", "resources", "accept_by", "submit_by",
                      "spec_hash", "budget_id", "salt")  # fmt: skip
-            args = {camel(name): getattr(terms, name) for name in names} | {"jobId": job}
+            args = {camel(name): getattr(terms, name) for name in names} | {"jobId": job, "nonce": slot.nonce}
             if all(args[name] == value for name, value in filters.items()):
-                yield LogEvent(event, args, MARKET, 3, bytes(32), TX, 0)
+                yield LogEvent("JobOpened", args, MARKET, 3, bytes(32), TX, 0)
+
+    def _endings(self, jobs: list[bytes]) -> Iterator[LogEvent]:
+        names = {status: name for name, status in ENDINGS.items()}
+        for job, status in self.ended.items():
+            if job in jobs:
+                yield LogEvent(names[status], {"jobId": job}, MARKET, 5, bytes(32), TX, 0)
 
 
 def class_info(

@@ -63,6 +63,9 @@ def make_class(resource: Resource = Resource.OUTPUT_TOKEN, decimals: int = 0, **
         price_feed="0x" + "00" * 20,
         max_price_age=0,
         eligibility="0x" + "00" * 20,
+        arbiter_set=0,
+        stake_per_million=0,
+        max_deviation_bps=0,
         name="a class",
     )
     return replace(terms, **changes)

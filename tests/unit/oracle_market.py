@@ -16,10 +16,21 @@ from oracle.journal import SqlJournal
 from oracle.receipt import JobFacts
 from scrip.eip712 import acceptance_digest, batch_digest, job_id, receipt_digest, receipt_struct_hash, recover
 from scrip.errors import Reverted, TxUnknown
+from scrip.jobs import Ending
 from scrip.journal import TxOutcome, TxRecord
 from scrip.logs import LogEvent
 from scrip.sender import Reconciled
-from scrip.types import ClassTerms, JobState, JobTerms, Outcome, Receipt, Resource, Status, sku_id
+from scrip.types import (
+    ClassTerms,
+    Dispute,
+    JobState,
+    JobTerms,
+    Outcome,
+    Receipt,
+    Resource,
+    Status,
+    sku_id,
+)
 from tests.unit.evidence_factory import make_class
 
 CHAIN_ID = 31337
@@ -30,6 +41,7 @@ ORACLE = Account.from_key("0x" + "11" * 32)
 PAYER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 PROVIDER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
 CPU_CLASS, WATCHED_CLASS, GRANT_CLASS = 1, 2, 3
+EMPTY = JobState(Status.NONE, 0, 0)
 
 
 class Killed(BaseException):
@@ -54,7 +66,10 @@ class FakeMarket:
         }
         self.backing = {CPU_CLASS: 10**9, WATCHED_CLASS: 10**9, GRANT_CLASS: 0}
         self.jobs: dict[bytes, JobState] = {}
+        self.terms: dict[bytes, JobTerms] = {}
+        self.ends: dict[bytes, Ending] = {}
         self.finalize_at: dict[bytes, int] = {}
+        self.decide_by: dict[bytes, int] = {}
         self.events: list[LogEvent] = []
         self.history: dict[int, dict[bytes, JobState]] = {}
         self.receipts: dict[bytes, dict[str, Any]] = {}
@@ -62,6 +77,7 @@ class FakeMarket:
         self.balances: dict[str, int] = {PAYER: 10**9}
         self.watchers: dict[int, tuple[set[str], int]] = {1: (set(), 2)}
         self.skip: dict[bytes, str] = {}
+        self.searched: list[tuple[bytes, int]] = []
         self.refuse: Callable[[str], Reverted | None] = lambda _: None
 
     def id_of(self, terms: JobTerms) -> bytes:
@@ -74,6 +90,7 @@ class FakeMarket:
             assert recover(acceptance_digest(job, CHAIN_ID, MARKET), quote) == ORACLE.address
         self.mine()
         self.jobs[job] = JobState(Status.RUNNING if quote else Status.OPEN, self.now, self.block)
+        self.terms[job] = terms
         args = {name: value for name, value in zip(EVENT_ARGS, terms.to_abi(), strict=True)} | {"jobId": job}
         self.events.append(LogEvent("JobOpened", args, MARKET, self.block, b"", b"", 0))
         self.keep()
@@ -87,7 +104,12 @@ class FakeMarket:
         self.history[self.block] = dict(self.jobs)
 
     def set(self, job: bytes, status: Status) -> None:
+        """Change a job's status. As on chain, a job that ends after its acceptBy leaves an empty slot."""
         self.jobs[job] = replace(self.jobs[job], status=status)
+        if status.final:
+            self.ends[job] = Ending(status, 0, b"", b"", self.block)
+            if self.now > self.terms[job].accept_by:
+                self.jobs[job] = EMPTY
         self.keep()
 
     def execute(self, function: str, args: tuple[Any, ...]) -> dict[str, Any]:
@@ -124,7 +146,7 @@ class FakeMarket:
         allowed, after = {
             "accept": ({Status.OPEN}, Status.RUNNING),
             "cancel": ({Status.OPEN, Status.RUNNING}, Status.CANCELLED),
-            "finalize": ({Status.SUBMITTED}, Status.SETTLED),
+            "finalize": ({Status.SUBMITTED, Status.DISPUTED}, Status.SETTLED),
         }[function]
         if self.jobs[job].status not in allowed:
             raise Reverted(
@@ -193,7 +215,7 @@ class FakeView:
     def job_state(self, job: bytes) -> JobState:
         blocks = [number for number in self._market.history if number <= self.block]
         known = self._market.history[max(blocks)] if blocks else {}
-        return known.get(job, JobState(Status.NONE, 0, 0))
+        return known.get(job, EMPTY)
 
     def time(self) -> int:
         return self._market.now
@@ -239,8 +261,16 @@ class FakeFacts:
     def job(self, job: bytes, view: FakeView | None = None) -> JobState:
         return (view or FakeView(self.fake, self.fake.block)).job_state(job)
 
-    def submission(self, job: bytes) -> Any:
+    def ending(self, job: bytes, view: FakeView, since: int) -> Ending | None:
+        self.fake.searched.append((job, since))
+        found = self.fake.ends.get(job)
+        return found if found is not None and since <= found.block <= view.block else None
+
+    def submission(self, job: bytes, view: FakeView) -> Any:
         return SimpleNamespace(finalize_at=self.fake.finalize_at[job])
+
+    def dispute(self, job: bytes, view: FakeView) -> Dispute:
+        return Dispute(PAYER, self.fake.decide_by[job])
 
     def class_terms(self, class_id: int) -> ClassTerms:
         return self.fake.classes[class_id]
@@ -254,7 +284,7 @@ class FakeFacts:
     def job_facts(self, terms: JobTerms, state: JobState) -> JobFacts:
         return JobFacts(CHAIN_ID, MARKET, terms, self.class_terms(terms.class_id), state, local=True)
 
-    def balance(self, holder: str, class_id: int) -> int:
+    def available(self, holder: str, class_id: int) -> int:
         return self.fake.balances.get(holder, 0)
 
     def threshold(self, set_id: int) -> int:

@@ -17,7 +17,8 @@ from agents.market import Listing
 from agents.policy import Means, Need, choose
 from scrip.cli import sending
 from scrip.evidence import Check
-from scrip.redeem import Ending, Plan, Redemption
+from scrip.jobs import Ending
+from scrip.redeem import Plan, Redemption
 from scrip.spec import JobSpec
 from scrip.types import Resource, Status
 from tests.unit.agent_factory import TOKEN, listing

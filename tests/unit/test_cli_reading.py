@@ -10,7 +10,9 @@ import pytest
 from scrip import redeem
 from scrip.errors import EvidenceInvalid, NodeUnavailable
 from scrip.evidence import Check
+from scrip.jobs import Ending
 from scrip.provider_client import ProviderUnreachable
+from scrip.structs import ZERO_ADDRESS
 from scrip.types import Resource, Status
 from tests.unit.cli_fakes import (
     HOLDER,
@@ -118,6 +120,22 @@ def test_balance__for_people__amount_and_unit_of_each(cli: Cli) -> None:
         assert text in shown
 
 
+def test_balance__locked_in_jobs__shown_beside_what_is_held(cli: Cli) -> None:
+    cli.view.in_jobs = {2: 1_500}
+    found = cli.json("balance", HOLDER)["credits"]
+    assert [(item["credits"], item["locked"]["credits"]) for item in found] == [
+        ("64", "0"), ("2.5", "1.5"), ("0", "0"),
+    ]  # fmt: skip
+    assert "1.5" in cli.run("balance", HOLDER).stdout
+
+
+def test_balance__class_without_a_payment_token__is_shown(cli: Cli) -> None:
+    cli.view.infos[4] = class_info(4, payment_token=ZERO_ADDRESS, price_per_million=0, name="granted")
+    found = cli.json("balance", HOLDER)
+    assert [item["name"] for item in found["credits"]][-1] == "granted"
+    assert [item["token"] for item in found["tokens"]] == [MARKET]
+
+
 # Providers
 
 
@@ -151,6 +169,13 @@ def test_provider_show__for_people__parameters_of_each_template(cli: Cli) -> Non
         assert text in shown
 
 
+def test_provider_show__fee_on_withdrawals__said_beside_the_earnings(cli: Cli) -> None:
+    assert "fee" not in cli.run("provider", "show", PROVIDER).stdout
+    cli.view.fee = 250
+    assert "0.25 dUSD, less a fee of 2.5 %" in cli.run("provider", "show", PROVIDER).stdout
+    assert cli.json("provider", "show", PROVIDER)["withdrawalFeeBps"] == 250
+
+
 # Jobs
 
 
@@ -161,7 +186,8 @@ def opened(cli: Cli, status: Status, **terms: Any) -> Cli:
 
 
 def evidence_of(cli: Cli, answer: Any) -> Cli:
-    def evidence(chain: Any, job: bytes, terms: Any, endpoint: str) -> redeem.Evidence:
+    def evidence(chain: Any, job: bytes, terms: Any, endpoint: str, since: int) -> redeem.Evidence:
+        assert since == 3
         if isinstance(answer, Exception):
             raise answer
         return answer  # type: ignore[no-any-return]
@@ -172,7 +198,7 @@ def evidence_of(cli: Cli, answer: Any) -> Cli:
 
 
 def ended(status: Status = Status.SETTLED, units: int = 9, **changes: Any) -> redeem.Evidence:
-    ending = redeem.Ending(status, units, b"\x05" * 32, TX, 7)
+    ending = Ending(status, units, b"\x05" * 32, TX, 7)
     return redeem.Evidence(ending, make_bundle(**changes), (Check("output.hash", "28 bytes"),))
 
 
@@ -254,6 +280,26 @@ def test_job_list__payer__only_its_jobs(cli: Cli) -> None:
     assert (mine["jobId"], mine["status"], mine["locked"]["credits"]) == (JOB_ID, "RUNNING", "100")
     other = cli.json("job", "list", "--payer", make_terms().payer)
     assert [item["locked"]["credits"] for item in other["jobs"]] == ["1000"]
+
+
+@pytest.mark.parametrize("status", [Status.SETTLED, Status.EXPIRED])
+def test_job_list__slot_emptied_by_a_late_end__status_and_time_from_its_events(
+    cli: Cli, status: Status
+) -> None:
+    opened(cli, Status.RUNNING)
+    cli.view.ended[JOB] = status
+    cli.view.jobs[b"\x02" * 32] = (make_terms(class_id=1), state(Status.OPEN, NOW - 7))
+    found = cli.json("job", "list")["jobs"]
+    assert [(item["status"], item["openedAt"]) for item in found] == [
+        (status.name, str(NOW - 10)), ("OPEN", str(NOW - 7)),
+    ]  # fmt: skip
+
+
+def test_job_show__slot_emptied_by_a_late_end__receipt_is_shown(cli: Cli) -> None:
+    opened(evidence_of(cli, ended()), Status.RUNNING)
+    cli.view.ended[JOB] = Status.SETTLED
+    found = cli.json("job", "show", JOB_ID)
+    assert (found["status"], found["used"]["units"]) == ("SETTLED", "9")
 
 
 def test_job_list__more_than_the_limit__newest_shown_and_counted(cli: Cli) -> None:

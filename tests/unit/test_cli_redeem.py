@@ -16,8 +16,9 @@ from scrip.cli import sending
 from scrip.cli.context import Context
 from scrip.errors import EvidenceInvalid, Refused, TxUnknown
 from scrip.evidence import Check
+from scrip.jobs import Ending
 from scrip.provider_client import ProviderUnreachable
-from scrip.redeem import Ending, NotFinished, Plan, Redemption
+from scrip.redeem import NotFinished, Plan, Redemption
 from scrip.spec import JobSpec
 from scrip.types import Funding, Outcome, Resource, Status
 from tests.unit.cli_fakes import HOLDER, OFFER, PROVIDER, TX, Cli, FakeView, class_info, provider_info
@@ -71,7 +72,13 @@ class Sdk:
         return TX
 
     def follow(
-        self, chain: Any, job: bytes, *, timeout: float, on_status: Callable[[Status], None]
+        self,
+        chain: Any,
+        job: bytes,
+        *,
+        timeout: float,
+        since: int | None,
+        on_status: Callable[[Status], None],
     ) -> Status:
         for status in self.ends:
             on_status(status)
@@ -133,7 +140,7 @@ def test_redeem__declined_at_the_prompt__nothing_sent(cli: Cli, sdk: Sdk) -> Non
 
 def test_redeem__too_few_credits__says_how_many_to_buy(cli: Cli, sdk: Sdk) -> None:
     line = cli.fails(*ASK, "--param", "max_tokens=512")
-    assert "may use 512 credits of class 1, you hold 100. Buy more: scrip buy 1 412" in line
+    assert "may use 512 credits of class 1, you have 100 free. Buy more: scrip buy 1 412" in line
     assert sdk.kinds == []
 
 
@@ -151,7 +158,7 @@ def test_redeem__no_key__says_what_to_give(cli: Cli, sdk: Sdk) -> None:
 def test_redeem__keystore_lies_about_its_address__refused(cli: Cli, sdk: Sdk) -> None:
     path = cli.folder / "key.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"address": MARKET[2:].lower()}))
-    cli.monkeypatch.setattr(FakeView, "balance", lambda *_: 100)
+    cli.monkeypatch.setattr(FakeView, "available", lambda *_: 100)
     assert "states another address" in cli.run(*ASK).stderr
 
 

@@ -15,7 +15,7 @@ from scrip.abi import abi
 from scrip.cli import signatures
 from scrip.eip712 import batch_digest, receipt_digest, receipt_struct_hash, sign
 from scrip.errors import ChainError, NodeUnavailable
-from scrip.redeem import Ending
+from scrip.jobs import Ending
 from scrip.types import Attestation, Status
 from tests.unit.cli_fakes import TX
 from tests.unit.evidence_factory import CHAIN_ID, MARKET, make_bundle, make_class, make_terms

@@ -9,9 +9,17 @@ import pytest
 
 from scrip import deployments
 from scrip.errors import BadInput
+from scrip.structs import ZERO_ADDRESS
 from scrip.types import Deployment, WatcherSet
-from scripts.deployment_check import CONTRACTS, DEMO_USD, code_matches
-from scripts.deployment_config import Overrides, TokenOverrides, for_chain
+from scripts.deployment_check import CONTRACTS, DEMO_USD, REFERENCES, SYSTEM, code_matches, references
+from scripts.deployment_config import (
+    DAY,
+    DEMO_BOND,
+    DisputeOverrides,
+    Overrides,
+    TokenOverrides,
+    for_chain,
+)
 from scripts.deployment_record import (
     Created,
     Progress,
@@ -130,18 +138,38 @@ def test_plan__demo_token__constructors_get_the_addresses_of_contracts_yet_to_co
     at = {step.name: step.address for step in steps}
     args = {step.name: step.args for step in steps}
     assert [step.name for step in steps] == [DEMO_USD, *CONTRACTS]
-    assert [step.nonce for step in steps] == list(range(5, 12))
+    assert [step.nonce for step in steps] == list(range(5, 16))
     assert all(step.address == _address(step.nonce) for step in steps)
-    assert args["ComputeCredits"][2:] == (at["CreditReserve"], at["JobMarket"], at["ClassMetadata"])
-    assert args["CreditReserve"][2:] == (at["ComputeCredits"], at["JobMarket"])
-    assert args["JobMarket"] == (
-        at["ComputeCredits"], at["CreditReserve"], at["ProviderRegistry"], at["ReceiptVerifier"],
+    system = tuple(
+        at[name]
+        for name in (
+            "ComputeCredits", "CreditReserve", "ProviderRegistry", "ReceiptVerifier", "JobMarket",
+            "MeteredSessions", "SpendingBudgets", "CreditExchange", "ClassMetadata",
+        )
     )  # fmt: skip
-    assert args["ProviderRegistry"][0] == at[DEMO_USD]
+    alone = ("ClassMetadata", "ReceiptVerifier", DEMO_USD)
+    assert all(args[name][0] == system for name in args if name not in alone)
+    assert args["ReceiptVerifier"] == (DEPLOYER, 0, 0, 0)
+    assert args["ComputeCredits"][1:] == args["CreditExchange"][1:] == (DEPLOYER, 0, 0)
+    assert args["CreditReserve"][1:] == (DEPLOYER, 0, 0, ZERO_ADDRESS)
+    assert args["ProviderRegistry"][1:] == (at[DEMO_USD], 60, DEMO_BOND)
+    assert args["MeteredSessions"][1:] == (3600,)
 
 
 def test_plan__payment_token_given__no_demo_token() -> None:
-    config = for_chain(1, DEPLOYER, Overrides(tokens=TokenOverrides(payment=TOKEN)))
+    given = Overrides(tokens=TokenOverrides(payment=TOKEN), disputes=DisputeOverrides(challenge_bond=7))
+    config = for_chain(1, DEPLOYER, given)
     steps = plan(config, _address, first_nonce=0)
     assert [step.name for step in steps] == list(CONTRACTS)
-    assert {step.name: step.args for step in steps}["ProviderRegistry"][0] == TOKEN
+    assert {step.name: step.args for step in steps}["ProviderRegistry"][1:] == (TOKEN, 14 * DAY, 7)
+
+
+def test_plan__system__names_every_contract_that_others_call() -> None:
+    # JobLens only reads and is read by nobody here.
+    assert set(SYSTEM) == set(CONTRACTS) - {"JobLens"} == set(REFERENCES.values())
+
+
+def test_references__of_an_abi__those_it_has() -> None:
+    abi = [{"type": "function", "name": name} for name in ("CREDITS", "SESSIONS", "owner")]
+    abi.append({"type": "event", "name": "MARKET"})
+    assert references(abi) == {"CREDITS": "ComputeCredits", "SESSIONS": "MeteredSessions"}

@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 
 from scrip.keys import DEV_ADDRESSES
+from scrip.structs import ZERO_ADDRESS
 from scripts.deployment_config import (
     DAY,
+    DEMO_BOND,
+    HOUR,
     ChainKind,
     ConfigProblem,
     DelayOverrides,
+    DisputeOverrides,
     Overrides,
+    PriceOverrides,
     RoleOverrides,
     TokenOverrides,
     WatcherOverrides,
@@ -24,7 +29,8 @@ SEPOLIA, MAINNET, LOCAL, UNHEARD_OF = 11155111, 1, 31337, 987_654_321
 DEPLOYER = "0x" + "11" * 20
 ONE, TWO, THREE = ("0x" + f"{number:02x}" * 20 for number in (2, 3, 4))
 DEV = min(DEV_ADDRESSES)
-TOKEN = Overrides(tokens=TokenOverrides(payment=ONE))
+BOND = DisputeOverrides(challenge_bond=5)
+TOKEN = Overrides(tokens=TokenOverrides(payment=ONE), disputes=BOND)
 
 
 @pytest.mark.parametrize("chain_id", [MAINNET, 8453, UNHEARD_OF])
@@ -59,6 +65,7 @@ def test_for_chain__too_many_watchers__refused() -> None:
     [
         ("roles.admin", RoleOverrides(admin=DEV), WatcherOverrides()),
         ("roles.issuers", RoleOverrides(issuers=[ONE, DEV]), WatcherOverrides()),
+        ("roles.pausers", RoleOverrides(pausers=[DEV, TWO]), WatcherOverrides()),
         ("roles.watcher_admin", RoleOverrides(watcher_admin=DEV), WatcherOverrides()),
         ("roles.fee_collector", RoleOverrides(fee_collector=DEV), WatcherOverrides()),
         ("watchers.members", RoleOverrides(), WatcherOverrides(members=[DEV])),
@@ -78,8 +85,26 @@ def test_for_chain__development_deployer_off_local_chains__every_problem_is_name
     with pytest.raises(ConfigProblem) as raised:
         for_chain(MAINNET, DEV)
     places = [problem.partition(":")[0] for problem in raised.value.problems]
-    named = ["roles.admin", "roles.issuers", "roles.watcher_admin", "roles.fee_collector"]
+    named = ["roles.admin", "roles.issuers", "roles.pausers", "roles.watcher_admin", "roles.fee_collector"]
     assert places == ["tokens.payment", "the deployer", *named]
+
+
+@pytest.mark.parametrize("chain_id", [LOCAL, SEPOLIA, MAINNET])
+def test_for_chain__token_of_ones_own_without_a_bond__refused(chain_id: int) -> None:
+    with pytest.raises(ConfigProblem, match="challenge_bond: missing"):
+        for_chain(chain_id, DEPLOYER, Overrides(tokens=TokenOverrides(payment=ONE)))
+
+
+@pytest.mark.parametrize("chain_id", [10, 8453, 42161])
+def test_for_chain__live_rollup_without_a_word_on_its_sequencer__refused(chain_id: int) -> None:
+    with pytest.raises(ConfigProblem, match="sequencer_feed: missing on"):
+        for_chain(chain_id, DEPLOYER, TOKEN)
+
+
+@pytest.mark.parametrize("feed", [ZERO_ADDRESS, TWO])
+def test_for_chain__live_rollup_with_a_word_on_its_sequencer__is_taken(feed: str) -> None:
+    overrides = Overrides(tokens=TOKEN.tokens, disputes=BOND, prices=PriceOverrides(sequencer_feed=feed))
+    assert for_chain(8453, DEPLOYER, overrides).sequencer_feed == feed
 
 
 def test_read__missing_file__refused(tmp_path: Path) -> None:
@@ -97,6 +122,11 @@ def test_read__missing_file__refused(tmp_path: Path) -> None:
         ("[watchers]\nthreshold = '2'", "watchers.threshold: Input should be a valid integer"),
         ("[delays]\nunbonding = -1", "delays.unbonding: Input should be greater than or equal to 0"),
         ("[delays]\nunbonding = 1.5", "delays.unbonding: Input should be a valid integer"),
+        ("[delays]\nunbonding = 7776001", "delays.unbonding: Input should be less than or equal to 7776000"),
+        ("[delays]\nroles = 2592001", "delays.roles: Input should be less than or equal to 2592000"),
+        ("[delays]\nclose = 3599", "delays.close: Input should be greater than or equal to 3600"),
+        ("[disputes]\nchallenge_bond = 0", "disputes.challenge_bond: Input should be greater than 0"),
+        ("[prices]\nsequencer_feed = '0x12'", "prices.sequencer_feed: Value error, must be an address"),
         # One letter in the wrong case: a mistyped address must not pass for another one.
         (f"[tokens]\npayment = '{DEV[:2] + DEV[2:].swapcase()}'", "valid checksum"),
     ],
@@ -115,6 +145,7 @@ def test_read__whole_file__replaces_every_default(tmp_path: Path) -> None:
         [roles]
         admin = "{ONE}"
         issuers = ["{TWO}", "{THREE}"]
+        pausers = ["{THREE}"]
         watcher_admin = "{TWO}"
         fee_collector = "{THREE}"
         [watchers]
@@ -125,28 +156,40 @@ def test_read__whole_file__replaces_every_default(tmp_path: Path) -> None:
         stake = "{TWO}"
         [delays]
         admin = 1
+        roles = 4
         unbonding = 2
         activation = 3
+        close = 3600
+        [disputes]
+        challenge_bond = 7
+        [prices]
+        sequencer_feed = "{THREE}"
         """
     )
     config = for_chain(MAINNET, DEPLOYER, Overrides.read(path))
-    assert (config.admin, config.issuers) == (ONE, (TWO, THREE))
+    assert (config.admin, config.issuers, config.pausers) == (ONE, (TWO, THREE), (THREE,))
     assert (config.watcher_admin, config.fee_collector) == (TWO, THREE)
     assert (config.watchers, config.threshold) == ((ONE, TWO, THREE), 2)
     assert (config.payment_token, config.stake_token) == (ONE, TWO)
     assert (config.delays.admin, config.delays.unbonding, config.delays.activation) == (1, 2, 3)
+    assert (config.delays.roles, config.delays.close) == (4, 3600)
+    assert (config.challenge_bond, config.sequencer_feed) == (7, THREE)
 
 
 def test_for_chain__nothing_given_on_a_local_chain__deployer_has_every_role_and_no_delays_bind() -> None:
     config = for_chain(LOCAL, DEPLOYER)
-    assert {config.admin, *config.issuers, config.watcher_admin, config.fee_collector} == {DEPLOYER}
+    holders = {config.admin, *config.issuers, *config.pausers, config.watcher_admin, config.fee_collector}
+    assert holders == {DEPLOYER}
     assert (config.watchers, config.threshold, config.payment_token, config.stake_token) == (
         (),
         0,
         None,
         None,
     )
-    assert (config.delays.admin, config.delays.activation) == (0, 0)
+    assert (config.delays.admin, config.delays.roles, config.delays.activation) == (0, 0, 0)
+    # The contract takes no shorter one for sessions.
+    assert config.delays.close == HOUR
+    assert (config.challenge_bond, config.sequencer_feed) == (DEMO_BOND, ZERO_ADDRESS)
 
 
 def test_for_chain__test_chain__demo_token_is_allowed() -> None:
@@ -155,12 +198,13 @@ def test_for_chain__test_chain__demo_token_is_allowed() -> None:
 
 def test_for_chain__live_chain__delays_are_days_and_stake_is_paid_in_the_payment_token() -> None:
     config = for_chain(MAINNET, DEPLOYER, TOKEN)
-    assert min(config.delays.admin, config.delays.unbonding, config.delays.activation) >= 2 * DAY
+    delays = config.delays
+    assert min(delays.admin, delays.roles, delays.unbonding, delays.activation) >= 2 * DAY
     assert config.stake_token == config.payment_token == ONE
 
 
 def test_for_chain__zero_delay_given__is_not_taken_for_missing() -> None:
-    overrides = Overrides(tokens=TOKEN.tokens, delays=DelayOverrides(activation=0))
+    overrides = Overrides(tokens=TOKEN.tokens, disputes=BOND, delays=DelayOverrides(activation=0))
     assert for_chain(MAINNET, DEPLOYER, overrides).delays.activation == 0
 
 

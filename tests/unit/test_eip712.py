@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from scrip import eip712
 from scrip.errors import BadInput, BadSignature
-from scrip.structs import camel
+from scrip.structs import Struct, camel
 from scrip.types import JobTerms, Outcome, Receipt
 
 CHAIN = 31337
@@ -58,12 +59,14 @@ def members(type_string: str) -> list[dict[str, str]]:
     return [{"name": name, "type": kind} for kind, name in pairs]
 
 
-def reference(domain: str, primary: str, type_string: str, message: dict[str, Any]) -> bytes:
-    """The same digest by eth_account."""
+def reference(domain: str, type_string: str, message: dict[str, Any]) -> bytes:
+    """The same digest by eth_account. The types of nested structs follow that of the message."""
+    primary, *nested = re.findall(r"\w+\([^)]*\)", type_string)
+    types = {one.partition("(")[0]: members(one) for one in (eip712.DOMAIN_TYPE, primary, *nested)}
     signable = encode_typed_data(
         full_message={
-            "types": {"EIP712Domain": members(eip712.DOMAIN_TYPE), primary: members(type_string)},
-            "primaryType": primary,
+            "types": types,
+            "primaryType": primary.partition("(")[0],
             "domain": {"name": domain, "version": "1", "chainId": CHAIN, "verifyingContract": AT},
             "message": message,
         }
@@ -71,7 +74,7 @@ def reference(domain: str, primary: str, type_string: str, message: dict[str, An
     return bytes(keccak(b"\x19" + signable.version + signable.header + signable.body))
 
 
-def message_of(struct: JobTerms | Receipt) -> dict[str, Any]:
+def message_of(struct: Struct) -> dict[str, Any]:
     names = [item["name"] for item in members(struct.type_string())]
     return dict(zip(names, struct.to_abi(), strict=True))
 
@@ -85,28 +88,36 @@ def test_type_strings__mirrored_structs__agree_with_their_fields() -> None:
 @settings(max_examples=50)
 @given(TERMS)
 def test_job_id__any_terms__equals_eth_accounts_digest(terms: JobTerms) -> None:
-    expected = reference(eip712.MARKET_DOMAIN, "JobTerms", eip712.JOB_TERMS_TYPE, message_of(terms))
+    expected = reference(eip712.MARKET_DOMAIN, eip712.JOB_TERMS_TYPE, message_of(terms))
     assert eip712.job_id(terms, CHAIN, AT) == expected
 
 
 @settings(max_examples=50)
 @given(RECEIPTS)
 def test_receipt_digest__any_receipt__equals_eth_accounts_digest(receipt: Receipt) -> None:
-    expected = reference(eip712.VERIFIER_DOMAIN, "Receipt", eip712.RECEIPT_TYPE, message_of(receipt))
+    expected = reference(eip712.VERIFIER_DOMAIN, eip712.RECEIPT_TYPE, message_of(receipt))
     assert eip712.receipt_digest(receipt, CHAIN, AT) == expected
 
 
 @settings(max_examples=20)
 @given(BYTES32)
 def test_acceptance_digest__any_job__equals_eth_accounts_digest(job: bytes) -> None:
-    expected = reference(eip712.MARKET_DOMAIN, "Acceptance", eip712.ACCEPTANCE_TYPE, {"jobId": job})
+    expected = reference(eip712.MARKET_DOMAIN, eip712.ACCEPTANCE_TYPE, {"jobId": job})
     assert eip712.acceptance_digest(job, CHAIN, AT) == expected
+
+
+@settings(max_examples=20)
+@given(BYTES32, st.integers(0, 2**256 - 1))
+def test_cancel_digest__any_job__equals_eth_accounts_digest(job: bytes, deadline: int) -> None:
+    message = {"jobId": job, "deadline": deadline}
+    expected = reference(eip712.MARKET_DOMAIN, eip712.CANCEL_TYPE, message)
+    assert eip712.cancel_digest(job, deadline, CHAIN, AT) == expected
 
 
 @settings(max_examples=20)
 @given(st.lists(BYTES32, min_size=1, max_size=5))
 def test_batch_digest__any_batch__equals_eth_accounts_digest(hashes: list[bytes]) -> None:
-    expected = reference(eip712.VERIFIER_DOMAIN, "ReceiptBatch", eip712.BATCH_TYPE, {"receipts": hashes})
+    expected = reference(eip712.VERIFIER_DOMAIN, eip712.BATCH_TYPE, {"receipts": hashes})
     assert eip712.batch_digest(hashes, CHAIN, AT) == expected
 
 

@@ -35,12 +35,13 @@ def test_exported__nothing_compiled__raises(tmp_path: Path) -> None:
 def test_exported__only_deployable_contracts_of_our_own(tmp_path: Path) -> None:
     artefact(tmp_path, "Reserve")
     artefact(tmp_path, "Base", bytecode="")
+    artefact(tmp_path, "AllowList", sourcePath="contracts/eligibility/AllowList.sol")
     artefact(tmp_path, "IReserve", type="interface", sourcePath="contracts/interfaces/IReserve.sol")
     artefact(tmp_path, "Rules", type="library", sourcePath="contracts/libraries/Rules.sol")
     artefact(tmp_path, "ERC20", sourcePath="node_modules/x/ERC20.sol")
     artefact(tmp_path, "Broken", sourcePath="contracts/testing/Broken.sol")
     artefact(tmp_path, "DemoUSD", sourcePath="contracts/testing/DemoUSD.sol")
-    assert sorted(export_abi.exported(tmp_path)) == ["DemoUSD", "Reserve"]
+    assert sorted(export_abi.exported(tmp_path)) == ["AllowList", "DemoUSD", "Reserve"]
 
 
 def test_render__order_of_entries_and_keys__does_not_matter() -> None:

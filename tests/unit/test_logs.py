@@ -106,9 +106,20 @@ def test_scan__filter_of_wrong_type__raises() -> None:
         run(Node([]), filters={"provider": 5})
 
 
-def test_scan__filters_with_two_events__raises() -> None:
-    with pytest.raises(BadInput, match="single event"):
-        run(Node([]), event=["Staked", "SkuSet"], filters={"provider": ALICE})
+def test_scan__filter_that_one_of_two_events_lacks__raises() -> None:
+    with pytest.raises(BadInput, match="indexed arguments"):
+        run(Node([]), event=["Staked", "SkuSet"], filters={"sku": bytes(32)})
+
+
+def test_scan__filter_at_another_place_in_the_second_event__raises() -> None:
+    # The provider comes first in one event and second in the other: no list of topics asks for both.
+    with pytest.raises(BadInput, match="at the same place in each event"):
+        run(Node([]), event=["Staked", "Slashed"], filters={"provider": ALICE})
+
+
+def test_scan__list_with_a_value_of_wrong_type__raises() -> None:
+    with pytest.raises(BadInput, match=r"filters\.provider"):
+        run(Node([]), filters={"provider": [ALICE, 5]})
 
 
 def test_scan__span_of_zero__raises() -> None:
@@ -226,6 +237,12 @@ def test_scan__filter_on_the_second_argument__lets_any_first_pass() -> None:
     node = Node([])
     run(node, event="SkuSet", filters={"sku": b"\x05" * 32})
     assert node.topics[0] == [SKU_SET, None, "0x" + "05" * 32]
+
+
+def test_scan__filter_with_several_values__is_sent_as_alternatives() -> None:
+    node = Node([])
+    run(node, event=["Staked", "SkuSet"], filters={"provider": [ALICE, AT]})
+    assert node.topics[0] == [[STAKED, SKU_SET], [topic(ALICE), topic(AT)]]
 
 
 def test_scan__two_events__come_in_one_query_in_order() -> None:

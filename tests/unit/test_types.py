@@ -15,35 +15,52 @@ from scrip.errors import BadInput, NotFound
 from scrip.structs import ZERO_ADDRESS, Struct, camel
 from scrip.types import (
     Attestation,
+    Capacity,
     ClassTerms,
     Deployment,
+    Dispute,
+    Fault,
     Funding,
     JobState,
     JobTerms,
     Outcome,
     Receipt,
     Resource,
+    ServingTerms,
     Status,
     Submission,
+    Verdict,
     region_bytes,
     region_text,
     sku_id,
 )
+from scrip.types_spending import NO_CAP, Budget, Limits, Offer, SessionState, SessionTerms
 
 ALICE = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 TERMS = JobTerms(ALICE, ALICE, 1, 60, 1, 100, 200, b"\x05" * 32, 0, 9)
 RECEIPT = Receipt(b"\x01" * 32, Outcome.COMPLETED, 60, 5, 1, 2, 10, 20, b"\x02" * 32, b"\x03" * 32, 1)
 CLASS = ClassTerms(
     ALICE, Resource.CPU_SECOND, 3, Funding.SALE, True, False, 1, 1, 0, 1_000, 0, 10**12, 0, sku_id("x"),
-    region_bytes("eu-west"), ALICE, 2_000_000, ZERO_ADDRESS, 0, ZERO_ADDRESS, "CPU seconds",
+    region_bytes("eu-west"), ALICE, 2_000_000, ZERO_ADDRESS, 0, ZERO_ADDRESS, 2, 5_000_000, 100,
+    "CPU seconds",
 )  # fmt: skip
+LIMITS = Limits(ALICE, 10, NO_CAP, 30, 86_400, 0, True)
 STRUCTS: list[Struct] = [
     TERMS,
     RECEIPT,
     CLASS,
     Attestation(b"\x01" * 65, (b"\x02" * 65, b"\x03" * 65)),
-    JobState(Status.RUNNING, 100, 2**96 - 1),
+    JobState(Status.RUNNING, 100, 2**96 - 1, 7),
     Submission(5, 100, 1, Outcome.FAILED, b"\x04" * 32),
+    Dispute(ALICE, 2**40 - 1),
+    Verdict(b"\x01" * 32, 5, Fault.PROVIDER),
+    Capacity(ALICE, sku_id("x"), 1, 8, 200, 100),
+    ServingTerms(b"\x02" * 32, True, False),
+    SessionTerms(ALICE, ALICE, 1, ALICE, 100, 0, 9),
+    SessionState(5, 4, 100, False),
+    LIMITS,
+    Budget(ALICE, ALICE, 0, 1, False, LIMITS, 3, 2, 1),
+    Offer(ALICE, True, 1, 10, ALICE, 20, ZERO_ADDRESS, 100, 0, 9),
 ]
 NAMES = [type(struct).__name__ for struct in STRUCTS]
 
@@ -151,7 +168,10 @@ def test_struct__enum_from_number__becomes_the_enum() -> None:
     [
         ("JobMarket", "jobs", JobState),
         ("JobMarket", "submissions", Submission),
+        ("JobMarket", "disputes", Dispute),
         ("ComputeCredits", "classTerms", ClassTerms),
+        ("ComputeCredits", "servingTerms", ServingTerms),
+        ("MeteredSessions", "sessions", SessionState),
     ],
 )
 def test_struct__contract_returns_it__same_names_types_and_order(
@@ -165,6 +185,35 @@ def test_struct__contract_returns_it__same_names_types_and_order(
 def test_struct__submit_takes_it__same_names_types_and_order(index: int, kind: type[Struct]) -> None:
     entry = next(item for item in abi.abi("JobMarket") if item.get("name") == "submit")
     assert_mirrors(kind, entry["inputs"][index]["components"])
+
+
+@pytest.mark.parametrize(
+    ("contract", "function", "index", "kind"),
+    [
+        ("JobMarket", "resolve", 1, Verdict),
+        ("MeteredSessions", "openSession", 0, SessionTerms),
+        ("SpendingBudgets", "createBudget", 1, Limits),
+        ("CreditExchange", "hashOffer", 0, Offer),
+    ],
+)
+def test_struct__contract_takes_it__same_names_types_and_order(
+    contract: str, function: str, index: int, kind: type[Struct]
+) -> None:
+    entry = next(item for item in abi.abi(contract) if item.get("name") == function)
+    assert_mirrors(kind, entry["inputs"][index]["components"])
+
+
+def test_budget__contract_returns_it__same_names_and_nested_limits() -> None:
+    entry = next(item for item in abi.abi("SpendingBudgets") if item.get("name") == "budgetOf")
+    components = entry["outputs"][0]["components"]
+    assert [item["name"] for item in components] == [camel(item.name) for item in dataclasses.fields(Budget)]
+    (limits,) = (item for item in components if item["name"] == "limits")
+    assert_mirrors(Limits, limits["components"])
+
+
+def test_capacity__contract_takes_its_fields_one_by_one() -> None:
+    entry = next(item for item in abi.abi("ProviderRegistry") if item.get("name") == "attestCapacity")
+    assert_mirrors(Capacity, entry["inputs"][:-1])
 
 
 def assert_mirrors(kind: type[Any], components: list[dict[str, Any]]) -> None:
