@@ -92,7 +92,7 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
         _checkExists(classId);
         uint256 last = _classes[classId].pausedUntil;
         if (until <= block.timestamp) {
-            // Kept even if it is long past: the next pause is counted from it. Safe cast: it was a uint40.
+            // Kept even if it is long past: the next pause is counted from it. Safe cast: neither is over a uint40.
             until = uint40(last < block.timestamp ? last : block.timestamp);
         } else {
             // Under a pause, and for as long after it as it may last, it can only be made shorter: it is no freeze.

@@ -14,11 +14,18 @@ import {ClassFlags} from "./libraries/ClassFlags.sol";
 /// @dev ERC-1155 balances under the policy of their class. OpenZeppelin's ERC1155 keeps the interface, approvals and
 /// receiver checks; balances are kept here, because what a holder has and how much of it is locked share one slot, and
 /// so do a class's supply and policy: opening a job then writes one slot, settling it two.
+/// Trust model.
 /// - The job market locks what a payer agreed to and burns what was used of it. A lock stays its payer's balance.
 /// - The sessions hold what was deposited with them as a balance of their own, and can only give it back or burn it.
 /// - Eligibility contracts are asked by static calls, and receivers called when everything is written.
 abstract contract CreditLedger is ERC1155, IComputeCredits {
     /* CONSTANTS */
+
+    // Layout of a holding.
+    uint256 private constant LOCKED = 96;
+    uint256 private constant EXPIRY = 192;
+    uint256 private constant FREE = 1 << 232;
+    uint256 private constant POLICY = type(uint256).max << EXPIRY;
 
     address public immutable MARKET;
     address public immutable SESSIONS;
@@ -69,11 +76,6 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         uint256 word;
     }
 
-    uint256 private constant LOCKED = 96;
-    uint256 private constant EXPIRY = 192;
-    uint256 private constant FREE = 1 << 232;
-    uint256 private constant POLICY = type(uint256).max << EXPIRY;
-
     uint256 public classCount;
     mapping(uint256 classId => Class) internal _classes;
 
@@ -104,8 +106,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         _only(MARKET, classId);
         Class storage class_ = _classes[classId];
         for (uint256 i; i < usages.length; ++i) {
-            Usage calldata usage = usages[i];
-            (address payer, uint256 ended, uint256 used) = (usage.payer, usage.locked, usage.used);
+            (address payer, uint256 ended, uint256 used) = _usageAt(usages, i);
             Holding storage holding = class_.holdings[payer];
             uint256 word = holding.word;
             uint256 locked = _locked(word);
@@ -349,6 +350,21 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         // Safe: what is locked is at most what is held.
         unchecked {
             return uint96(word) - _locked(word);
+        }
+    }
+
+    /// @dev `usages[i]`, for an `i` below the length, at 340 gas less. Upper bits that don't belong are cut off instead of
+    /// refused; only the market calls this, and it sets none.
+    function _usageAt(Usage[] calldata usages, uint256 i)
+        private
+        pure
+        returns (address payer, uint256 ended, uint256 used)
+    {
+        assembly ("memory-safe") {
+            let row := add(usages.offset, mul(i, 96))
+            payer := shr(96, shl(96, calldataload(row)))
+            ended := shr(128, shl(128, calldataload(add(row, 32))))
+            used := shr(128, shl(128, calldataload(add(row, 64))))
         }
     }
 

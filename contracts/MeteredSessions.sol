@@ -227,9 +227,8 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
 
     function _takeIn(bytes32 sessionId, SessionTerms calldata terms, uint256 units, address spender) private {
         if (terms.budgetId != 0) {
-            _charges[
-                sessionId
-            ] += BUDGETS.charge(terms.budgetId, spender, terms.payer, terms.provider, terms.classId, units);
+            uint256 value = BUDGETS.charge(terms.budgetId, spender, terms.payer, terms.provider, terms.classId, units);
+            _charges[sessionId] += value;
         }
         CREDITS.deposit(terms.payer, terms.classId, units);
     }
@@ -280,8 +279,7 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
 
     function _mayRequestClose(SessionTerms calldata terms) private view returns (bool) {
         if (msg.sender == terms.payer || msg.sender == terms.key) return true;
-        if (block.timestamp > terms.expiresAt) return true;
-        return terms.budgetId != 0 && msg.sender == BUDGETS.spenderOf(terms.budgetId);
+        return block.timestamp > terms.expiresAt || msg.sender == _opener(terms);
     }
 
     /* INTERNAL: CHECKS */

@@ -25,6 +25,7 @@ from scrip.types import (
     Submission,
     WatcherSet,
 )
+from scrip.types_spending import Budget, SessionState
 
 if TYPE_CHECKING:
     from scrip.chain import Chain
@@ -122,6 +123,22 @@ class ChainView:
         """What the class asks of a provider, and whether its own list admits this one."""
         where = (class_id, to_address("provider", provider))
         return ServingTerms.from_abi(self.read("ComputeCredits", "servingTerms", *where))
+
+    # Sessions and budgets
+
+    def session(self, session_id: bytes) -> SessionState:
+        """The session's slot; all zero if there is no such session."""
+        where = to_bytes("session_id", session_id, 32)
+        return SessionState.from_abi(self.read("MeteredSessions", "sessions", where))
+
+    def budget(self, budget_id: int) -> Budget:
+        """A budget with what is spent of it. Raises NotFound."""
+        try:
+            return Budget.from_abi(self.read("SpendingBudgets", "budgetOf", budget_id))
+        except Reverted as error:
+            if error.name == "SpendingBudgets_UnknownBudget":
+                raise NotFound("budget", budget_id) from error
+            raise
 
     # Money
 

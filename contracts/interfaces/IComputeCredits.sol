@@ -14,6 +14,7 @@ interface IComputeCredits is IERC1155 {
     /// @notice A term is out of its range. `field` is the position of the term in `ClassTerms`, from 0.
     error ComputeCredits_BadTerm(uint256 field, uint256 given, uint256 limit);
     error ComputeCredits_TooManyProviders(uint256 classId, uint256 given, uint256 limit);
+    /// @notice Someone other than the issuer calls, creates the class, or is listed where only the issuer may serve.
     error ComputeCredits_NotIssuer(uint256 classId, address given, address limit);
     error ComputeCredits_NotAuthorised(uint256 classId, address given, address limit);
     error ComputeCredits_WrongFunding(uint256 classId, Funding given, Funding limit);
@@ -53,7 +54,7 @@ interface IComputeCredits is IERC1155 {
 
     /// @notice Ends locks and burns what was used. Job market only.
     /// @return burned Base units burned.
-    /// @return supplyBefore Base units in existence before the burn.
+    /// @return supplyBefore Base units in existence before the burn; 0 if there was none.
     function settle(uint256 classId, Usage[] calldata usages) external returns (uint256 burned, uint256 supplyBefore);
 
     /// @notice Moves `units` of `from` to the sessions. Sessions only, for a payer who agreed.
@@ -89,9 +90,12 @@ interface IComputeCredits is IERC1155 {
     function depositedOf(address account, uint256 classId) external view returns (uint256);
 
     function classTerms(uint256 classId) external view returns (ClassTerms memory);
-    function settlementTerms(uint256 classId) external view returns (SettlementTerms memory);
     function saleTerms(uint256 classId) external view returns (SaleTerms memory);
 
+    /// @notice All zero for an unknown class, so that a batch that names one isn't stopped.
+    function settlementTerms(uint256 classId) external view returns (SettlementTerms memory);
+
+    /// @notice All zero for an unknown class.
     function reviewTerms(uint256 classId) external view returns (ReviewTerms memory);
 
     /// @notice What a provider must have to serve the class, and whether the class's own list admits it.

@@ -55,12 +55,12 @@ enum Outcome {
 /// @param maxRate Most base units a single resource can use in a second.
 /// @param expiry Unix seconds after which credits can't be sold, moved or locked; 0 never.
 /// @param maxSupply Most base units in existence at once, below 2**96.
-/// @param maxPerHolder Most base units one account may hold, locked and deposited ones included; 0 for no cap.
+/// @param maxPerHolder Most base units one account may hold, locked and deposited ones included, below 2**96; 0 for none.
 /// @param sku keccak256 of the hardware or model name a provider must serve.
 /// @param region ASCII region a provider must be in; zero for any.
 /// @param paymentToken ERC-20 that buys and backs the class.
-/// @param pricePerMillion Payment token base units for 1,000,000 credits. With a feed, the price its answers are held
-/// against; of a class that isn't sold, what budgets are charged.
+/// @param pricePerMillion Payment token base units for 1,000,000 credits, below 2**96. With a feed, the price its answers
+/// are held against; of a class that isn't sold, what budgets are charged.
 /// @param priceFeed Chainlink-shaped feed of the price of 1,000,000 credits; zero for the fixed price.
 /// @param maxPriceAge Oldest feed answer accepted, in seconds.
 /// @param eligibility Contract that says who may hold the class; zero for everyone.

@@ -36,16 +36,21 @@ _REVERTS = {
     "ComputeCredits_Expired": "The class has expired. See: scrip class list",
     "ComputeCredits_HolderCap": "The class limits what one account may hold. See: scrip class show",
     "ComputeCredits_NotEligible": "The class admits only accounts its issuer approved",
+    "ComputeCredits_Paused": "Sales and new jobs of the class are paused until {until}",
     "ComputeCredits_SupplyCap": "Fewer credits are left to sell. See: scrip class show",
+    "CreditReserve_BadPrice": "The class's price feed has no fresh price. Try again later",
     "CreditReserve_CostAboveMax": "The price rose meanwhile. Run it again, or raise --max-cost",
     "CreditReserve_NotForSale": "The class isn't for sale. See: scrip class list",
-    "ERC1155InsufficientBalance": "You hold too few credits. See: scrip balance",
+    "CreditReserve_PriceDeviates": "The feed's price is outside what the class allows. Try again later",
+    "CreditReserve_SequencerDown": "The chain has only just recovered from an outage. Try again later",
+    "ERC1155InsufficientBalance": "You have too few free credits. See: scrip balance",
     "JobMarket_CannotServe": "The provider may not serve this class. See: scrip provider list",
     "JobMarket_DeadlineNotReached": "Its deadline is {until}; only after that can it be expired",
     "JobMarket_DeadlinePassed": "The job's deadline has passed. Plan it anew",
     "JobMarket_NotParty": "Only its payer, while it is open, or its provider may do this",
     "JobMarket_NotPayer": "Only the job's payer may do this, with its own key",
     "JobMarket_WrongStatus": "The job is {status}. See: scrip job show",
+    "ProviderRegistry_StakeExceeded": "Too little of the provider's stake is free. Choose another",
 }
 
 
@@ -95,8 +100,10 @@ def _words(problem: Reverted) -> dict[str, str]:
 
     given, limit = problem.params.get("given"), problem.params.get("limit")
     named = isinstance(given, int) and given in list(Status)
+    status = Status(int(given or 0)).name.lower() if named else str(given)
     return {
-        "status": Status(int(given or 0)).name.lower() if named else str(given),
+        # Of a job that was opened: its slot is empty.
+        "status": "over" if given == Status.NONE else status,
         "until": utc(limit) if isinstance(limit, int) else str(limit),
     }
 

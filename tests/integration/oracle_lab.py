@@ -16,7 +16,7 @@ import httpx
 
 from oracle.daemon import Daemon, build
 from oracle.settings import Settings
-from scrip import keys
+from scrip import jobs, keys
 from scrip.chain import Chain
 from scrip.eip712 import job_id
 from scrip.journal import InMemoryJournal
@@ -86,9 +86,7 @@ class OracleLab:
         )
         self.serve("test-cpu")
         if watchers:
-            members = sorted((account(name).address for name in names[1:]), key=lambda one: int(one, 16))
-            system.send("ReceiptVerifier", "proposeSet", 0, members, watchers)
-            system.send("ReceiptVerifier", "activateSet", 1, members, watchers)
+            assert system.watcher_set(names[1:], watchers) == 1
 
     def serve(self, label: str) -> None:
         """Add a SKU to the provider's."""
@@ -229,7 +227,7 @@ class OracleLab:
         return found
 
     def status(self, job: bytes) -> Status:
-        return self.chain.at().job_state(job).status
+        return jobs.status(self.chain.at(), job)
 
     def wait(self, condition: Callable[[], Any], seconds: float = SECONDS) -> None:
         deadline = time.monotonic() + seconds
@@ -239,14 +237,14 @@ class OracleLab:
             assert time.monotonic() < deadline, "timed out"
             time.sleep(0.02)
 
-    def wait_for(self, jobs: Sequence[bytes], status: Status) -> None:
+    def wait_for(self, wanted: Sequence[bytes], status: Status) -> None:
         """Until the chain says so, and the provider too."""
         state = status.name.lower()
         try:
-            self.wait(lambda: all(self.status(job) is status for job in jobs))
-            self.wait(lambda: all(self.show(job)["state"] == state for job in jobs))
+            self.wait(lambda: all(self.status(job) is status for job in wanted))
+            self.wait(lambda: all(self.show(job)["state"] == state for job in wanted))
         except AssertionError as error:
-            shown = [self.show(job) for job in jobs]
+            shown = [self.show(job) for job in wanted]
             raise AssertionError(f"{error}: wanted {state}, {shown}") from error
 
 

@@ -16,6 +16,7 @@ from web3.contract import Contract
 from web3.types import Nonce
 from web3.utils.address import get_create_address
 
+from scrip.eip712 import sign
 from scrip.structs import ZERO_ADDRESS
 from scrip.types import ClassTerms, Deployment, Funding, Resource, region_bytes, sku_id
 from scripts.anvil import Anvil
@@ -32,6 +33,12 @@ def account(name: str) -> LocalAccount:
     """The same account for the same name, never one of Anvil's own."""
     made: LocalAccount = Account.from_key(keccak(text=f"scrip test {name}"))
     return made
+
+
+def signed(digest: bytes, names: Sequence[str]) -> list[bytes]:
+    """Signatures of the accounts of these names, as the verifier wants them: by ascending address."""
+    signers = sorted(map(account, names), key=lambda one: int(one.address, 16))
+    return [sign(digest, signer) for signer in signers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,38 @@ class System:
             stake_per_million=0, max_deviation_bps=0, name="CPU seconds",
         )  # fmt: skip
         return replace(base, **changes)
+
+    def buy(self, class_id: int, name: str, units: int) -> str:
+        """Let the account of this name buy units of a class; its address."""
+        who, most = self.funded(name).address, 10**12
+        self.mint(who, most)
+        self.send("DemoUSD", "approve", self.deployment.address("CreditReserve"), most, sender=who)
+        self.send("CreditReserve", "buy", class_id, units, who, most, sender=who)
+        return who
+
+    def stake(self, provider: str, amount: int) -> None:
+        """Stake of a registered provider."""
+        self.mint(provider, amount)
+        registry = self.deployment.address("ProviderRegistry")
+        self.send("DemoUSD", "approve", registry, amount, sender=provider)
+        self.send("ProviderRegistry", "stake", amount, sender=provider)
+
+    def watcher_set(self, names: Sequence[str], threshold: int) -> int:
+        """Activate a set of the accounts of these names; its id."""
+        members = sorted((account(name).address for name in names), key=lambda one: int(one, 16))
+        self.send("ReceiptVerifier", "proposeSet", 0, members, threshold)
+        set_id = int(self.contract("ReceiptVerifier").functions.setCount().call())
+        self.send("ReceiptVerifier", "activateSet", set_id, members, threshold)
+        return set_id
+
+    def create(self, name: str, *args: Any) -> Contract:
+        """Deploy one more contract."""
+        built = artifact(name)
+        factory = self.w3.eth.contract(abi=built["abi"], bytecode=built["bytecode"])
+        sent = factory.constructor(*args).transact({"from": self.admin})
+        address = self.w3.eth.wait_for_transaction_receipt(sent)["contractAddress"]
+        made: Any = self.w3.eth.contract
+        return cast(Contract, made(address=address, abi=built["abi"]))
 
     def create_class(self, providers: Sequence[str] = (), **changes: Any) -> int:
         """Create a class; its id."""

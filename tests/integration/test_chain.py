@@ -11,19 +11,13 @@ from scrip.chain import Chain
 from scrip.errors import NodeUnavailable, NotFound, Reverted, WrongChain
 from scrip.structs import ZERO_ADDRESS
 from scrip.types import Deployment, JobState, JobTerms, Outcome, Status, Submission, WatcherSet
+from scrip.types_spending import SessionState
 from tests.integration.system import REGION, SKU, System, account
 
 
 def job(system: System, class_id: int, provider: str, payer: str) -> JobTerms:
     now = int(system.w3.eth.get_block("latest")["timestamp"])
     return JobTerms(payer, provider, class_id, 500, 1, now + 600, now + 3600, b"\x07" * 32, 0, 1)
-
-
-def buy(system: System, class_id: int, who: str, units: int) -> None:
-    reserve = system.deployment.address("CreditReserve")
-    system.mint(who, 10**9)
-    system.send("DemoUSD", "approve", reserve, 10**9, sender=who)
-    system.send("CreditReserve", "buy", class_id, units, who, 10**9, sender=who)
 
 
 # Connecting
@@ -108,16 +102,16 @@ def test_class_info__new_class__reads_back_its_terms(chain: Chain, system: Syste
 
 
 def test_view__older_block__is_unchanged_by_what_follows(chain: Chain, system: System) -> None:
-    class_id, alice = system.create_class(), system.funded("alice").address
+    class_id, alice = system.create_class(), account("alice").address
     before = chain.at()
-    buy(system, class_id, alice, 3_000)
+    system.buy(class_id, "alice", 3_000)
     after = chain.at()
     assert (before.balance(alice, class_id), after.balance(alice, class_id)) == (0, 3_000)
     assert (before.supply(class_id), after.supply(class_id)) == (0, 3_000)
     price = after.cost(class_id, 3_000)
     assert (before.backing(class_id), after.backing(class_id)) == (0, price)
     token = system.deployment.address("DemoUSD")
-    assert after.token_balance(token, alice) == 10**9 - price
+    assert after.token_balance(token, alice) == 10**12 - price
     assert (before.token_balance(token, alice), list(before.events("CreditReserve", "Bought"))) == (0, [])
     assert (after.token_decimals(token), after.token_symbol(token)) == (6, "dUSD")
     assert (after.fees(token), after.earnings(alice, token)) == (0, 0)
@@ -155,11 +149,17 @@ def test_watcher_set__activated__has_members_and_threshold(chain: Chain, system:
     assert chain.at().watcher_set(1) == WatcherSet(1, tuple(members), 2)
 
 
+def test_budget_and_session__unknown__not_found_and_all_zero(chain: Chain) -> None:
+    with pytest.raises(NotFound, match="budget 7"):
+        chain.at().budget(7)
+    assert chain.at().session(b"\x01" * 32) == SessionState(0, 0, 0, False)
+
+
 def test_job__opened__has_state_terms_and_the_id_we_compute(chain: Chain, system: System) -> None:
-    class_id, alice = system.create_class(), system.funded("alice").address
+    class_id = system.create_class()
     provider = system.funded("provider").address
     system.register(provider, provider)
-    buy(system, class_id, alice, 3_000)
+    alice = system.buy(class_id, "alice", 3_000)
     terms = job(system, class_id, provider, alice)
     system.send("JobMarket", "open", terms.to_abi(), b"", sender=alice)
     view = chain.at()
@@ -168,4 +168,7 @@ def test_job__opened__has_state_terms_and_the_id_we_compute(chain: Chain, system
     assert (state.status, state.opened_at) == (Status.OPEN, view.time())
     assert state.nonce > 0
     assert view.job_terms(job_id) == terms
-    assert view.balance(alice, class_id) == 2_500
+    # Locked units stay the payer's, and can't be used for anything else.
+    found = (view.balance(alice, class_id), view.locked(alice, class_id), view.available(alice, class_id))
+    assert found == (3_000, 500, 2_500)
+    assert view.balance(chain.address("JobMarket"), class_id) == 0

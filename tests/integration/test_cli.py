@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from scrip import deployments, keys, redeem
+from scrip import deployments, jobs, keys
 from scrip.chain import Chain
 from scrip.cli import signatures
 from scrip.cli.main import app
@@ -67,6 +67,9 @@ class Cli:
 
     def held(self) -> int:
         return self.chain.at().balance(account("buyer").address, self.class_id)
+
+    def free(self) -> int:
+        return self.chain.at().available(account("buyer").address, self.class_id)
 
     def process(self, *args: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "scrip.cli.main", *args]
@@ -214,7 +217,9 @@ def test_job__unknown_id__not_found(cli: Cli) -> None:
 def test_job_expire__before_its_deadline__says_when(cli: Cli, terms: JobTerms) -> None:
     line = cli.fails("job", "expire", id_of(cli, terms))
     assert "only after that can it be expired" in line
-    assert cli.held() == 0
+    assert (cli.held(), cli.free()) == (5_000, 0)
+    (shown,) = cli.json("balance")["credits"]
+    assert (shown["credits"], shown["locked"]["credits"]) == ("5", "5")
 
 
 def test_job_cancel__by_a_stranger__refused(cli: Cli, terms: JobTerms) -> None:
@@ -231,15 +236,20 @@ def test_job_show__open__terms_and_next_step(cli: Cli, terms: JobTerms) -> None:
 
 def test_job_cancel__by_its_payer__credits_are_back(cli: Cli, terms: JobTerms) -> None:
     done = cli.json("job", "cancel", id_of(cli, terms))
-    assert (done["status"], done["returned"]["credits"], cli.held()) == ("CANCELLED", "5", 5_000)
+    assert (done["status"], done["returned"]["credits"], cli.free()) == ("CANCELLED", "5", 5_000)
     assert "The job is cancelled" in cli.fails("job", "cancel", id_of(cli, terms))
 
 
 def test_job_expire__by_a_stranger_after_the_deadline__credits_are_back(cli: Cli, terms: JobTerms) -> None:
     cli.system.anvil.advance(601)
     done = cli.json("job", "expire", id_of(cli, terms), SCRIP_KEYSTORE=str(cli.folder / "stranger.json"))
-    assert (done["status"], done["payer"], cli.held()) == ("EXPIRED", account("buyer").address, 5_000)
-    assert cli.json("job", "show", id_of(cli, terms))["status"] == "EXPIRED"
+    assert (done["status"], done["payer"], cli.free()) == ("EXPIRED", account("buyer").address, 5_000)
+    # It ended after its acceptBy: the chain keeps no slot of it, and its events tell.
+    assert cli.chain.at().job_state(bytes.fromhex(id_of(cli, terms)[2:])).status is Status.NONE
+    shown = cli.json("job", "show", id_of(cli, terms))
+    assert (shown["status"], shown["terms"]) == ("EXPIRED", terms.to_json())
+    assert [item["status"] for item in cli.json("job", "list")["jobs"]] == ["EXPIRED"]
+    assert "The job is over" in cli.fails("job", "expire", id_of(cli, terms))
 
 
 @pytest.mark.parametrize("batched", [False, True], ids=["single", "batch"])
@@ -260,8 +270,9 @@ def test_job_show__settled__signer_is_read_from_the_transaction(
     else:
         attestation = Attestation(sign(receipt_digest(receipt, *where), oracle), ())
         provider.send(market.submit(terms.to_abi(), receipt.to_abi(), attestation.to_abi()), label="submit")
-    ending = redeem.ending(cli.chain, job)
-    assert (ending.status, ending.units, cli.held()) == (Status.SETTLED, 1_000, 4_000)
+    ending = jobs.ending(cli.chain.at(), job)
+    assert ending is not None
+    assert (ending.status, ending.units, cli.held(), cli.free()) == (Status.SETTLED, 1_000, 4_000, 4_000)
     found = signatures.find(cli.chain, job, ending, cli.chain.at().class_terms(cli.class_id))
     assert found == signatures.Signatures(oracle.address, (), 0)
     shown = cli.json("job", "show", "0x" + job.hex())

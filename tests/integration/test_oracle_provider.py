@@ -16,14 +16,17 @@ from oracle.daemon import build
 from oracle.node import NodeProblem
 from oracle.states import State
 from oracle.store import Store
+from scrip import redeem
 from scrip.chain import Chain
+from scrip.eip712 import verdict_digest
 from scrip.errors import WrongChain
 from scrip.evidence import Bundle, verify_bundle
+from scrip.redeem import Plan
 from scrip.sender import Sender
 from scrip.spec import JobSpec, spec_hash
-from scrip.types import Receipt, Resource, Status, sku_id
-from tests.integration.oracle_lab import OracleLab, lab
-from tests.integration.system import REGION, System, account
+from scrip.types import Fault, JobState, JobTerms, Outcome, Receipt, Resource, Status, Verdict, sku_id
+from tests.integration.oracle_lab import SPEC, OracleLab, lab
+from tests.integration.system import REGION, System, account, signed
 
 UNITS = 1_000_000
 
@@ -131,15 +134,72 @@ def test_spec__never_sent__is_cancelled_and_given_back(
 
 
 def test_challenge_window__is_waited_for_and_finalized(place: OracleLab) -> None:
-    class_id = place.system.create_class(min_assurance=1, challenge_window=60)
+    job, _ = submitted(place)
+    place.system.anvil.advance(61)
+    place.wait_for([job], Status.SETTLED)
+
+
+def submitted(place: OracleLab) -> tuple[bytes, JobTerms]:
+    """A job in its challenge window of a minute, and its terms."""
+    arbiters = place.system.watcher_set(["arbiter"], 1)
+    class_id = place.system.create_class(min_assurance=1, challenge_window=60, arbiter_set=arbiters)
     buyer = place.buy(class_id, UNITS)
     place.start("provider", place.provider_settings())
     terms = place.terms(buyer, class_id)
     job = place.open(buyer, terms, place.quote(terms))
     place.wait_for([job], Status.SUBMITTED)
-    place.system.anvil.rpc("evm_increaseTime", 61)
-    place.system.anvil.mine()
+    return job, terms
+
+
+def challenge(place: OracleLab, job: bytes, terms: JobTerms) -> None:
+    """What somebody does who doubts the receipt. The provider notices."""
+    system, challenger = place.system, place.system.funded("challenger").address
+    bond = int(system.contract("ProviderRegistry").functions.CHALLENGE_BOND().call())
+    system.mint(challenger, bond)
+    system.send("DemoUSD", "approve", place.chain.address("ProviderRegistry"), bond, sender=challenger)
+    system.send("JobMarket", "challenge", terms.to_abi(), sender=challenger)
+    place.wait_for([job], Status.DISPUTED)
+    assert challenger in place.show(job)["reason"]
+
+
+def test_dispute__decided_against_the_provider__is_refunded(place: OracleLab) -> None:
+    job, terms = submitted(place)
+    challenge(place, job, terms)
+    verdict = Verdict(job, 0, Fault.PROVIDER)
+    digest = verdict_digest(verdict, place.chain.chain_id, place.chain.address("JobMarket"))
+    signatures = signed(digest, ["arbiter"])
+    place.system.send("JobMarket", "resolve", terms.to_abi(), verdict.to_abi(), signatures)
+    place.wait_for([job], Status.REFUNDED)
+
+
+def test_dispute__nobody_decides__the_provider_ends_it(place: OracleLab) -> None:
+    job, terms = submitted(place)
+    challenge(place, job, terms)
+    # Assurance 1 is the provider's word alone: undecided, the payer gets everything back.
+    place.system.anvil.advance(7 * 86_400 + 1)
+    place.wait_for([job], Status.REFUNDED)
+    assert place.chain.at().job_state(job).status is Status.NONE
+    assert place.chain.at().available(terms.payer, terms.class_id) == UNITS
+
+
+def test_settled_after_accept_by__slot_is_gone_and_the_evidence_still_holds(
+    place: OracleLab, class_id: int, buyer: Sender
+) -> None:
+    anvil = place.system.anvil
+    place.start("provider", place.provider_settings())
+    terms = place.terms(buyer, class_id)
+    spec_of = Plan(place.id_of(terms), terms, SPEC, place.quote(terms), place.url, place.chain.head())
+    job = place.open(buyer, terms, spec_of.quote)
+    anvil.rpc("evm_setAutomine", False)
+    place.wait(lambda: int(anvil.rpc("txpool_status")["pending"], 16) == 1)
+    anvil.advance(300)
+    anvil.rpc("evm_setAutomine", True)
     place.wait_for([job], Status.SETTLED)
+    assert place.chain.at().job_state(job) == JobState(Status.NONE, 0, 0)
+    assert redeem.follow(place.chain, job, timeout=1, since=spec_of.since) is Status.SETTLED
+    done = redeem.collect(place.chain, spec_of)
+    assert (done.ending.units, done.receipt.outcome) == (done.receipt.units, Outcome.COMPLETED)
+    assert redeem.open_job(place.chain, buyer, spec_of) is None
 
 
 def test_batch__of_three__is_one_transaction(place: OracleLab, class_id: int, buyer: Sender) -> None:

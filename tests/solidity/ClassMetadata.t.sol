@@ -3,21 +3,22 @@ pragma solidity ^0.8.30;
 
 import {IERC1155MetadataURI} from "@openzeppelin/contracts/token/ERC1155/extensions/IERC1155MetadataURI.sol";
 import {Base64} from "@openzeppelin/contracts/utils/Base64.sol";
-import {IClassMetadata} from "contracts/interfaces/IClassMetadata.sol";
-import {ClassTerms, Funding, Resource} from "contracts/interfaces/Types.sol";
+import {ClassTerms, Resource} from "contracts/interfaces/Types.sol";
 import {Base} from "./Base.t.sol";
 
 /// @dev The JSON that a class shows for itself, decoded and parsed as a wallet would.
 contract ClassMetadataTest is Base {
     string private constant PREFIX = "data:application/json;base64,";
 
-    function testFuzz_Uri(uint128 units, uint64 rate, uint32 window, uint40 expiry) public {
+    function testFuzz_Uri(uint128 units, uint64 rate, uint32 window, uint40 expiry, uint128 stake) public {
         ClassTerms memory terms = _watchedTerms();
         terms.region = REGION;
         terms.maxRate = uint64(bound(rate, 1, type(uint64).max));
-        terms.challengeWindow = uint32(bound(window, 0, 30 days));
+        terms.challengeWindow = uint32(bound(window, 1, 30 days));
+        // forge-lint: disable-next-line(unsafe-typecast)
+        (terms.arbiterSet, terms.stakePerMillion) = (uint32(arbiterSet), stake);
         terms.expiry = uint40(bound(expiry, START + 1, type(uint40).max));
-        terms.maxPerHolder = type(uint128).max;
+        terms.maxPerHolder = type(uint96).max;
         uint256 id = _createClass(terms);
         units = uint128(bound(units, 1, MAX_UNITS));
         _buy(alice.addr, id, units);
@@ -30,7 +31,18 @@ contract ClassMetadataTest is Base {
             "description"
         );
         _assertWork(json, terms);
+        _assertReview(json, terms);
         _assertMoney(json, terms, units);
+        _assertFeed(json, terms);
+    }
+
+    function testFuzz_Uri_ShowsTheFeed(address feed, uint32 age, uint16 deviation) public {
+        vm.assume(feed != address(0));
+        ClassTerms memory terms = _saleTerms();
+        terms.priceFeed = feed;
+        terms.maxPriceAge = uint32(bound(age, 1, 7 days));
+        terms.maxDeviationBps = uint16(bound(deviation, 1, BPS));
+        _assertFeed(_json(_createClass(terms)), terms);
     }
 
     function test_Uri_NamesEveryResource() public {
@@ -49,14 +61,27 @@ contract ClassMetadataTest is Base {
         assertEq(vm.parseJsonString(_json(granted), ".properties.funding"), "grant", "grant");
     }
 
-    /// @dev Terms that no class can have now are named all the same.
-    function test_Uri_NamesWhatIsNotOfferedYet() public {
-        IClassMetadata metadata = IClassMetadata(deployCode("ClassMetadata.sol:ClassMetadata"));
-        ClassTerms memory terms = _saleTerms();
-        (terms.resource, terms.funding) = (Resource.None, Funding.Stake);
+    function test_Uri_NamesWhatOnlyProvidersIssue() public view {
+        ClassTerms memory terms = _prepaidTerms(1);
+        terms.capacityBound = true;
         string memory json = _decode(metadata.uri(1, terms, 0));
-        assertEq(vm.parseJsonString(json, ".properties.resource"), "none", "resource");
         assertEq(vm.parseJsonString(json, ".properties.funding"), "stake", "funding");
+        assertTrue(vm.parseJsonBool(json, ".properties.capacityBound"), "capacity-bound");
+        terms.resource = Resource.None;
+        json = _decode(metadata.uri(1, terms, 0));
+        assertEq(vm.parseJsonString(json, ".properties.resource"), "none", "what no class has");
+    }
+
+    function test_ContractUri() public view {
+        string memory json = _decode(credits.contractURI());
+        assertEq(vm.parseJsonString(json, ".name"), "Scrip compute credits", "name");
+        assertEq(vm.parseJsonString(json, ".symbol"), "SCRIP", "symbol");
+        assertEq(
+            vm.parseJsonString(json, ".description"),
+            "Prepaid compute. Each id is a class of credits whose terms never change; "
+            "credits are redeemed for metered work and burned as it is paid for.",
+            "description"
+        );
     }
 
     /// @dev A name can't break out of its string, whatever ASCII it is made of.
@@ -66,11 +91,52 @@ contract ClassMetadataTest is Base {
         for (uint256 i; i < length; ++i) {
             name[i] = word[i] & 0x7f;
         }
+        assertEq(_nameOf(name), string(name), "name read back");
+    }
+
+    function test_Uri_KeepsNamesOfAnyLanguage() public {
+        string[4] memory names =
+            [unicode"Größe, größer", unicode"計算クレジット", unicode"ключи", unicode"🦾"];
+        for (uint256 i; i < names.length; ++i) {
+            assertEq(_nameOf(bytes(names[i])), names[i], "name read back");
+        }
+    }
+
+    /// @dev First and last character of each length, and what lies just outside: overlong forms, surrogates, above U+10FFFF.
+    function test_Uri_KnowsTheEdgesOfUtf8() public {
+        bytes[8] memory valid =
+            [bytes(hex"7f"), hex"c280", hex"dfbf", hex"e0a080", hex"ed9fbf", hex"ee8080", hex"f0908080", hex"f48fbfbf"];
+        for (uint256 i; i < valid.length; ++i) {
+            assertEq(_nameOf(valid[i]), string(valid[i]), "valid");
+        }
+        bytes[8] memory broken =
+            [bytes(hex"80"), hex"c1bf", hex"c3", hex"e09fbf", hex"eda080", hex"f08fbfbf", hex"f4908080", hex"f5808080"];
+        for (uint256 i; i < broken.length; ++i) {
+            assertEq(_nameOf(broken[i]), _replaced(broken[i].length), "every byte replaced");
+        }
+    }
+
+    /// @dev Only what is broken is replaced.
+    function test_Uri_RepairsANameAroundWhatIsBroken() public {
+        assertEq(_nameOf(hex"41ff42"), unicode"A\ufffdB", "one byte");
+        assertEq(_nameOf(hex"e28241"), unicode"\ufffd\ufffdA", "a character cut off");
+        assertEq(_nameOf(hex"f09f9222"), unicode"\ufffd\ufffd\ufffd\"", "cut off by a quote");
+        assertEq(_nameOf(hex"c3b6c3"), unicode"ö\ufffd", "cut off by the end");
+    }
+
+    /// @dev Whatever bytes the name is made of, a wallet can read the metadata.
+    function testFuzz_Uri_IsJsonForAnyName(bytes32 low, bytes32 high, uint256 length) public {
+        bytes memory name = abi.encodePacked(low, high);
+        length = bound(length, 1, 64);
+        assembly ("memory-safe") {
+            mstore(name, length)
+        }
         ClassTerms memory terms = _saleTerms();
         terms.name = string(name);
         string memory json = _json(_createClass(terms));
-        assertEq(vm.parseJsonString(json, ".name"), terms.name, "name read back");
         assertEq(vm.parseJsonString(json, ".properties.funding"), "sale", "what follows is intact");
+        assertEq(vm.parseJsonAddress(json, ".properties.issuer"), issuer.addr, "what follows is intact");
+        assertGt(bytes(vm.parseJsonString(json, ".name")).length, 0, "name");
     }
 
     function test_Uri_EscapesTheRegion() public {
@@ -81,6 +147,20 @@ contract ClassMetadataTest is Base {
         terms.region = "twelve-chars";
         assertEq(vm.parseJsonString(_json(_createClass(terms)), ".properties.region"), "twelve-chars", "full");
         assertEq(vm.parseJsonString(_json(plain), ".properties.region"), "", "none");
+        terms.region = bytes12(hex"61ff62");
+        assertEq(vm.parseJsonString(_json(_createClass(terms)), ".properties.region"), unicode"a\ufffdb", "repaired");
+    }
+
+    function _nameOf(bytes memory name) private returns (string memory) {
+        ClassTerms memory terms = _saleTerms();
+        terms.name = string(name);
+        return vm.parseJsonString(_json(_createClass(terms)), ".name");
+    }
+
+    function _replaced(uint256 count) private pure returns (string memory text) {
+        for (uint256 i; i < count; ++i) {
+            text = string.concat(text, unicode"\ufffd");
+        }
     }
 
     function _json(uint256 id) private view returns (string memory) {
@@ -101,13 +181,25 @@ contract ClassMetadataTest is Base {
         assertEq(vm.parseJsonString(json, ".properties.resource"), "cpu-second", "resource");
         assertEq(vm.parseJsonBytes32(json, ".properties.sku"), terms.sku, "sku");
         assertEq(vm.parseJsonString(json, ".properties.region"), "eu-west-1", "region");
-        assertEq(vm.parseJsonUint(json, ".properties.minAssurance"), terms.minAssurance, "assurance");
-        assertEq(vm.parseJsonUint(json, ".properties.watcherSet"), terms.watcherSet, "set");
-        assertEq(vm.parseJsonUint(json, ".properties.challengeWindow"), terms.challengeWindow, "window");
-        assertEq(vm.parseJsonUint(json, ".properties.maxRate"), terms.maxRate, "rate");
+        assertEq(vm.parseJsonString(json, ".properties.maxRate"), vm.toString(terms.maxRate), "rate");
+        assertFalse(vm.parseJsonBool(json, ".properties.capacityBound"), "capacity-bound");
         assertEq(vm.parseJsonBool(json, ".properties.transferable"), true, "transferable");
         assertEq(vm.parseJsonUint(json, ".properties.expiry"), terms.expiry, "expiry");
         assertEq(vm.parseJsonAddress(json, ".properties.eligibility"), address(0), "eligibility");
+    }
+
+    function _assertReview(string memory json, ClassTerms memory terms) private pure {
+        assertEq(vm.parseJsonUint(json, ".properties.minAssurance"), terms.minAssurance, "assurance");
+        assertEq(vm.parseJsonUint(json, ".properties.watcherSet"), terms.watcherSet, "watchers");
+        assertEq(vm.parseJsonUint(json, ".properties.challengeWindow"), terms.challengeWindow, "window");
+        assertEq(vm.parseJsonUint(json, ".properties.arbiterSet"), terms.arbiterSet, "arbiters");
+        assertEq(vm.parseJsonString(json, ".properties.stakePerMillion"), vm.toString(terms.stakePerMillion), "stake");
+    }
+
+    function _assertFeed(string memory json, ClassTerms memory terms) private pure {
+        assertEq(vm.parseJsonAddress(json, ".properties.priceFeed"), terms.priceFeed, "feed");
+        assertEq(vm.parseJsonUint(json, ".properties.maxPriceAge"), terms.maxPriceAge, "age");
+        assertEq(vm.parseJsonUint(json, ".properties.maxDeviationBps"), terms.maxDeviationBps, "deviation");
     }
 
     function _assertMoney(string memory json, ClassTerms memory terms, uint256 supply) private pure {

@@ -2,18 +2,32 @@
 pragma solidity ^0.8.30;
 
 import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
+import {
+    IAccessControlDefaultAdminRules
+} from "@openzeppelin/contracts/access/extensions/IAccessControlDefaultAdminRules.sol";
+import {IERC5267} from "@openzeppelin/contracts/interfaces/IERC5267.sol";
 import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
 import {IERC1155MetadataURI} from "@openzeppelin/contracts/token/ERC1155/extensions/IERC1155MetadataURI.sol";
 import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
-import {ClassTerms, Funding, Resource, SaleTerms, SettlementTerms} from "contracts/interfaces/Types.sol";
+import {IProviderRegistry} from "contracts/interfaces/IProviderRegistry.sol";
+import {
+    ClassTerms,
+    Funding,
+    Resource,
+    ReviewTerms,
+    SaleTerms,
+    ServingTerms,
+    SettlementTerms
+} from "contracts/interfaces/Types.sol";
+import {Vm} from "forge-std/Vm.sol";
 import {Base} from "./Base.t.sol";
 
-/// @dev createClass, closeClass and the views of a class.
+/// @dev What createClass keeps, closeClass, and the views of a class. What createClass refuses: ComputeCreditsTerms.
 contract ComputeCreditsCreateTest is Base {
     uint256 private constant MAX_PROVIDERS = 64;
-    uint256 private constant MAX_NAME_BYTES = 64;
     uint256 private constant MAX_CHALLENGE_WINDOW = 30 days;
+    uint256 private constant MAX_PRICE_AGE = 7 days;
 
     /// @dev The terms that are fuzzed. Enums as numbers, which the fuzzer needn't keep in range.
     struct Numbers {
@@ -21,168 +35,29 @@ contract ComputeCreditsCreateTest is Base {
         uint8 decimals;
         bool transferable;
         uint8 minAssurance;
-        uint32 watcherSet;
+        bool watched;
         uint32 challengeWindow;
         uint64 maxRate;
         uint40 expiry;
-        uint128 maxSupply;
-        uint128 maxPerHolder;
+        uint96 maxSupply;
+        uint96 maxPerHolder;
         bytes32 sku;
         bytes12 region;
-        uint128 price;
+        uint96 price;
+        address priceFeed;
+        uint32 maxPriceAge;
         address eligibility;
+        uint128 stakePerMillion;
+        uint16 maxDeviationBps;
     }
 
-    /* createClass: REVERTS */
-
-    function testFuzz_RevertWhen_CreatorHasNoRole(address caller) public {
-        _assumeStranger(caller);
-        ClassTerms memory terms = _saleTerms();
-        terms.issuer = caller;
-        vm.expectRevert(
-            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, caller, ISSUER_ROLE)
-        );
-        vm.prank(caller);
-        credits.createClass(terms, new address[](0));
+    function setUp() public override {
+        super.setUp();
+        vm.prank(admin.addr);
+        IAccessControl(address(credits)).grantRole(ISSUER_ROLE, provider.addr);
     }
 
-    function testFuzz_RevertWhen_CreatorIsNotTheIssuerNamed(address named) public {
-        vm.assume(named != issuer.addr);
-        ClassTerms memory terms = _saleTerms();
-        terms.issuer = named;
-        _expect(IComputeCredits.ComputeCredits_NotIssuer.selector, credits.classCount() + 1, named, issuer.addr);
-        vm.prank(issuer.addr);
-        credits.createClass(terms, new address[](0));
-    }
-
-    function test_RevertWhen_ResourceNone() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.resource = Resource.None;
-        _expectBadTerm(terms, 1, 0, 1);
-    }
-
-    function testFuzz_RevertWhen_TooManyDecimals(uint8 decimals) public {
-        ClassTerms memory terms = _saleTerms();
-        terms.decimals = uint8(bound(decimals, 19, type(uint8).max));
-        _expectBadTerm(terms, 2, terms.decimals, 18);
-    }
-
-    function test_RevertWhen_FundedByStake() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.funding = Funding.Stake;
-        _expectBadTerm(terms, 3, uint256(Funding.Stake), uint256(Funding.Grant));
-    }
-
-    function test_RevertWhen_CapacityBound() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.capacityBound = true;
-        _expectBadTerm(terms, 5, 1, 0);
-    }
-
-    function testFuzz_RevertWhen_AssuranceUnknown(uint8 assurance) public {
-        ClassTerms memory terms = _watchedTerms();
-        terms.minAssurance = uint8(bound(assurance, 4, type(uint8).max));
-        _expectBadTerm(terms, 6, terms.minAssurance, 3);
-    }
-
-    function testFuzz_RevertWhen_WatchedWithoutSet(uint8 assurance) public {
-        ClassTerms memory terms = _watchedTerms();
-        terms.minAssurance = uint8(bound(assurance, 2, 3));
-        terms.watcherSet = 0;
-        _expectBadTerm(terms, 7, 0, 1);
-    }
-
-    function testFuzz_RevertWhen_ChallengeWindowTooLong(uint32 window) public {
-        ClassTerms memory terms = _saleTerms();
-        terms.challengeWindow = uint32(bound(window, MAX_CHALLENGE_WINDOW + 1, type(uint32).max));
-        _expectBadTerm(terms, 8, terms.challengeWindow, MAX_CHALLENGE_WINDOW);
-    }
-
-    function test_RevertWhen_MaxRateZero() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.maxRate = 0;
-        _expectBadTerm(terms, 9, 0, 1);
-    }
-
-    function testFuzz_RevertWhen_ExpiryNotInFuture(uint40 expiry) public {
-        ClassTerms memory terms = _saleTerms();
-        terms.expiry = uint40(bound(expiry, 1, START));
-        _expectBadTerm(terms, 10, terms.expiry, START + 1);
-    }
-
-    function test_RevertWhen_MaxSupplyZero() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.maxSupply = 0;
-        _expectBadTerm(terms, 11, 0, 1);
-    }
-
-    function testFuzz_RevertWhen_MaxSupplyTooLarge(uint128 supply) public {
-        ClassTerms memory terms = _saleTerms();
-        terms.maxSupply = uint128(bound(supply, uint256(type(uint96).max) + 1, type(uint128).max));
-        _expectBadTerm(terms, 11, terms.maxSupply, type(uint96).max);
-    }
-
-    function test_RevertWhen_SaleWithoutToken() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.paymentToken = address(0);
-        _expectBadTerm(terms, 15, 0, 1);
-    }
-
-    function testFuzz_RevertWhen_GrantWithToken(address token) public {
-        vm.assume(token != address(0));
-        ClassTerms memory terms = _grantTerms();
-        terms.paymentToken = token;
-        _expectBadTerm(terms, 15, _number(token), 0);
-    }
-
-    function test_RevertWhen_SaleWithoutPrice() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.pricePerMillion = 0;
-        _expectBadTerm(terms, 16, 0, 1);
-    }
-
-    function testFuzz_RevertWhen_GrantWithPrice(uint128 price) public {
-        ClassTerms memory terms = _grantTerms();
-        terms.pricePerMillion = uint128(bound(price, 1, type(uint128).max));
-        _expectBadTerm(terms, 16, terms.pricePerMillion, 0);
-    }
-
-    function testFuzz_RevertWhen_PriceFeedNamed(address feed) public {
-        vm.assume(feed != address(0));
-        ClassTerms memory terms = _saleTerms();
-        terms.priceFeed = feed;
-        _expectBadTerm(terms, 17, _number(feed), 0);
-    }
-
-    function testFuzz_RevertWhen_PriceAgeNamed(uint32 age) public {
-        ClassTerms memory terms = _saleTerms();
-        terms.maxPriceAge = uint32(bound(age, 1, type(uint32).max));
-        _expectBadTerm(terms, 18, terms.maxPriceAge, 0);
-    }
-
-    function test_RevertWhen_NameEmpty() public {
-        ClassTerms memory terms = _saleTerms();
-        terms.name = "";
-        _expectBadTerm(terms, 20, 0, 1);
-    }
-
-    function testFuzz_RevertWhen_NameTooLong(uint256 length) public {
-        ClassTerms memory terms = _saleTerms();
-        length = bound(length, MAX_NAME_BYTES + 1, 500);
-        terms.name = string(new bytes(length));
-        _expectBadTerm(terms, 20, length, MAX_NAME_BYTES);
-    }
-
-    function testFuzz_RevertWhen_TooManyProviders(uint256 count) public {
-        count = bound(count, MAX_PROVIDERS + 1, 200);
-        uint256 next = credits.classCount() + 1;
-        ClassTerms memory terms = _saleTerms();
-        _expect(IComputeCredits.ComputeCredits_TooManyProviders.selector, next, count, MAX_PROVIDERS);
-        vm.prank(issuer.addr);
-        credits.createClass(terms, new address[](count));
-    }
-
-    /* createClass: SUCCESS */
+    /* createClass */
 
     function testFuzz_CreateClass(Numbers memory given) public {
         ClassTerms memory terms = _bounded(given);
@@ -193,50 +68,88 @@ contract ComputeCreditsCreateTest is Base {
         assertEq(id, expected, "id");
         assertEq(credits.classCount(), expected, "class count");
         assertEq(abi.encode(credits.classTerms(id)), abi.encode(terms), "terms read back");
-        (bytes32 sku, bytes12 region, bool listed) = credits.servingTerms(id, address(this));
-        assertEq(sku, terms.sku, "sku");
-        assertEq(region, terms.region, "region");
-        assertTrue(listed, "listed");
         assertEq(credits.totalSupply(id), 0, "supply");
+        assertEq(credits.pausedUntil(id), 0, "not paused");
         assertFalse(credits.isClosed(id), "closed");
-        _assertSlices(id, terms);
+        _assertSettlement(id, terms);
+        _assertReview(id, terms);
+        _assertSale(id, terms);
     }
 
     function test_CreateClass_AtEveryUpperBound() public {
-        ClassTerms memory terms = _watchedTerms();
+        ClassTerms memory terms = _stakedTerms(type(uint128).max);
         terms.resource = Resource.GbTransfer;
         terms.decimals = 18;
         terms.minAssurance = 3;
-        terms.watcherSet = type(uint32).max;
+        // forge-lint: disable-next-line(unsafe-typecast)
+        terms.watcherSet = uint32(watcherSet);
         terms.challengeWindow = uint32(MAX_CHALLENGE_WINDOW);
         terms.maxRate = type(uint64).max;
         terms.expiry = type(uint40).max;
-        terms.maxPerHolder = type(uint128).max;
-        terms.pricePerMillion = type(uint128).max;
+        terms.maxSupply = type(uint96).max;
+        terms.maxPerHolder = type(uint96).max;
+        terms.pricePerMillion = type(uint96).max;
+        (terms.priceFeed, terms.maxPriceAge) = (address(type(uint160).max), uint32(MAX_PRICE_AGE));
+        terms.maxDeviationBps = uint16(BPS);
         terms.name = "0123456789012345678901234567890123456789012345678901234567890123";
         uint256 id = _createClass(terms, new address[](MAX_PROVIDERS));
         assertEq(abi.encode(credits.classTerms(id)), abi.encode(terms), "terms read back");
     }
 
+    /// @dev A price that nothing is sold at: budgets are charged by it.
+    function testFuzz_CreateClass_GrantedWithAReferencePrice(uint96 price) public {
+        ClassTerms memory terms = _grantTerms();
+        terms.paymentToken = address(usd);
+        terms.pricePerMillion = uint96(bound(price, 1, type(uint96).max));
+        SaleTerms memory sale = credits.saleTerms(_createClass(terms));
+        assertEq(uint256(sale.funding), uint256(Funding.Grant), "funding");
+        assertEq(sale.paymentToken, address(usd), "token");
+        assertEq(sale.pricePerMillion, terms.pricePerMillion, "price");
+    }
+
+    function testFuzz_CreateClass_FundedByStake(uint128 stake, bool windowed) public {
+        ClassTerms memory terms = _prepaidTerms(uint128(bound(stake, 1, type(uint128).max)));
+        // forge-lint: disable-next-line(unsafe-typecast)
+        if (windowed) (terms.challengeWindow, terms.arbiterSet) = (WINDOW, uint32(arbiterSet));
+        uint256 id = _expectBound(terms);
+        assertEq(credits.reviewTerms(id).stakePerMillion, terms.stakePerMillion, "stake");
+        assertEq(uint256(credits.reviewTerms(id).funding), uint256(Funding.Stake), "funding");
+        assertFalse(credits.settlementTerms(id).staked, "no stake by the job");
+        assertFalse(credits.servingTerms(id, provider.addr).staked, "no stake by the job, when it is accepted");
+    }
+
+    function test_CreateClass_BoundToCapacity() public {
+        ClassTerms memory terms = _watchedTerms();
+        (terms.issuer, terms.capacityBound) = (provider.addr, true);
+        uint256 id = _expectBound(terms);
+        assertTrue(credits.classTerms(id).capacityBound, "capacity-bound");
+        assertEq(uint256(credits.saleTerms(id).funding), uint256(Funding.Sale), "funding");
+    }
+
+    /// @dev The registry hears of a class that is to be held against something, and of no other.
+    function test_CreateClass_TellsTheRegistryOfBoundClassesOnly() public {
+        vm.expectCall(address(registry), abi.encodePacked(IProviderRegistry.bindClass.selector), 0);
+        _createClass(_stakedTerms(1));
+        assertEq(registry.boundClassesOf(issuer.addr).length, 0, "nothing is bound");
+    }
+
     function test_CreateClass_AnnouncesItsUri() public {
-        uint256 id = credits.classCount() + 1;
         vm.recordLogs();
-        _createClass(_saleTerms());
-        bytes32 topic = IERC1155.URI.selector;
-        assertEq(vm.getRecordedLogs()[1].topics[0], topic, "second event is URI");
-        assertEq(credits.classCount(), id, "class count");
+        uint256 id = _createClass(_saleTerms());
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        assertEq(logs[0].topics[0], IComputeCredits.ClassCreated.selector, "first event");
+        assertEq(logs[1].topics[0], IERC1155.URI.selector, "second event");
+        assertEq(logs[1].topics[1], bytes32(id), "of the class");
+        assertEq(abi.decode(logs[1].data, (string)), IERC1155MetadataURI(address(credits)).uri(id), "the URI it has");
     }
 
     function testFuzz_IsListed(address listed, address other) public {
         vm.assume(listed != other);
         uint256 id = _createClass(_saleTerms(), _one(listed));
-        (,, bool admitted) = credits.servingTerms(id, listed);
-        assertTrue(admitted, "listed, in what a job reads");
-        (,, admitted) = credits.servingTerms(id, other);
-        assertFalse(admitted, "not listed, in what a job reads");
+        assertTrue(credits.servingTerms(id, listed).listed, "listed, in what a job reads");
+        assertFalse(credits.servingTerms(id, other).listed, "not listed, in what a job reads");
         assertTrue(credits.isListed(id, listed), "listed");
         assertFalse(credits.isListed(id, other), "not listed");
-        assertTrue(credits.settlementTerms(id).providersListed, "has a list");
         assertTrue(credits.isListed(plain, other), "a class without a list takes anyone");
     }
 
@@ -265,6 +178,7 @@ contract ComputeCreditsCreateTest is Base {
         assertTrue(credits.isWoundDown(plain), "wound down");
         assertFalse(credits.saleTerms(plain).open, "open");
         assertFalse(credits.isClosed(watched), "no other class is closed");
+        assertEq(abi.encode(credits.classTerms(plain)), abi.encode(_saleTerms()), "the terms stay");
     }
 
     /* VIEWS */
@@ -280,7 +194,22 @@ contract ComputeCreditsCreateTest is Base {
         _expect(unknown, id, id, count);
         credits.isWoundDown(id);
         _expect(unknown, id, id, count);
+        IERC1155MetadataURI(address(credits)).uri(id);
+        _expect(unknown, id, id, count);
         credits.closeClass(id);
+    }
+
+    /// @dev What a batch reads of a class may be nothing, but must not stop it.
+    function testFuzz_UnknownClassHasNoTerms(uint256 id, address account) public view {
+        if (id <= credits.classCount()) id = 0;
+        SettlementTerms memory noSettlement;
+        ReviewTerms memory noReview;
+        assertEq(abi.encode(credits.settlementTerms(id)), abi.encode(noSettlement), "settlement");
+        assertEq(abi.encode(credits.reviewTerms(id)), abi.encode(noReview), "review");
+        assertEq(credits.servingTerms(id, account).requirement, 0, "requirement");
+        assertEq(credits.totalSupply(id), 0, "supply");
+        assertEq(credits.pausedUntil(id), 0, "pause");
+        assertFalse(credits.isClosed(id), "closed");
     }
 
     function testFuzz_IsWoundDown_AfterExpiry(uint40 expiry, uint40 late) public {
@@ -296,20 +225,49 @@ contract ComputeCreditsCreateTest is Base {
         assertFalse(credits.isClosed(id), "expired is not closed");
     }
 
-    function test_SupportsInterface() public view {
+    function testFuzz_SupportsInterface(bytes4 other) public view {
+        bytes4[5] memory ids = [
+            type(IERC165).interfaceId,
+            type(IERC1155).interfaceId,
+            type(IERC1155MetadataURI).interfaceId,
+            type(IAccessControl).interfaceId,
+            type(IAccessControlDefaultAdminRules).interfaceId
+        ];
         IERC165 erc165 = IERC165(address(credits));
-        assertTrue(erc165.supportsInterface(type(IERC165).interfaceId), "ERC-165");
-        assertTrue(erc165.supportsInterface(type(IERC1155).interfaceId), "ERC-1155");
-        assertTrue(erc165.supportsInterface(type(IERC1155MetadataURI).interfaceId), "metadata");
-        assertTrue(erc165.supportsInterface(type(IAccessControl).interfaceId), "access control");
+        bool known;
+        for (uint256 i; i < ids.length; ++i) {
+            assertTrue(erc165.supportsInterface(ids[i]), "a standard it follows");
+            known = known || ids[i] == other;
+        }
+        assertEq(erc165.supportsInterface(other), known, "any other");
         assertFalse(erc165.supportsInterface(0xffffffff), "the invalid id");
+    }
+
+    /// @dev ERC-5267: what wallets read to show what they sign.
+    function test_Eip712Domain() public view {
+        (bytes1 fields, string memory name, string memory version, uint256 chainId, address verifying, bytes32 salt,) =
+            IERC5267(address(credits)).eip712Domain();
+        assertEq(fields, bytes1(0x0f), "fields");
+        assertEq(name, "Scrip ComputeCredits", "name");
+        assertEq(version, "1", "version");
+        assertEq(chainId, block.chainid, "chain");
+        assertEq(verifying, address(credits), "contract");
+        assertEq(salt, 0, "salt");
     }
 
     /* HELPERS */
 
-    function _expectBadTerm(ClassTerms memory terms, uint256 field, uint256 given, uint256 limit) private {
-        _expect(IComputeCredits.ComputeCredits_BadTerm.selector, field, given, limit);
-        _createClass(terms);
+    /// @dev Creates a class of the provider's alone and expects the registry to be told, after the class exists.
+    function _expectBound(ClassTerms memory terms) private returns (uint256 id) {
+        uint256 next = credits.classCount() + 1;
+        vm.expectCall(address(registry), abi.encodeCall(IProviderRegistry.bindClass, (provider.addr, next)), 1);
+        vm.expectEmit(address(registry));
+        emit IProviderRegistry.ClassBound(provider.addr, next);
+        id = _createClass(terms, _one(provider.addr));
+        uint256[] memory bound_ = registry.boundClassesOf(provider.addr);
+        assertEq(bound_.length, 1, "one class is bound");
+        assertEq(bound_[0], id, "this one");
+        assertEq(abi.encode(credits.classTerms(id)), abi.encode(terms), "terms read back");
     }
 
     /// @dev Any terms of a class for sale, brought into their ranges.
@@ -319,37 +277,56 @@ contract ComputeCreditsCreateTest is Base {
         t.decimals = uint8(bound(n.decimals, 0, 18));
         t.transferable = n.transferable;
         t.minAssurance = uint8(bound(n.minAssurance, 0, 3));
-        t.watcherSet = uint32(bound(n.watcherSet, 1, type(uint32).max));
+        // forge-lint: disable-next-line(unsafe-typecast)
+        if (n.watched || t.minAssurance >= 2) t.watcherSet = uint32(watcherSet);
         t.challengeWindow = uint32(bound(n.challengeWindow, 0, MAX_CHALLENGE_WINDOW));
+        // forge-lint: disable-next-line(unsafe-typecast)
+        if (t.challengeWindow != 0) (t.arbiterSet, t.stakePerMillion) = (uint32(arbiterSet), n.stakePerMillion);
         t.maxRate = uint64(bound(n.maxRate, 1, type(uint64).max));
         t.expiry = n.expiry <= START ? 0 : n.expiry;
-        t.maxSupply = uint128(bound(n.maxSupply, 1, type(uint96).max));
-        t.maxPerHolder = n.maxPerHolder;
-        t.sku = n.sku;
-        t.region = n.region;
-        t.pricePerMillion = uint128(bound(n.price, 1, type(uint128).max));
-        t.eligibility = n.eligibility;
+        t.maxSupply = uint96(bound(n.maxSupply, 1, type(uint96).max));
+        (t.maxPerHolder, t.eligibility) = (n.maxPerHolder, n.eligibility);
+        (t.sku, t.region) = (n.sku, n.region);
+        t.pricePerMillion = uint96(bound(n.price, 1, type(uint96).max));
+        if (n.priceFeed == address(0)) return t;
+        t.priceFeed = n.priceFeed;
+        t.maxPriceAge = uint32(bound(n.maxPriceAge, 1, MAX_PRICE_AGE));
+        t.maxDeviationBps = uint16(bound(n.maxDeviationBps, 1, BPS));
     }
 
-    function _assertSlices(uint256 id, ClassTerms memory terms) private view {
+    function _assertSettlement(uint256 id, ClassTerms memory terms) private view {
+        bool staked = terms.stakePerMillion != 0;
         SettlementTerms memory s = credits.settlementTerms(id);
-        assertEq(uint256(s.resource), uint256(terms.resource), "resource");
-        assertEq(s.decimals, terms.decimals, "decimals");
-        assertEq(s.minAssurance, terms.minAssurance, "assurance");
-        assertFalse(s.providersListed, "list");
-        assertEq(s.watcherSet, terms.watcherSet, "set");
-        assertEq(s.challengeWindow, terms.challengeWindow, "window");
         assertEq(s.maxRate, terms.maxRate, "rate");
-        assertEq(s.region, terms.region, "region");
-        (bytes32 sku, bytes12 region, bool listed) = credits.servingTerms(id, provider.addr);
-        assertEq(sku, terms.sku, "SKU to serve");
-        assertEq(region, terms.region, "region to serve");
-        assertTrue(listed, "anyone may serve");
+        assertEq(s.minAssurance, terms.minAssurance, "assurance");
+        assertEq(s.windowed, terms.challengeWindow != 0, "windowed");
+        assertEq(s.staked, staked, "staked");
+        ServingTerms memory serving = credits.servingTerms(id, provider.addr);
+        assertEq(serving.requirement, registry.requirementOf(terms.sku, terms.region), "requirement");
+        assertTrue(serving.listed, "anyone may serve");
+        assertEq(serving.staked, staked, "staked, when a job is accepted");
+    }
+
+    function _assertReview(uint256 id, ClassTerms memory terms) private view {
+        ReviewTerms memory r = credits.reviewTerms(id);
+        assertEq(r.watcherSet, terms.watcherSet, "watchers");
+        assertEq(r.arbiterSet, terms.arbiterSet, "arbiters");
+        assertEq(r.challengeWindow, terms.challengeWindow, "window");
+        assertEq(r.stakePerMillion, terms.stakePerMillion, "stake");
+        assertEq(r.decimals, terms.decimals, "decimals");
+        assertEq(uint256(r.resource), uint256(terms.resource), "resource");
+        assertEq(uint256(r.funding), uint256(terms.funding), "funding");
+    }
+
+    function _assertSale(uint256 id, ClassTerms memory terms) private view {
         SaleTerms memory sale = credits.saleTerms(id);
-        assertEq(uint256(sale.funding), uint256(Funding.Sale), "funding");
-        assertEq(sale.decimals, terms.decimals, "sale decimals");
+        assertEq(uint256(sale.funding), uint256(Funding.Sale), "funding of the sale");
+        assertEq(sale.decimals, terms.decimals, "decimals of the sale");
         assertTrue(sale.open, "open");
         assertEq(sale.paymentToken, terms.paymentToken, "token");
         assertEq(sale.pricePerMillion, terms.pricePerMillion, "price");
+        assertEq(sale.priceFeed, terms.priceFeed, "feed");
+        assertEq(sale.maxPriceAge, terms.maxPriceAge, "age");
+        assertEq(sale.maxDeviationBps, terms.maxDeviationBps, "deviation");
     }
 }

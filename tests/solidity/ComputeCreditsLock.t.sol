@@ -4,11 +4,12 @@ pragma solidity ^0.8.30;
 import {IERC1155Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {IERC1155} from "@openzeppelin/contracts/token/ERC1155/IERC1155.sol";
 import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
-import {ClassTerms, Release} from "contracts/interfaces/Types.sol";
+import {ClassTerms, Usage} from "contracts/interfaces/Types.sol";
+import {Vm} from "forge-std/Vm.sol";
 import {Base} from "./Base.t.sol";
 import {AllowList} from "./support/Wallets.sol";
 
-/// @dev lock and settle: how the market takes credits in and lets them go.
+/// @dev lock and settle: how jobs bind credits in their payer's balance, and let them go.
 contract ComputeCreditsLockTest is Base {
     uint256 private granted;
 
@@ -19,10 +20,11 @@ contract ComputeCreditsLockTest is Base {
 
     /* lock: REVERTS */
 
-    function testFuzz_RevertWhen_LockOfMoreThanHeld(uint96 held, uint256 units) public {
-        units = bound(units, uint256(held) + 1, type(uint256).max);
-        _grant(alice.addr, granted, held);
-        _expectMissing(alice.addr, held, units);
+    function testFuzz_RevertWhen_LockOfMoreThanIsFree(uint96 held, uint96 locked, uint256 units) public {
+        locked = uint96(bound(locked, 0, held));
+        units = bound(units, uint256(held) - locked + 1, type(uint256).max);
+        _grantAndLock(held, locked);
+        _expectMissing(alice.addr, held - locked, units);
         _lock(alice.addr, granted, units);
     }
 
@@ -37,16 +39,43 @@ contract ComputeCreditsLockTest is Base {
         _lock(alice.addr, id, units);
     }
 
+    function testFuzz_RevertWhen_LockOfUnknownClass(uint256 id) public {
+        uint256 count = credits.classCount();
+        if (id <= count) id = 0;
+        _expect(IComputeCredits.ComputeCredits_UnknownClass.selector, id, id, count);
+        _lock(alice.addr, id, 0);
+    }
+
+    /// @dev What a job has locked can't be sent, deposited or reclaimed.
+    function testFuzz_RevertWhen_LockedUnitsLeave(uint96 held, uint96 locked, uint96 units) public {
+        held = uint96(bound(held, 1, type(uint96).max));
+        locked = uint96(bound(locked, 1, held));
+        units = uint96(bound(units, uint256(held) - locked + 1, held));
+        _grantAndLock(held, locked);
+        _expectMissing(alice.addr, held - locked, units);
+        vm.prank(alice.addr);
+        credits.safeTransferFrom(alice.addr, bob.addr, granted, units, "");
+        _expectMissing(alice.addr, held - locked, units);
+        vm.prank(address(sessions));
+        credits.deposit(alice.addr, granted, units);
+        _expectMissing(alice.addr, held - locked, units);
+        vm.prank(address(reserve));
+        credits.burn(alice.addr, granted, units);
+    }
+
     /* lock: SUCCESS */
 
+    /// @dev Nothing moves, so nothing is said: the market's own event tells of the lock.
     function testFuzz_Lock(uint96 held, uint96 first, uint96 second) public {
         first = uint96(bound(first, 0, held));
         second = uint96(bound(second, 0, held - first));
         _grant(alice.addr, granted, held);
+        vm.recordLogs();
         _lock(alice.addr, granted, first);
         _lock(alice.addr, granted, second);
-        _assertCredits(alice.addr, granted, held - first - second, "holder");
-        _assertLocked(alice.addr, granted, uint256(first) + second, "locked");
+        assertEq(vm.getRecordedLogs().length, 0, "events");
+        _assertHolding(alice.addr, held, uint256(first) + second);
+        assertEq(credits.balanceOf(address(market), granted), 0, "the market holds nothing");
         assertEq(credits.totalSupply(granted), held, "supply");
     }
 
@@ -58,93 +87,153 @@ contract ComputeCreditsLockTest is Base {
         units = uint96(bound(units, 0, held));
         _grant(alice.addr, id, held);
         vm.warp(terms.expiry);
-        vm.expectEmit(address(credits));
-        emit IERC1155.TransferSingle(address(market), alice.addr, address(market), id, units);
         _lock(alice.addr, id, units);
         _assertLocked(alice.addr, id, units, "locked");
     }
 
-    /* settle: REVERTS */
-
-    function testFuzz_RevertWhen_BurnOfMoreThanLocked(uint96 held, uint96 locked, uint128 burned) public {
-        locked = uint96(bound(locked, 0, held));
-        burned = uint128(bound(burned, uint256(locked) + 1, type(uint128).max));
-        _grantAndLock(held, locked);
-        _expectMissing(address(market), locked, burned);
-        _settle(granted, burned, new Release[](0));
+    /// @dev Closing ends sales; what was bought can still be used.
+    function testFuzz_Lock_OfAClosedClass(uint96 units) public {
+        _grant(alice.addr, granted, units);
+        _close(granted);
+        _lock(alice.addr, granted, units);
+        _assertLocked(alice.addr, granted, units, "locked");
     }
 
-    function testFuzz_RevertWhen_MoreGoesOutThanIsLocked(uint96 held, uint96 locked, uint128 burned, uint128 back)
+    /* settle: REVERTS */
+
+    function testFuzz_RevertWhen_MoreIsUnlockedThanIsLocked(uint96 held, uint96 locked, uint128 ended, uint128 used)
         public
     {
         locked = uint96(bound(locked, 0, held));
-        burned = uint128(bound(burned, 0, type(uint128).max - 1));
-        uint256 least = burned > locked ? 0 : locked - burned + 1;
-        back = uint128(bound(back, least, type(uint128).max));
+        ended = uint128(bound(ended, uint256(locked) + 1, type(uint128).max));
+        used = uint128(bound(used, 0, ended));
         _grantAndLock(held, locked);
-        _expectMissing(address(market), locked, uint256(burned) + back);
-        _settle(granted, burned, _two(alice.addr, back, bob.addr, 0));
+        _expectMissing(alice.addr, locked, ended);
+        _settle(granted, _one(alice.addr, ended, used));
+    }
+
+    /// @dev A job burns at most what it had locked, even if its payer has more locked in others.
+    function testFuzz_RevertWhen_MoreIsUsedThanTheJobHadLocked(uint96 held, uint96 ended, uint128 used) public {
+        ended = uint96(bound(ended, 0, held));
+        used = uint128(bound(used, uint256(ended) + 1, type(uint128).max));
+        _grantAndLock(held, held);
+        _expectMissing(alice.addr, ended, used);
+        _settle(granted, _one(alice.addr, ended, used));
+    }
+
+    /// @dev Two ends of one payer are counted one after the other.
+    function testFuzz_RevertWhen_TwoEndsUnlockMoreThanIsLocked(uint96 locked, uint96 first, uint128 second) public {
+        first = uint96(bound(first, 0, locked));
+        second = uint128(bound(second, uint256(locked) - first + 1, type(uint128).max));
+        _grantAndLock(locked, locked);
+        _expectMissing(alice.addr, locked - first, second);
+        _settle(granted, _two(Usage(alice.addr, first, 0), Usage(alice.addr, second, 0)));
+    }
+
+    function testFuzz_RevertWhen_TheLockIsOfAnotherClass(uint96 locked) public {
+        locked = uint96(bound(locked, 1, type(uint96).max));
+        _grantAndLock(locked, locked);
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC1155Errors.ERC1155InsufficientBalance.selector, alice.addr, 0, locked, plain)
+        );
+        _settle(plain, _one(alice.addr, locked, 0));
     }
 
     /* settle: SUCCESS */
 
-    function testFuzz_Settle(uint96 held, uint96 locked, uint96 burned, uint96 first) public {
-        locked = uint96(bound(locked, 0, held));
-        burned = uint96(bound(burned, 0, locked));
-        first = uint96(bound(first, 0, locked - burned));
-        uint96 second = locked - burned - first;
+    function testFuzz_Settle(uint96 held, uint96 locked, uint96 ended, uint96 used) public {
+        held = uint96(bound(held, 1, type(uint96).max));
+        locked = uint96(bound(locked, 1, held));
+        ended = uint96(bound(ended, 1, locked));
+        used = uint96(bound(used, 1, ended));
         _grantAndLock(held, locked);
         vm.expectEmit(address(credits));
-        emit IERC1155.TransferSingle(address(market), address(market), alice.addr, granted, first);
-        vm.expectEmit(address(credits));
-        emit IERC1155.TransferSingle(address(market), address(market), bob.addr, granted, second);
-        if (burned != 0) {
-            vm.expectEmit(address(credits));
-            emit IERC1155.TransferSingle(address(market), address(market), address(0), granted, burned);
-        }
-        assertEq(_settle(granted, burned, _two(alice.addr, first, bob.addr, second)), held, "supply before");
-        _assertCredits(alice.addr, granted, uint256(held) - locked + first, "first");
-        _assertCredits(bob.addr, granted, second, "second");
-        _assertLocked(alice.addr, granted, 0, "locked");
-        assertEq(credits.totalSupply(granted), held - burned, "supply");
+        emit IERC1155.TransferSingle(address(market), alice.addr, address(0), granted, used);
+        (uint256 burned, uint256 supplyBefore) = _settle(granted, _one(alice.addr, ended, used));
+        assertEq(burned, used, "burned");
+        assertEq(supplyBefore, held, "supply before");
+        _assertHolding(alice.addr, held - used, locked - ended);
+        assertEq(credits.totalSupply(granted), held - used, "supply");
     }
 
-    /// @dev What one job takes out is not the lock of the others.
-    function testFuzz_Settle_LeavesTheRestLocked(uint96 locked, uint96 burned, uint96 back) public {
-        burned = uint96(bound(burned, 0, locked));
-        back = uint96(bound(back, 0, locked - burned));
+    /// @dev Nothing burned: nothing is said, and the class isn't even looked at.
+    function testFuzz_Settle_WithNothingUsed(uint96 held, uint96 locked, uint96 ended) public {
+        locked = uint96(bound(locked, 0, held));
+        ended = uint96(bound(ended, 0, locked));
+        _grantAndLock(held, locked);
+        vm.recordLogs();
+        (uint256 burned, uint256 supplyBefore) = _settle(granted, _one(alice.addr, ended, 0));
+        assertEq(vm.getRecordedLogs().length, 0, "events");
+        assertEq(burned, 0, "burned");
+        assertEq(supplyBefore, 0, "no supply before no burn");
+        _assertHolding(alice.addr, held, locked - ended);
+        assertEq(credits.totalSupply(granted), held, "supply");
+    }
+
+    function testFuzz_Settle_ForTwo(uint96 first, uint96 second, uint96 usedFirst, uint96 usedSecond) public {
+        first = uint96(bound(first, 1, type(uint96).max / 2));
+        second = uint96(bound(second, 1, type(uint96).max / 2));
+        usedFirst = uint96(bound(usedFirst, 1, first));
+        usedSecond = uint96(bound(usedSecond, 1, second));
+        _grantAndLock(first, first);
+        _grant(bob.addr, granted, second);
+        _lock(bob.addr, granted, second);
+        Usage[] memory usages = _two(Usage(alice.addr, first, usedFirst), Usage(bob.addr, second, usedSecond));
+        vm.recordLogs();
+        (uint256 burned, uint256 supplyBefore) = _settle(granted, usages);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        assertEq(logs.length, 2, "an event each");
+        _assertBurnEvent(logs[0], alice.addr, usedFirst);
+        _assertBurnEvent(logs[1], bob.addr, usedSecond);
+        assertEq(burned, uint256(usedFirst) + usedSecond, "burned");
+        assertEq(supplyBefore, uint256(first) + second, "supply before");
+        _assertHolding(alice.addr, first - usedFirst, 0);
+        _assertHolding(bob.addr, second - usedSecond, 0);
+        assertEq(credits.totalSupply(granted), supplyBefore - burned, "supply");
+    }
+
+    function testFuzz_Settle_TwoJobsOfOnePayer(uint96 locked, uint96 first, uint96 usedFirst, uint96 usedSecond)
+        public
+    {
+        first = uint96(bound(first, 0, locked));
+        uint96 second = locked - first;
+        usedFirst = uint96(bound(usedFirst, 0, first));
+        usedSecond = uint96(bound(usedSecond, 0, second));
         _grantAndLock(locked, locked);
-        _settle(granted, burned, _two(alice.addr, back, alice.addr, 0));
-        _assertLocked(alice.addr, granted, locked - burned - back, "locked");
-        _assertCredits(alice.addr, granted, back, "holder");
+        _settle(granted, _two(Usage(alice.addr, first, usedFirst), Usage(alice.addr, second, usedSecond)));
+        _assertHolding(alice.addr, uint256(locked) - usedFirst - usedSecond, 0);
     }
 
-    /// @dev What was locked comes back whatever happened to the class or to its holder meanwhile.
+    /// @dev What was locked is free again whatever happened to the class or to its holder meanwhile.
     function testFuzz_Settle_WhateverThePolicySays(uint96 units) public {
         AllowList list = new AllowList();
         list.allow(alice.addr);
         ClassTerms memory terms = _grantTerms();
         terms.expiry = uint40(START + 1 days);
         terms.transferable = false;
-        units = uint96(bound(units, 1, type(uint96).max / 2));
-        terms.maxPerHolder = units;
+        terms.maxPerHolder = units = uint96(bound(units, 1, type(uint96).max));
         terms.eligibility = address(list);
         uint256 id = _createClass(terms);
         _grant(alice.addr, id, units);
         _lock(alice.addr, id, units);
-        _grant(alice.addr, id, units);
         list.forbid(alice.addr);
         _close(id);
         vm.warp(terms.expiry + 1);
-        _settle(id, 0, _two(alice.addr, units, alice.addr, 0));
-        _assertCredits(alice.addr, id, 2 * uint256(units), "everything is back, over the cap");
+        _settle(id, _one(alice.addr, units, 0));
+        _assertCredits(alice.addr, id, units, "everything is free");
     }
 
-    /// @dev A payer that is a contract without ERC-1155 hooks can't block a settlement.
-    function testFuzz_Settle_ToAContractThatTakesNone(uint96 units) public {
-        _grantAndLock(units, units);
-        _settle(granted, 0, _two(address(registry), units, alice.addr, 0));
-        _assertCredits(address(registry), granted, units, "holder");
+    /// @dev Locking makes no room under the cap on holdings.
+    function testFuzz_RevertWhen_LockingToHoldMore(uint96 cap, uint96 locked, uint96 more) public {
+        ClassTerms memory terms = _grantTerms();
+        terms.maxPerHolder = cap = uint96(bound(cap, 1, type(uint96).max / 2));
+        uint256 id = _createClass(terms);
+        locked = uint96(bound(locked, 0, cap));
+        more = uint96(bound(more, 1, type(uint96).max / 2));
+        _grant(alice.addr, id, cap);
+        _lock(alice.addr, id, locked);
+        _expect(IComputeCredits.ComputeCredits_HolderCap.selector, id, uint256(cap) + more, cap);
+        _grant(alice.addr, id, more);
     }
 
     /* HELPERS */
@@ -164,14 +253,33 @@ contract ComputeCreditsLockTest is Base {
         _lock(alice.addr, granted, locked);
     }
 
-    function _settle(uint256 id, uint256 burned, Release[] memory releases) private returns (uint256) {
+    function _settle(uint256 id, Usage[] memory usages) private returns (uint256, uint256) {
         vm.prank(address(market));
-        return credits.settle(id, burned, releases);
+        return credits.settle(id, usages);
     }
 
-    function _two(address a, uint256 unitsA, address b, uint256 unitsB) private pure returns (Release[] memory list) {
-        list = new Release[](2);
-        (list[0], list[1]) = (Release(a, unitsA), Release(b, unitsB));
+    function _one(address payer, uint128 locked, uint128 used) private pure returns (Usage[] memory list) {
+        list = new Usage[](1);
+        list[0] = Usage(payer, locked, used);
+    }
+
+    function _two(Usage memory first, Usage memory second) private pure returns (Usage[] memory list) {
+        list = new Usage[](2);
+        (list[0], list[1]) = (first, second);
+    }
+
+    function _assertHolding(address account, uint256 units, uint256 locked) private view {
+        assertEq(credits.balanceOf(account, granted), units, "balance");
+        assertEq(credits.lockedOf(account, granted), locked, "locked");
+        assertEq(credits.availableOf(account, granted), units - locked, "available");
+    }
+
+    function _assertBurnEvent(Vm.Log memory log, address payer, uint256 units) private view {
+        assertEq(log.topics[0], IERC1155.TransferSingle.selector, "event");
+        assertEq(log.topics[1], bytes32(uint256(uint160(address(market)))), "operator");
+        assertEq(log.topics[2], bytes32(uint256(uint160(payer))), "payer");
+        assertEq(log.topics[3], 0, "to nobody");
+        assertEq(log.data, abi.encode(granted, units), "id and units");
     }
 
     function _expectMissing(address account, uint256 held, uint256 units) private {

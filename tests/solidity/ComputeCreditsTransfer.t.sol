@@ -35,6 +35,33 @@ contract ComputeCreditsTransferTest is Base {
         _send(alice.addr, bob.addr, id, held);
     }
 
+    /// @dev Holdings of classes that are restricted, or that aren't held yet, don't carry the expiry: the class is asked.
+    function testFuzz_RevertWhen_ExpiredAndAskedOfTheClass(uint96 held, uint40 late) public {
+        ClassTerms memory terms = _grantTerms();
+        terms.expiry = uint40(START + 1 days);
+        uint256 free = _createClass(terms);
+        terms.maxPerHolder = type(uint96).max;
+        uint256 id = _granted(terms, alice.addr, held);
+        late = uint40(bound(late, uint256(terms.expiry) + 1, type(uint40).max));
+        vm.warp(late);
+        _expect(IComputeCredits.ComputeCredits_Expired.selector, id, late, terms.expiry);
+        _send(alice.addr, bob.addr, id, held);
+        _expect(IComputeCredits.ComputeCredits_Expired.selector, free, late, terms.expiry);
+        _send(alice.addr, bob.addr, free, 0);
+    }
+
+    /// @dev The expiry goes with the units from holder to holder.
+    function testFuzz_RevertWhen_ExpiredAfterChangingHands(uint96 held, uint40 late) public {
+        ClassTerms memory terms = _grantTerms();
+        terms.expiry = uint40(START + 1 days);
+        uint256 id = _granted(terms, alice.addr, held);
+        _send(alice.addr, bob.addr, id, held);
+        late = uint40(bound(late, uint256(terms.expiry) + 1, type(uint40).max));
+        vm.warp(late);
+        _expect(IComputeCredits.ComputeCredits_Expired.selector, id, late, terms.expiry);
+        _send(bob.addr, alice.addr, id, held);
+    }
+
     function testFuzz_RevertWhen_ReceiverGoesOverTheCap(uint96 cap, uint96 has, uint96 units) public {
         ClassTerms memory terms = _grantTerms();
         cap = uint96(bound(cap, 1, type(uint96).max / 2));
@@ -57,11 +84,14 @@ contract ComputeCreditsTransferTest is Base {
     function testFuzz_RevertWhen_SenderNotApproved(address caller, uint96 held) public {
         _assumeStranger(caller);
         uint256 id = _granted(_grantTerms(), alice.addr, held);
-        vm.expectRevert(
-            abi.encodeWithSelector(IERC1155Errors.ERC1155MissingApprovalForAll.selector, caller, alice.addr)
-        );
-        vm.prank(caller);
+        bytes memory reason =
+            abi.encodeWithSelector(IERC1155Errors.ERC1155MissingApprovalForAll.selector, caller, alice.addr);
+        vm.startPrank(caller);
+        vm.expectRevert(reason);
         credits.safeTransferFrom(alice.addr, caller, id, held, "");
+        (uint256[] memory ids, uint256[] memory values) = _pair(id, held, id, 0);
+        vm.expectRevert(reason);
+        credits.safeBatchTransferFrom(alice.addr, caller, ids, values, "");
     }
 
     function testFuzz_RevertWhen_SendingMoreThanHeld(uint96 held, uint256 units) public {
@@ -76,7 +106,8 @@ contract ComputeCreditsTransferTest is Base {
     /// @dev Credits reach the market only through a job: those sent to it by hand could never come back.
     function testFuzz_RevertWhen_SendingToAContractOfTheSystem(uint96 held) public {
         uint256 id = _granted(_grantTerms(), alice.addr, held);
-        address[3] memory contracts = [address(market), address(reserve), address(credits)];
+        address[5] memory contracts =
+            [address(market), address(sessions), address(reserve), address(exchange), address(credits)];
         for (uint256 i; i < contracts.length; ++i) {
             bytes memory reason = abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidReceiver.selector, contracts[i]);
             vm.expectRevert(reason);
@@ -88,13 +119,36 @@ contract ComputeCreditsTransferTest is Base {
 
     function testFuzz_RevertWhen_SendingToNobody(uint96 held) public {
         uint256 id = _granted(_grantTerms(), alice.addr, held);
-        vm.expectRevert(abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidReceiver.selector, address(0)));
+        bytes memory reason = abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidReceiver.selector, address(0));
+        vm.expectRevert(reason);
         _send(alice.addr, address(0), id, held);
+        vm.expectRevert(reason);
+        _sendBatch(alice.addr, address(0), id, held, id, 0);
+    }
+
+    /// @dev Refused even if there is nothing in the batch.
+    function test_RevertWhen_AnEmptyBatchGoesToTheMarketOrTheSessions() public {
+        address[2] memory refused = [address(market), address(sessions)];
+        for (uint256 i; i < refused.length; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidReceiver.selector, refused[i]));
+            vm.prank(alice.addr);
+            credits.safeBatchTransferFrom(alice.addr, refused[i], new uint256[](0), new uint256[](0), "");
+        }
+    }
+
+    /// @dev Of a class that doesn't exist nobody has anything to send, not even nothing.
+    function testFuzz_RevertWhen_SendingOfAnUnknownClass(uint256 id) public {
+        if (id <= credits.classCount()) id = 0;
+        _expect(IComputeCredits.ComputeCredits_AccountBound.selector, id, bob.addr, alice.addr);
+        _send(alice.addr, bob.addr, id, 0);
     }
 
     function test_RevertWhen_NobodySends() public {
-        vm.expectRevert(abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidSender.selector, address(0)));
+        bytes memory reason = abi.encodeWithSelector(IERC1155Errors.ERC1155InvalidSender.selector, address(0));
+        vm.expectRevert(reason);
         _send(address(0), alice.addr, plain, 0);
+        vm.expectRevert(reason);
+        _sendBatch(address(0), alice.addr, plain, 0, plain, 0);
     }
 
     /// @dev One id that may not move stops the whole batch.
@@ -166,6 +220,46 @@ contract ComputeCreditsTransferTest is Base {
         _assertCredits(bob.addr, b, second, "second");
         _assertCredits(alice.addr, a, held - first, "first left");
         _assertCredits(alice.addr, b, held - second, "second left");
+    }
+
+    /// @dev Named twice, a class is sent twice.
+    function testFuzz_TransferBatch_OfOneClassTwice(uint96 held, uint96 first, uint96 second) public {
+        uint256 id = _granted(_grantTerms(), alice.addr, held);
+        first = uint96(bound(first, 0, held));
+        second = uint96(bound(second, 0, held - first));
+        _sendBatch(alice.addr, bob.addr, id, first, id, second);
+        _assertCredits(bob.addr, id, uint256(first) + second, "receiver");
+        _assertCredits(alice.addr, id, uint256(held) - first - second, "sender");
+    }
+
+    function testFuzz_RevertWhen_ABatchSendsMoreThanHeldInTwoParts(uint96 held, uint96 first, uint256 second) public {
+        uint256 id = _granted(_grantTerms(), alice.addr, held);
+        first = uint96(bound(first, 0, held));
+        uint256 left = held - first;
+        second = bound(second, left + 1, type(uint256).max);
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC1155Errors.ERC1155InsufficientBalance.selector, alice.addr, left, second, id)
+        );
+        _sendBatch(alice.addr, bob.addr, id, first, id, second);
+    }
+
+    /// @dev Nothing of a class never held before: the event of the standard, and nothing else.
+    function test_Transfer_OfNothing() public {
+        vm.expectEmit(address(credits));
+        emit IERC1155.TransferSingle(alice.addr, alice.addr, bob.addr, plain, 0);
+        _send(alice.addr, bob.addr, plain, 0);
+        _assertCredits(bob.addr, plain, 0, "receiver");
+    }
+
+    function testFuzz_Transfer_ToOneself(uint96 held, uint96 units) public {
+        uint256 id = _granted(_grantTerms(), alice.addr, held);
+        units = uint96(bound(units, 0, held));
+        vm.expectEmit(address(credits));
+        emit IERC1155.TransferSingle(alice.addr, alice.addr, alice.addr, id, units);
+        _send(alice.addr, alice.addr, id, units);
+        _sendBatch(alice.addr, alice.addr, id, units, id, units);
+        _assertCredits(alice.addr, id, held, "unchanged");
+        assertEq(credits.totalSupply(id), held, "supply");
     }
 
     function testFuzz_TransferBatch_OfOne(uint96 held) public {

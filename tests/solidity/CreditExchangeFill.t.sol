@@ -181,7 +181,9 @@ contract CreditExchangeFillTest is CreditExchangeBase {
         Offer memory offer = _stocked(true);
         offer.classId = credits.classCount() + 1;
         ICreditExchange.Fill memory order = _order(offer, 1);
-        _expect(IComputeCredits.ComputeCredits_UnknownClass.selector, offer.classId, offer.classId, plain + 1);
+        _expect(
+            IComputeCredits.ComputeCredits_UnknownClass.selector, offer.classId, offer.classId, credits.classCount()
+        );
         _fill(order);
     }
 

@@ -103,12 +103,12 @@ contract CreditExchangeOffersTest is CreditExchangeBase {
     }
 
     function test_Eip712Domain() public view {
-        (, string memory name, string memory version, uint256 chainId, address at,,) =
+        (, string memory name, string memory version, uint256 chainId, address exchangeAt,,) =
             IERC5267(address(exchange)).eip712Domain();
         assertEq(name, "Scrip CreditExchange", "name");
         assertEq(version, "1", "version");
         assertEq(chainId, block.chainid, "chain");
-        assertEq(at, address(exchange), "contract");
+        assertEq(exchangeAt, address(exchange), "contract");
     }
 
     /* CANCELLING ONE */

@@ -39,6 +39,11 @@ contract CreditReserveFeedTest is Base {
         _refused(units, ICreditReserve.CreditReserve_BadPrice.selector, 0, 1);
     }
 
+    function testFuzz_RevertWhen_AnswerIsZero(uint256 units) public {
+        feed.say(0);
+        _refused(units, ICreditReserve.CreditReserve_BadPrice.selector, 0, 1);
+    }
+
     function testFuzz_RevertWhen_AnswerIsHuge(uint256 answer, uint256 units) public {
         answer = bound(answer, MAX_ANSWER + 1, uint256(type(int256).max));
         feed.say(int256(answer));

@@ -18,14 +18,17 @@ contract EligibilityAttestationTest is Base {
     function setUp() public override {
         super.setUp();
         eas = new MockEAS();
-        rule = _deployRule(attester);
+        rule = IAttestationEligibility(
+            deployCode("AttestationEligibility.sol:AttestationEligibility", abi.encode(eas, SCHEMA, attester))
+        );
     }
 
     /* REVERTS */
 
     function test_RevertWhen_AttesterIsZero() public {
+        bytes memory code = vm.getCode("AttestationEligibility.sol:AttestationEligibility");
         _expect(IAttestationEligibility.AttestationEligibility_ZeroAttester.selector, bytes32(0), 0, 0);
-        this.deployRule(address(0));
+        _create(bytes.concat(code, abi.encode(eas, SCHEMA, address(0))));
     }
 
     /// @dev EAS answers for a uid it doesn't know with zeros.
@@ -170,15 +173,11 @@ contract EligibilityAttestationTest is Base {
 
     /* HELPERS */
 
-    /// @dev External, so that a revert of the constructor can be expected.
-    function deployRule(address by) external {
-        _deployRule(by);
-    }
-
-    function _deployRule(address by) private returns (IAttestationEligibility) {
-        return IAttestationEligibility(
-            deployCode("AttestationEligibility.sol:AttestationEligibility", abi.encode(eas, SCHEMA, by))
-        );
+    /// @dev As `deployCode`, which hides why a constructor reverts.
+    function _create(bytes memory code) private returns (address created) {
+        assembly ("memory-safe") {
+            created := create(0, add(code, 32), mload(code))
+        }
     }
 
     function _classOfAttested() private returns (uint256) {

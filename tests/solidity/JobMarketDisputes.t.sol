@@ -222,7 +222,8 @@ contract JobMarketDisputesTest is Base {
         uint256 stake = _stakeFor(UNITS);
         vm.prank(provider.addr);
         registry.unstake(STAKED - stake);
-        _expect(IProviderRegistry.ProviderRegistry_StakeExceeded.selector, provider.addr, stake, stake - 1);
+        // What is asked for is what must stay and what is to go, together.
+        _expect(IProviderRegistry.ProviderRegistry_StakeExceeded.selector, provider.addr, stake + 1, stake);
         vm.prank(provider.addr);
         registry.unstake(1);
         (IJobMarket.Verdict memory verdict, bytes[] memory signatures) = _verdict(jobId, 0, Fault.Provider);

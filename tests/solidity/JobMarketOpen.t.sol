@@ -88,9 +88,7 @@ contract JobMarketOpenTest is Base {
     function testFuzz_RevertWhen_ClassUnknown(uint256 classId) public {
         vm.assume(classId != plain && classId != watched);
         JobTerms memory terms = _terms(classId, 1);
-        vm.expectRevert(
-            abi.encodeWithSelector(IERC1155Errors.ERC1155InsufficientBalance.selector, alice.addr, 0, 1, classId)
-        );
+        _expect(IComputeCredits.ComputeCredits_UnknownClass.selector, classId, classId, credits.classCount());
         _open(terms);
     }
 

@@ -172,6 +172,16 @@ contract MeteredSessionsBudgetTest is MeteredSessionsBase {
         _assertCredits(alice.addr, plain, OWNED - used, "credits of the owner");
     }
 
+    /// @dev The least that can be released, is.
+    function test_Close_ReleasesASingleBaseUnit() public {
+        uint256 units = 2 * PRICE_UNITS / PRICE;
+        _openFor(units);
+        _assertCharged(2);
+        _claim(terms, units / 2);
+        _closeByProvider(terms);
+        assertEq(budgets.budgetOf(budgetId).spent, 1, "spent of the budget");
+    }
+
     function test_Close_ReleasesNothingWhenAllIsUsed() public {
         _openFor(DEPOSIT);
         _claim(terms, DEPOSIT);

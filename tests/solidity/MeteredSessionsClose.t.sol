@@ -51,6 +51,15 @@ contract MeteredSessionsCloseTest is MeteredSessionsBase {
         sessions.requestClose(terms);
     }
 
+    /// @dev Expiry is over when its second is.
+    function test_RevertWhen_RequestedByAStrangerInTheLastSecond() public {
+        vm.warp(terms.expiresAt);
+        _expect(IMeteredSessions.MeteredSessions_NotParty.selector, id, _number(anyone), _number(alice.addr));
+        vm.prank(anyone);
+        sessions.requestClose(terms);
+        _expectRequested(anyone, uint256(terms.expiresAt) + 1);
+    }
+
     /* ASKING */
 
     function testFuzz_RequestClose_ByThePayer(uint256 wait) public {

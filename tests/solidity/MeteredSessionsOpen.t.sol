@@ -23,7 +23,12 @@ contract MeteredSessionsOpenTest is MeteredSessionsBase {
     }
 
     function testFuzz_Constructor(uint256 delay) public {
-        delay = bound(delay, 1 hours, 30 days);
+        _assertDelay(bound(delay, 1 hours, 30 days));
+        _assertDelay(1 hours);
+        _assertDelay(30 days);
+    }
+
+    function _assertDelay(uint256 delay) private {
         (, bytes memory answer) = this.deploy(delay).staticcall(abi.encodeWithSignature("CLOSE_DELAY()"));
         assertEq(abi.decode(answer, (uint256)), delay, "CLOSE_DELAY");
     }
@@ -68,6 +73,16 @@ contract MeteredSessionsOpenTest is MeteredSessionsBase {
         uint256 latest = START + MAX_LIFETIME;
         terms.expiresAt = uint40(bound(expiresAt, latest + 1, type(uint40).max));
         _expectRefused(terms, DEPOSIT, IMeteredSessions.MeteredSessions_ExpiryTooFar.selector, terms.expiresAt, latest);
+    }
+
+    function test_ExpiryAtItsBounds() public {
+        SessionTerms memory terms = _ready();
+        terms.expiresAt = uint40(START);
+        _expectRefused(terms, 1, IMeteredSessions.MeteredSessions_DeadlinePassed.selector, START, START);
+        terms.expiresAt = uint40(START + 1);
+        _assertOpen(_openSession(terms, 1), 1, 0);
+        terms.expiresAt = uint40(START + MAX_LIFETIME);
+        _assertOpen(_openSession(terms, 1), 1, 0);
     }
 
     function testFuzz_RevertWhen_UnitsAreMoreThanCanExist(uint256 units) public {
@@ -212,8 +227,17 @@ contract MeteredSessionsOpenTest is MeteredSessionsBase {
 
     /* HELPERS */
 
-    function deploy(uint256 delay) external returns (address) {
-        return deployCode("MeteredSessions.sol:MeteredSessions", abi.encode(system, delay));
+    /// @dev As `deployCode`, but with the constructor's own error.
+    function deploy(uint256 delay) external returns (address created) {
+        bytes memory code =
+            abi.encodePacked(vm.getCode("MeteredSessions.sol:MeteredSessions"), abi.encode(system, delay));
+        assembly ("memory-safe") {
+            created := create(0, add(code, 32), mload(code))
+            if iszero(created) {
+                returndatacopy(mload(0x40), 0, returndatasize())
+                revert(mload(0x40), returndatasize())
+            }
+        }
     }
 
     /// @dev Terms alice can open with `DEPOSIT`.

@@ -73,6 +73,10 @@ contract PriceFeedTest is Base {
         _refused(IPriceFeed.PriceFeed_NotPositive.selector, 1, answer, START, uint256(answer), 1);
     }
 
+    function test_RevertWhen_AnswerIsZero() public {
+        _refused(IPriceFeed.PriceFeed_NotPositive.selector, 1, 0, START, 0, 1);
+    }
+
     function testFuzz_RevertWhen_AnswerIsTooLarge(int256 answer) public {
         answer = bound(answer, MAX_ANSWER + 1, type(int256).max);
         _refused(IPriceFeed.PriceFeed_TooLarge.selector, 1, answer, START, uint256(answer), uint256(MAX_ANSWER));
@@ -163,6 +167,15 @@ contract PriceFeedTest is Base {
         vm.prank(sender);
         feed.post(1, answer, observedAt, signatures);
         _assertLatest(1, answer, observedAt);
+    }
+
+    /// @dev The largest answer and the oldest observation are still taken, and the longest steps either way.
+    function test_Post_AtTheBounds() public {
+        _post(1, MAX_ANSWER, START - MAX_OBSERVATION_AGE);
+        int256 lowest = MAX_ANSWER - _allowed(MAX_ANSWER);
+        _post(2, lowest, START - 2);
+        _post(3, lowest + _allowed(lowest), START - 1);
+        _assertLatest(3, lowest + _allowed(lowest), START - 1);
     }
 
     function testFuzz_Post_Next(int256 first, int256 second, uint40 later) public {

@@ -158,6 +158,20 @@ contract ProviderRegistryStakeTest is RegistryBase {
         assertEq(usd.balanceOf(address(registry)), staked, "no token moved");
     }
 
+    function testFuzz_Unstake_Again(uint128 first, uint128 more, uint256 later) public {
+        first = uint128(bound(first, 1, type(uint128).max - 1));
+        more = uint128(bound(more, 1, type(uint128).max - first));
+        later = START + bound(later, 0, 365 days);
+        _stake(uint256(first) + more);
+        _unstake(first);
+        vm.warp(later);
+        _unstake(more);
+        (uint256 unbonding, uint256 availableAt) = registry.unbondingOf(provider.addr);
+        assertEq(unbonding, uint256(first) + more, "both amounts");
+        assertEq(availableAt, later + UNBONDING_DELAY, "from the last");
+        assertEq(registry.stakeOf(provider.addr), 0, "stake");
+    }
+
     /// @dev What isn't reserved can go, to the last unit; another provider's jobs are nothing to it.
     function testFuzz_Unstake_AllButWhatIsReserved(uint256 staked, uint256 reserved, uint256 others) public {
         staked = bound(staked, 2, MAX_STAKE);

@@ -122,9 +122,12 @@ abstract contract CreditActions is State {
     }
 
     function _withdrawEarnings(address holder, IDemoUSD token, uint256 amount) internal {
+        uint256 fees = reserve.feesOf(address(token));
         vm.prank(holder);
         reserve.withdraw(address(token), amount, holder);
-        paidOut[token] += amount;
+        uint256 fee = reserve.feesOf(address(token)) - fees;
+        _check(fee == amount * reserve.feeBps() / BPS, "1: a withdrawal was charged another fee");
+        paidOut[token] += amount - fee;
     }
 
     function setFee(uint256 feeBps) external action {

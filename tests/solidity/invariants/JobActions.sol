@@ -13,8 +13,8 @@ abstract contract JobActions is CreditActions {
     function open(uint256 buyer, uint256 class_, uint256 units, uint256 how) external action {
         Account memory payer = _buyer(buyer);
         uint256 id = _class(class_);
-        if (credits.balanceOf(payer.addr, id) == 0) _buyUnits(payer.addr, id, bound(units, 1, MOST), payer.addr);
-        uint256 held = credits.balanceOf(payer.addr, id);
+        if (credits.availableOf(payer.addr, id) == 0) _buyUnits(payer.addr, id, bound(units, 1, MOST), payer.addr);
+        uint256 held = credits.availableOf(payer.addr, id);
         JobTerms memory terms = _terms(id, bound(units, 1, held));
         (terms.payer, terms.provider) = (payer.addr, providers[how % 2].account);
         bool quoted = how % 3 != 0;
@@ -24,8 +24,8 @@ abstract contract JobActions is CreditActions {
         vm.prank(how % 5 == 0 ? anyone : payer.addr);
         if (how % 5 == 0) market.openBySig(terms, signature, quote);
         else market.open(terms, quote);
-        _check(credits.balanceOf(payer.addr, id) == held - terms.maxUnits, "2: a lock was not what the job names");
-        tracked.push(Tracked(terms, jobId, quoted ? Status.Running : Status.Open, 0, 0));
+        _check(credits.availableOf(payer.addr, id) == held - terms.maxUnits, "2: a lock was not what the job names");
+        tracked.push(Tracked(terms, jobId, quoted ? Status.Running : Status.Open, 0, 0, Status.None));
     }
 
     function accept(uint256 seed, uint256 by) external action {
@@ -42,7 +42,8 @@ abstract contract JobActions is CreditActions {
         bool running = status % 2 == 0;
         Tracked storage t = _job(seed, running ? Status.Running : Status.Open);
         address[3] memory callers = [t.terms.provider, _key(t.terms.provider).addr, t.terms.payer];
-        uint256 before = credits.balanceOf(t.terms.payer, t.terms.classId);
+        uint256 before = credits.availableOf(t.terms.payer, t.terms.classId);
+        t.next = Status.Cancelled;
         vm.prank(callers[by % (running ? 2 : 3)]);
         market.cancel(t.terms);
         _checkRefund(t, before, t.terms.maxUnits);
@@ -56,7 +57,8 @@ abstract contract JobActions is CreditActions {
     }
 
     function _expireJob(Tracked storage t) internal {
-        uint256 before = credits.balanceOf(t.terms.payer, t.terms.classId);
+        uint256 before = credits.availableOf(t.terms.payer, t.terms.classId);
+        t.next = Status.Expired;
         vm.prank(anyone);
         try market.expire(t.terms) {
             _checkRefund(t, before, t.terms.maxUnits);
@@ -73,12 +75,12 @@ abstract contract JobActions is CreditActions {
         Tracked storage t = _job(seed, Status.Running);
         vm.assume(_now() <= t.terms.submitBy);
         JobReceipt memory receipt = _receiptOf(t, units, failed);
-        t.units = receipt.units;
+        (t.units, t.next) = (receipt.units, failed ? Status.Refunded : Status.Settled);
         Attestation memory a = _attest(_key(t.terms.provider), verifier.receiptDigest(receipt), _watchersFor(receipt));
-        uint256 before = credits.balanceOf(t.terms.payer, t.terms.classId);
+        uint256 before = credits.availableOf(t.terms.payer, t.terms.classId);
         vm.prank(anyone);
         try market.submit(t.terms, receipt, a) {
-            bool waits = !failed && credits.settlementTerms(t.terms.classId).challengeWindow != 0;
+            bool waits = !failed && credits.settlementTerms(t.terms.classId).windowed;
             _checkRefund(t, before, waits ? 0 : t.terms.maxUnits - receipt.units);
         } catch {
             _check(false, "12: a right receipt was refused");
@@ -107,7 +109,8 @@ abstract contract JobActions is CreditActions {
     }
 
     function _finalizeJob(Tracked storage t) internal {
-        uint256 before = credits.balanceOf(t.terms.payer, t.terms.classId);
+        uint256 before = credits.availableOf(t.terms.payer, t.terms.classId);
+        t.next = Status.Settled;
         vm.prank(anyone);
         try market.finalize(t.terms) {
             _checkRefund(t, before, t.terms.maxUnits - t.units);
@@ -155,7 +158,7 @@ abstract contract JobActions is CreditActions {
     /* HELPERS */
 
     function _checkRefund(Tracked storage t, uint256 before, uint256 due) private {
-        uint256 back = credits.balanceOf(t.terms.payer, t.terms.classId) - before;
+        uint256 back = credits.availableOf(t.terms.payer, t.terms.classId) - before;
         _check(back == due, "5: the rest did not return in the same call");
     }
 
@@ -193,6 +196,7 @@ abstract contract JobActions is CreditActions {
             receipts[i] = _receiptOf(t, uint256(keccak256(abi.encode(units, i))), units % 7 == i);
             // Ignored if the row is skipped: only a job that settles burns its units.
             t.units = receipts[i].units;
+            t.next = receipts[i].outcome == Outcome.Failed ? Status.Refunded : Status.Settled;
         }
     }
 

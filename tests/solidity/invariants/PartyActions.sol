@@ -5,7 +5,7 @@ import {IComputeCredits} from "contracts/interfaces/IComputeCredits.sol";
 import {ICreditReserve} from "contracts/interfaces/ICreditReserve.sol";
 import {IJobMarket} from "contracts/interfaces/IJobMarket.sol";
 import {IProviderRegistry} from "contracts/interfaces/IProviderRegistry.sol";
-import {Release, Status} from "contracts/interfaces/Types.sol";
+import {Status, Usage} from "contracts/interfaces/Types.sol";
 import {JobActions} from "./JobActions.sol";
 
 /// @dev Providers, watchers, the clock, and those who try what nobody may do.
@@ -101,8 +101,8 @@ abstract contract PartyActions is JobActions {
         if (what == 0) return (address(credits), abi.encodeCall(IComputeCredits.mint, (caller, id, 1)));
         if (what == 1) return (address(credits), abi.encodeCall(IComputeCredits.burn, (victim, id, 0)));
         if (what == 2) return (address(credits), abi.encodeCall(IComputeCredits.lock, (victim, id, 0)));
-        if (what == 3) return (address(credits), abi.encodeCall(IComputeCredits.settle, (id, 0, new Release[](0))));
-        if (what == 4) return (address(reserve), abi.encodeCall(ICreditReserve.setFee, (MAX_FEE_BPS + 1)));
+        if (what == 3) return (address(credits), abi.encodeCall(IComputeCredits.settle, (id, new Usage[](0))));
+        if (what == 4) return (address(reserve), abi.encodeCall(ICreditReserve.proposeFee, (MAX_FEE_BPS + 1)));
         if (what == 5) return (address(reserve), abi.encodeCall(ICreditReserve.payOut, (id, caller, 1, 1)));
         if (what == 6) {
             return (address(credits), abi.encodeCall(credits.safeTransferFrom, (victim, caller, id, 0, "")));

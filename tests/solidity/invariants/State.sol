@@ -16,13 +16,15 @@ abstract contract State is Base {
         uint256 inUse;
     }
 
-    /// @dev A job that was opened. `units` is what its receipt claims, once there is one.
+    /// @dev A job that was opened. `units` is what its receipt claims, once there is one. `next` is how the call on its way
+    /// would end it: the slot of a job that ended late is empty.
     struct Tracked {
         JobTerms terms;
         bytes32 id;
         Status last;
         uint256 units;
         uint256 ends;
+        Status next;
     }
 
     uint256 internal constant MAX_CLASSES = 12;
@@ -94,10 +96,11 @@ abstract contract State is Base {
     /// @dev Classes that between them use every term a class can have now.
     function _kind(uint256 kind) internal view returns (ClassTerms memory terms) {
         terms = kind == 2 ? _grantTerms() : _saleTerms();
-        if (kind == 0) terms.challengeWindow = WINDOW;
+        if (kind == 0) terms = _windowedTerms();
         if (kind == 1) {
             terms = _watchedTerms();
             (terms.challengeWindow, terms.transferable) = (WINDOW, false);
+            terms.arbiterSet = uint32(arbiterSet);
         }
         if (kind == 3) (terms.expiry, terms.maxPerHolder) = (uint40(_now() + 30 days), MOST);
         if (kind == 4) terms.paymentToken = address(tokens[1]);
@@ -125,6 +128,12 @@ abstract contract State is Base {
             Tracked storage t = tracked[i];
             Status status = market.jobs(t.id).status;
             if (status == t.last) continue;
+            if (status == Status.None) {
+                // Forgotten already, or just ended: nothing else empties a slot.
+                if (t.last >= Status.Settled) continue;
+                _check(_now() > t.terms.acceptBy, "4: a slot was emptied while its terms could be opened again");
+                status = t.next;
+            }
             _check(_mayFollow(t.last, status), "4: a job took a step that its status forbids");
             if (status >= Status.Settled) _check(++t.ends == 1, "4: a job ended twice");
             if (status == Status.Settled) burned[t.terms.classId] += t.units;
@@ -180,7 +189,7 @@ abstract contract State is Base {
         for (uint256 i; i < pairs; ++i) {
             uint256 pair = (seed % pairs + i) % pairs;
             (holder, id) = (holders[pair / classes.length], classes[pair % classes.length]);
-            held = credits.balanceOf(holder, id);
+            held = credits.availableOf(holder, id);
             if (held != 0 && (!woundDown || credits.isWoundDown(id))) return (holder, id, held);
         }
         vm.assume(false);
