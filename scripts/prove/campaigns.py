@@ -1,4 +1,4 @@
-"""Long invariant campaigns, in chunks of their own seeds, so that an interrupted run goes on where it stopped."""
+"""Long invariant campaigns, in chunks of their own seeds: an interrupted run goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from scripts.prove.scale import FULL, Scale
 NAME = "campaigns"
 TESTS = "tests/solidity/invariants/*"
 STORE = shell.BUILD / "campaigns.json"
-# Of any state, a chunk takes a minute or a few: often enough to see it move, seldom enough not to start forge in vain.
+# Of any state, a chunk takes a minute or a few: often enough to see it move, seldom enough not to start forge
+# in vain.
 CALLS_PER_CHUNK = 5_000
 PASSED = re.compile(r"^\[PASS\] (invariant\w*)\(\) \(runs: (\d+), calls: (\d+), reverts: (\d+)", re.MULTILINE)
 FAILED = re.compile(r"^\[FAIL:? ?(.*?)\]?\s+(invariant\w*)\(\)", re.MULTILINE)
@@ -41,7 +42,10 @@ class Outcome:
 
 
 def chunks(scale: Scale) -> list[Chunk]:
-    """The runs of a campaign, cut up. Seeds count from 1, so a longer campaign begins with the shorter one's chunks."""
+    """The runs of a campaign, cut up.
+
+    Seeds count from 1, so a longer campaign begins with the shorter one's chunks.
+    """
     size = max(1, CALLS_PER_CHUNK // scale.depth)
     starts = range(0, scale.runs, size)
     return [Chunk(seed, min(size, scale.runs - start)) for seed, start in enumerate(starts, start=1)]
@@ -99,7 +103,16 @@ def _run_chunk(chunk: Chunk, scale: Scale) -> Outcome:
         "FOUNDRY_INVARIANT_SHOW_METRICS": "false",
         "FOUNDRY_INVARIANT_FAILURE_PERSIST_DIR": str(shell.BUILD / "failures"),
     }
-    argv = (shell.FORGE, "test", "--match-path", TESTS, "--match-test", "invariant", "--fuzz-seed", str(chunk.seed))
+    argv = (
+        shell.FORGE,
+        "test",
+        "--match-path",
+        TESTS,
+        "--match-test",
+        "invariant",
+        "--fuzz-seed",
+        str(chunk.seed),
+    )
     status, output = shell.stream(argv, settings, lambda line: None)
     outcome = read(output)
     if status != 0 and not outcome.broken:

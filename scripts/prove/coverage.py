@@ -13,7 +13,8 @@ NAME = "coverage"
 GOAL = 98.0
 GAPS = shell.ROOT / "docs" / "coverage.md"
 REPORT = shell.BUILD / "coverage" / "lcov.info"
-# Forge switches optimizer and intermediate language off for coverage; code that is then too deep for the stack needs
+# Forge switches optimizer and intermediate language off for coverage; code that is then too deep for the
+# stack needs
 # the second way, whose source maps are less exact.
 WAYS: tuple[tuple[str, ...], ...] = ((), ("--ir-minimum",))
 LISTED = re.compile(r"^\| `([^`]+)` \| `(.+)` \| (.+?) \|$", re.MULTILINE)
@@ -71,12 +72,17 @@ def read(lcov: str, folder: str) -> Coverage:
 
 
 def unlisted(gaps: tuple[Gap, ...], listed: set[tuple[str, str]], root: Path) -> list[str]:
-    """Gaps without a reason. A reason belongs to a file and the text of a line, so that it survives edits elsewhere."""
+    """Gaps without a reason.
+
+    A reason belongs to a file and the text of a line, so that it survives edits elsewhere.
+    """
     missing = []
     for gap in gaps:
         text = (root / gap.file).read_text().splitlines()[gap.line - 1].strip()
         if (gap.file, text) not in listed:
-            missing.append(f"no {gap.kind} covered and no reason in docs/coverage.md: {gap.file}:{gap.line} {text}")
+            missing.append(
+                f"no {gap.kind} covered and no reason in docs/coverage.md: {gap.file}:{gap.line} {text}"
+            )
     return missing
 
 
@@ -101,7 +107,15 @@ def _measure() -> tuple[Coverage, str]:
     output = ""
     for way in WAYS:
         say(NAME, " ".join(("forge coverage", *way)))
-        argv = (shell.FORGE, "coverage", *way, "--report", "lcov", "--report-file", REPORT)
+        argv: tuple[str | Path, ...] = (
+            shell.FORGE,
+            "coverage",
+            *way,
+            "--report",
+            "lcov",
+            "--report-file",
+            REPORT,
+        )
         options = ("--exclude-tests", "--no-match-path", "tests/solidity/invariants/*")
         status, output = shell.stream([*argv, *options], shell.build_settings(NAME), _progress)
         if status == 0:

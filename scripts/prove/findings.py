@@ -1,4 +1,7 @@
-"""Slither on the Foundry build. A finding of high or medium impact is gone, or listed with a reason in docs/slither.md."""
+"""Slither on the Foundry build.
+
+A finding of high or medium impact is gone, or listed with a reason in docs/slither.md.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ LISTED = re.compile(r"^\| (\w+) \| ([\w-]+) \| `([^`]+)` \| (\d+) \| (.+?) \|$",
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """What was found and where: a function, or a contract. Not at which line, so that edits elsewhere don't count."""
+    """What was found and where: a function, or a contract.
+
+    Not at which line, so that edits elsewhere don't count.
+    """
 
     impact: str
     check: str
@@ -90,7 +96,9 @@ def run() -> Row:
     say(NAME, "building and analysing")
     settings = shell.build_settings(NAME)
     argv = (shell.VENV / "bin" / "slither", ".", "--config-file", CONFIG, "--json", REPORT)
-    _, output = shell.stream([*argv, "--foundry-out-directory", settings["FOUNDRY_OUT"]], settings, lambda line: None)
+    _, output = shell.stream(
+        [*argv, "--foundry-out-directory", settings["FOUNDRY_OUT"]], settings, lambda line: None
+    )
     if not REPORT.is_file():
         raise shell.ToolFailed(f"slither left no report:\n{output[-1500:]}")
     report = json.loads(REPORT.read_text())

@@ -16,7 +16,8 @@ OK, FAILED, REDUCED = "ok", "FAILED", "ok, reduced"
 class Row:
     """One line of the table.
 
-    `reduced` says that less was run than a full proof asks for, and is empty otherwise: a smaller run never looks
+    `reduced` says that less was run than a full proof asks for, and is empty otherwise: a smaller run never
+    looks
     like a full one. `problems` are what made it fail, one a line.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 class BadScale(ValueError):
@@ -13,7 +13,8 @@ class BadScale(ValueError):
 class Scale:
     """Sizes of one run.
 
-    `runs` campaigns of `depth` calls for each invariant function. `mutants` are tried at most; None is all of them.
+    `runs` campaigns of `depth` calls for each invariant function. `mutants` are tried at most; None is all
+    of them.
     """
 
     name: str
@@ -23,21 +24,14 @@ class Scale:
 
 
 FULL = Scale("full", 10_000, 500, None)
-SCALES = {
-    scale.name: scale
-    for scale in (FULL, Scale("medium", 1_000, 500, 400), Scale("small", 100, 200, 200), Scale("smoke", 2, 20, 6))
-}
+QUICK = Scale("quick", 4, 500, 30)
 
 
-def chosen(name: str, mutants: str) -> Scale:
-    """The scale of that name, with another number of mutants if one is given ("all" or a number)."""
-    if name not in SCALES:
-        raise BadScale(f"SCALE={name}: not one of {', '.join(SCALES)}")
-    scale = SCALES[name]
-    if not mutants:
-        return scale
-    if mutants == "all":
-        return replace(scale, mutants=None)
-    if not mutants.isdigit() or int(mutants) == 0:
-        raise BadScale(f"MUTANTS={mutants}: neither `all` nor a number above 0")
-    return replace(scale, mutants=int(mutants))
+def chosen(name: str) -> Scale:
+    """`quick`, `full`, or a number: that many mutants, and that many campaigns of full depth."""
+    for scale in (QUICK, FULL):
+        if name == scale.name:
+            return scale
+    if not name.isdigit() or int(name) == 0:
+        raise BadScale(f"SCALE={name}: neither quick nor full nor a number above 0")
+    return Scale(name, int(name), FULL.depth, int(name))

@@ -21,7 +21,10 @@ class ToolFailed(Exception):
 
 
 def requirements() -> list[str]:
-    """What the extra `prove` of pyproject.toml names. It is not part of the set-up: its pins clash with Brownie's."""
+    """What the extra `prove` of pyproject.toml names.
+
+    It is not part of the set-up: its pins clash with Brownie's.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted: list[str] = project["optional-dependencies"]["prove"]
     return wanted
@@ -48,7 +51,13 @@ def ensure_venv(report: Callable[[str], None]) -> None:
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """Of a tool: the proofs' tools and the project's first, no colours."""
     path = os.pathsep.join([str(VENV / "bin"), str(FORGE.parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "NO_COLOR": "1", "FOUNDRY_DISABLE_NIGHTLY_WARNING": "1", **(settings or {})}
+    return {
+        **os.environ,
+        "PATH": path,
+        "NO_COLOR": "1",
+        "FOUNDRY_DISABLE_NIGHTLY_WARNING": "1",
+        **(settings or {}),
+    }
 
 
 def stream(
@@ -79,6 +88,6 @@ def stream(
 
 
 def build_settings(name: str) -> dict[str, str]:
-    """Forge's folders for one section, so that sections with other settings don't undo each other's builds."""
+    """Forge's folders for one section: sections with other settings don't undo each other's builds."""
     folder = BUILD / name
     return {"FOUNDRY_OUT": str(folder / "out"), "FOUNDRY_CACHE_PATH": str(folder / "cache")}

@@ -13,7 +13,8 @@ OUT = "build/prove/halmos/out"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 RESULT = re.compile(r"^\[(PASS|FAIL|TIMEOUT|ERROR)\] (check_\w+)\(")
 SUITE = re.compile(r"^Running \d+ tests? for (\S+):(\w+)$")
-# Products and quotients: over the integers cvc5 proves in a second what no solver of bit vectors does in an hour.
+# Products and quotients: over the integers cvc5 proves in a second what no solver of bit vectors does in an
+# hour.
 INTEGERS = "Arithmetic"
 
 
@@ -49,7 +50,15 @@ def run() -> Row:
         (f"^.*{INTEGERS}.*$", ("--solver-command", f"{integers[0].removesuffix(' -m')} {integers[1]}")),
     )
     for contracts, options in passes:
-        argv = (shell.VENV / "bin" / "halmos", "--root", ".", "--config", "halmos.toml", "--forge-build-out", OUT)
+        argv = (
+            shell.VENV / "bin" / "halmos",
+            "--root",
+            ".",
+            "--config",
+            "halmos.toml",
+            "--forge-build-out",
+            OUT,
+        )
         settings = {"FOUNDRY_PROFILE": "halmos"}
         _, output = shell.stream([*argv, "--match-contract", contracts, *options], settings, _progress)
         found = read(output)
@@ -57,12 +66,18 @@ def run() -> Row:
             raise shell.ToolFailed(f"halmos proved nothing of {contracts}:\n{output[-1500:]}")
         checked += found
     proven = sum(1 for item in checked if item.result == "PASS")
-    row.figures = f"{proven} of {len(checked)} properties proven, in {len({c.contract for c in checked})} contracts"
+    row.figures = (
+        f"{proven} of {len(checked)} properties proven, in {len({c.contract for c in checked})} contracts"
+    )
     row.problems += [f"{c.result.lower()}: {c.contract}.{c.function}" for c in checked if c.result != "PASS"]
     return row
 
 
 def _progress(line: str) -> None:
     plain = ANSI.sub("", line)
-    if RESULT.match(plain) or SUITE.match(plain) or plain.startswith(("Compiling", "Error", "ERROR", "WARNING")):
+    if (
+        RESULT.match(plain)
+        or SUITE.match(plain)
+        or plain.startswith(("Compiling", "Error", "ERROR", "WARNING"))
+    ):
         say(NAME, plain)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Mutant:
     """A replacement of the bytes from `start` to `end` of a source.
 
-    `ordinal` tells apart equal changes within one function. Identity is by content, not by position, so that it
+    `ordinal` tells apart equal changes within one function. Identity is by content, not by position, so that
+    it
     survives edits elsewhere in the file.
     """
 

@@ -1,6 +1,7 @@
 """Which changes are made: read from the compiler's syntax tree, written into the source.
 
-Inline assembly, interfaces and type names stay as they are. Nothing here decides whether a change matters: what
+Inline assembly, interfaces and type names stay as they are. Nothing here decides whether a change matters:
+what
 doesn't compile, or compiles to the same code, is dropped later.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from scripts.prove.mutation.mutant import Mutant
@@ -57,8 +59,11 @@ OPERATORS = (
     "drop-return",
     "drop-modifier",
     "swap-arguments",
+    "key",
 )
-SKIPPED = frozenset({"InlineAssembly", "ElementaryTypeName", "ArrayTypeName", "Mapping", "UserDefinedTypeName"})
+SKIPPED = frozenset(
+    {"InlineAssembly", "ElementaryTypeName", "ArrayTypeName", "Mapping", "UserDefinedTypeName"}
+)
 
 
 def mutants(file: str, source: bytes, tree: Node) -> list[Mutant]:
@@ -222,11 +227,24 @@ class _Finder:
         if node["kind"] != "functionCall" or node.get("names"):
             return
         arguments = node["arguments"]
-        for first, second in zip(arguments, arguments[1:], strict=False):
+        for first, second in pairwise(arguments):
             (a, b), (c, d) = span(first), span(second)
             texts = self._source[a:b].decode(), self._source[c:d].decode()
             if _type(first) == _type(second) and texts[0] != texts[1]:
                 yield "swap-arguments", a, d, f"{texts[1]}{self._source[b:c].decode()}{texts[0]}"
+
+    def _of_IndexAccess(self, node: Node) -> Iterator[Change]:
+        base, index = node["baseExpression"], node.get("indexExpression")
+        if index is None or not _type(base).startswith("mapping("):
+            return
+        start, end = span(index)
+        text = self._source[start:end].decode()
+        if _type(index) == "address":
+            yield "key", start, end, "address(this)" if text == "msg.sender" else "msg.sender"
+        inner = base.get("indexExpression") if base["nodeType"] == "IndexAccess" else None
+        if inner is not None and _type(inner) == _type(index):
+            a, b = span(inner)
+            yield "key", a, end, f"{text}{self._source[b:start].decode()}{self._source[a:b].decode()}"
 
 
 def _only_reverts(body: Node) -> bool:

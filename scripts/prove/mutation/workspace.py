@@ -1,6 +1,7 @@
 """Copies of the project in which mutants are tested.
 
-The tests deploy what lies in forge's output folder. So a mutant needs no build by forge: its code is written over
+The tests deploy what lies in forge's output folder. So a mutant needs no build by forge: its code is written
+over
 that of the original, and forge, whose sources haven't changed, runs the tests that it has compiled once.
 """
 
@@ -21,8 +22,8 @@ from scripts.prove.mutation.compiler import Code
 
 COPIED = ("contracts", "tests/solidity", "foundry.toml")
 LINKED = ("node_modules", ".solcx")
-# What forge builds is replaced anyhow, so it may as well be built fast.
-SETTINGS = {"FOUNDRY_VIA_IR": "false", "FOUNDRY_OPTIMIZER": "false", "FOUNDRY_PROFILE": "default"}
+# Short campaigns: whatever needs a long one to be noticed, is not worth one for each mutant.
+SETTINGS = {"FOUNDRY_PROFILE": "default", "FOUNDRY_INVARIANT_RUNS": "16", "FOUNDRY_INVARIANT_DEPTH": "64"}
 FAILED_TEST = re.compile(r"^\[FAIL.*?\]\s+(\w+)\(", re.MULTILINE)
 SUITE = re.compile(r"^Ran \d+ tests? for (\S+?):\w+$", re.MULTILINE)
 PASSED = re.compile(r"(\d+) tests passed, (\d+) failed")
@@ -46,10 +47,12 @@ class Workspace:
     def __init__(self, folder: Path, forge: Path) -> None:
         self.folder = folder
         self._forge = forge
-        self._original: dict[Path, str] = {}
 
-    def build(self, root: Path) -> None:
-        """Copy the project and compile it once."""
+    def build(self, root: Path, key: str, contracts: Mapping[str, str]) -> None:
+        """Copy and compile the project, unless that was done for this key; keep the contracts' code."""
+        stamp = self.folder / "stamp"
+        if stamp.is_file() and stamp.read_text() == key:
+            return self.restore(contracts, contracts)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         for name in COPIED:
@@ -61,29 +64,30 @@ class Workspace:
         result = self._run(["build"], {}, 1800)
         if result is None or result[0] != 0:
             raise TestsBroken(f"the copy in {self.folder} does not compile:\n{result and result[1][-2000:]}")
-
-    def fork(self, folder: Path) -> Workspace:
-        """A second copy, without compiling again."""
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.folder, folder, symlinks=True)
-        return Workspace(folder, self._forge)
+        (self.folder / "original").mkdir()
+        for name, file in contracts.items():
+            shutil.copy2(self._artefact(name, file), self._original(name))
+        stamp.write_text(key)
+        return None
 
     def install(self, files: Mapping[str, str], codes: Mapping[str, Code]) -> None:
         """Put the code of contracts (name -> file, name -> code) in place of what is there."""
         for name, code in codes.items():
-            path = self.folder / "build" / "forge" / "out" / Path(files[name]).name / f"{name}.json"
-            text = path.read_text()
-            self._original.setdefault(path, text)
-            artefact = json.loads(text)
+            artefact = json.loads(self._original(name).read_text())
             artefact["bytecode"]["object"] = "0x" + code.creation
             artefact["deployedBytecode"]["object"] = "0x" + code.runtime
-            path.write_text(json.dumps(artefact))
+            self._artefact(name, files[name]).write_text(json.dumps(artefact))
 
     def restore(self, files: Mapping[str, str], names: Iterable[str]) -> None:
         """Undo `install` for these contracts."""
         for name in names:
-            path = self.folder / "build" / "forge" / "out" / Path(files[name]).name / f"{name}.json"
-            path.write_text(self._original[path])
+            shutil.copy2(self._original(name), self._artefact(name, files[name]))
+
+    def _artefact(self, name: str, file: str) -> Path:
+        return self.folder / "build" / "forge" / "out" / Path(file).name / f"{name}.json"
+
+    def _original(self, name: str) -> Path:
+        return self.folder / "original" / f"{name}.json"
 
     def test(self, options: Sequence[str], fuzz_runs: int, timeout: float) -> Verdict:
         """Run tests until one fails. Raises TestsBroken if there was none to run."""
