@@ -217,8 +217,8 @@ contract AccessCheck is Symbolic {
     function check_grantRole_unannounced(address caller, bytes32 role, address account) public {
         address target = _anyWithRoles();
         vm.assume(IDelayedRoles(target).rolesSealed());
-        uint256 at = IDelayedRoles(target).grantableAt(role, account);
-        vm.assume(at == 0 || at > block.timestamp);
+        uint256 due = IDelayedRoles(target).grantableAt(role, account);
+        vm.assume(due == 0 || due > block.timestamp);
         assert(!_call(target, caller, abi.encodeCall(IAccessControl.grantRole, (role, account))));
     }
 

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Test} from "forge-std/Test.sol";
 import {System} from "contracts/interfaces/Types.sol";
+import {StandIn} from "./StandIn.sol";
 
 /// @dev Halmos's own cheat codes.
 interface Svm {
@@ -70,6 +71,15 @@ abstract contract Symbolic is Test {
     /// @dev Any time from START to the year 2106.
     function _anyTime() internal {
         vm.warp(START + svm.createUint(31, "time"));
+    }
+
+    /// @dev Puts stand-ins where a contract of Scrip calls others.
+    function _standIn() internal {
+        bytes memory code = type(StandIn).runtimeCode;
+        address[7] memory places = [CREDITS, RESERVE, REGISTRY, VERIFIER, BUDGETS, MARKET, SESSIONS];
+        for (uint256 i; i < places.length; ++i) {
+            vm.etch(places[i], code);
+        }
     }
 
     function _call(address target, address caller, bytes memory data) internal returns (bool ok) {
