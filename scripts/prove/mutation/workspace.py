@@ -23,7 +23,7 @@ from scripts.prove.mutation.compiler import Code
 COPIED = ("contracts", "tests/solidity", "foundry.toml")
 LINKED = ("node_modules", ".solcx")
 # Short campaigns: whatever needs a long one to be noticed, is not worth one for each mutant.
-SETTINGS = {"FOUNDRY_PROFILE": "default", "FOUNDRY_INVARIANT_RUNS": "16", "FOUNDRY_INVARIANT_DEPTH": "64"}
+SETTINGS = {"FOUNDRY_PROFILE": "default", "FOUNDRY_INVARIANT_RUNS": "2", "FOUNDRY_INVARIANT_DEPTH": "50"}
 FAILED_TEST = re.compile(r"^\[FAIL.*?\]\s+(\w+)\(", re.MULTILINE)
 SUITE = re.compile(r"^Ran \d+ tests? for (\S+?):\w+$", re.MULTILINE)
 PASSED = re.compile(r"(\d+) tests passed, (\d+) failed")
