@@ -1,7 +1,7 @@
 # Scrip. `make` lists the targets; each one sets up first what it needs and has not got.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format clean distclean
+.PHONY: help setup demo test check prove bench format clean distclean
 
 # The first Python that is new enough; if there is none, python3 itself, so that the set-up can name its version.
 ifndef PYTHON
@@ -29,6 +29,9 @@ test: setup ## run forge's tests, then the Python ones: gpu, unit, integration, 
 
 check: setup ## formatting, lint, types, layering, freshness of the exported ABIs, gas within 1 % of bench/gas.json
 	@$(VENV)/python -m scripts.gate check
+
+prove: setup ## prove and attack the contracts: SCALE=quick takes minutes, full (the default) days, a number what it says
+	@SCALE="$(SCALE)" $(VENV)/python -m scripts.prove
 
 bench: setup ## measure gas and write bench/gas.json
 	@$(VENV)/python -m bench

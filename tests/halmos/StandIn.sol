@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {ReviewTerms, ServingTerms, SettlementTerms, Usage} from "contracts/interfaces/Types.sol";
+import {Svm} from "./Symbolic.sol";
+
+/// @dev Stands at the address of every contract of Scrip that is called, agrees to everything, and answers anything that
+/// type and bounds of the original allow. Like the original, it doesn't call back.
+contract StandIn {
+    Svm private constant svm = Svm(address(uint160(uint256(keccak256("svm cheat code")))));
+
+    /* CREDITS */
+
+    function lock(address, uint256, uint256) external {}
+
+    function deposit(address, uint256, uint256) external {}
+
+    function refund(address, uint256, uint256, uint256) external {}
+
+    function spend(uint256, uint256) external returns (uint256) {
+        return svm.createUint(96, "supply");
+    }
+
+    function settle(uint256, Usage[] calldata usages) external pure returns (uint256 burned, uint256 supplyBefore) {
+        for (uint256 i; i < usages.length; ++i) {
+            burned += usages[i].used;
+        }
+        return (burned, burned);
+    }
+
+    function servingTerms(uint256, address) external returns (ServingTerms memory terms) {
+        (terms.listed, terms.staked) = (svm.createBool("listed"), svm.createBool("staked"));
+    }
+
+    function settlementTerms(uint256) external returns (SettlementTerms memory terms) {
+        terms.maxRate = uint64(svm.createUint(64, "maxRate"));
+        terms.minAssurance = uint8(svm.createUint(2, "minAssurance"));
+        (terms.windowed, terms.staked) = (svm.createBool("windowed"), svm.createBool("staked"));
+    }
+
+    /// @dev How much stake stands behind a job decides no status.
+    function reviewTerms(uint256) external returns (ReviewTerms memory terms) {
+        terms.challengeWindow = uint32(svm.createUint(21, "challengeWindow"));
+    }
+
+    /* OTHERS */
+
+    function payOut(uint256, address, uint256, uint256) external pure returns (uint256) {
+        return 0;
+    }
+
+    function oracleOf(address) external returns (address) {
+        return svm.createAddress("oracle");
+    }
+
+    function oracleFor(address, bytes32) external returns (address) {
+        return svm.createAddress("oracle");
+    }
+
+    function reserveStake(address, uint256) external {}
+
+    function freeStake(address, uint256) external {}
+
+    function takeBond(bytes32, address) external pure returns (uint256) {
+        return 0;
+    }
+
+    function releaseBond(bytes32, address) external {}
+
+    function slash(bytes32, address, uint256, address, address) external pure returns (uint256) {
+        return 0;
+    }
+
+    function domainSeparator() external pure returns (bytes32) {
+        return keccak256("domain");
+    }
+
+    function verify(uint256, bytes32, bytes[] calldata) external pure {}
+
+    function charge(uint256, address, address, address, uint256, uint256) external returns (uint256) {
+        return svm.createUint(96, "charge");
+    }
+
+    function release(uint256, uint256) external {}
+
+    function spenderOf(uint256) external returns (address) {
+        return svm.createAddress("spender");
+    }
+}
+
+/// @dev Agrees to nothing.
+contract Refusal {
+    fallback() external {
+        revert();
+    }
+}
