@@ -32,9 +32,8 @@ contract AccessCheck is Symbolic {
         registry = IProviderRegistry(
             _deployInAnyState("ProviderRegistry", abi.encode(_system(), address(0x70CE4), 7 days, 10e6))
         );
-        verifier = IReceiptVerifier(
-            _deployInAnyState("ReceiptVerifier", abi.encode(ADMIN, ADMIN_DELAY, ROLE_DELAY, 2 days))
-        );
+        verifier =
+            IReceiptVerifier(_deployInAnyState("ReceiptVerifier", abi.encode(ADMIN, ADMIN_DELAY, ROLE_DELAY, 2 days)));
         budgets = ISpendingBudgets(_deployInAnyState("SpendingBudgets", abi.encode(_system())));
         _anyTime();
     }
@@ -53,12 +52,12 @@ contract AccessCheck is Symbolic {
 
     function check_lock(address caller, address from, uint256 id, uint256 units) public {
         vm.assume(caller != MARKET);
-        assert(!_call(address(credits), caller, abi.encodeCall(credits.lock, (from, id, units))));
+        assert(!_call(address(credits), caller, abi.encodeCall(credits.lockUnits, (from, id, units))));
     }
 
     function check_settle(address caller, uint256 id, Usage[] memory usages) public {
         vm.assume(caller != MARKET);
-        assert(!_call(address(credits), caller, abi.encodeCall(credits.settle, (id, usages))));
+        assert(!_call(address(credits), caller, abi.encodeCall(credits.releaseUnits, (id, usages))));
     }
 
     function check_deposit(address caller, address from, uint256 id, uint256 units) public {
@@ -103,7 +102,11 @@ contract AccessCheck is Symbolic {
 
     function check_payOut(address caller, uint256 id, address provider, uint256 units, uint256 supply) public {
         vm.assume(caller != MARKET && caller != SESSIONS);
-        assert(!_call(address(reserve), caller, abi.encodeCall(reserve.payOut, (id, provider, units, supply))));
+        assert(
+            !_call(
+                address(reserve), caller, abi.encodeCall(reserve.creditEarningsOnBurn, (id, provider, units, supply))
+            )
+        );
     }
 
     function check_reserve_proposeFee(address caller, uint256 bps) public {

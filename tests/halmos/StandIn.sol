@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {ReviewTerms, ServingTerms, SettlementTerms, Usage} from "contracts/interfaces/Types.sol";
+import {ReviewTerms, ServingTerms, Usage} from "contracts/interfaces/Types.sol";
+import {ClassPolicy} from "contracts/libraries/ClassPolicy.sol";
 import {Svm} from "./Symbolic.sol";
 
 /// @dev Stands at the address of every contract of Scrip that is called, agrees to everything, and answers anything that
@@ -11,7 +12,7 @@ contract StandIn {
 
     /* CREDITS */
 
-    function lock(address, uint256, uint256) external {}
+    function lockUnits(address, uint256, uint256) external {}
 
     function deposit(address, uint256, uint256) external {}
 
@@ -21,21 +22,26 @@ contract StandIn {
         return svm.createUint(96, "supply");
     }
 
-    function settle(uint256, Usage[] calldata usages) external pure returns (uint256 burned, uint256 supplyBefore) {
+    function releaseUnits(uint256, Usage[] calldata usages)
+        external
+        pure
+        returns (uint256 burned, uint256 supplyBefore)
+    {
         for (uint256 i; i < usages.length; ++i) {
             burned += usages[i].used;
         }
         return (burned, burned);
     }
 
-    function servingTerms(uint256, address) external returns (ServingTerms memory terms) {
+    function providerTerms(uint256, address) external returns (ServingTerms memory terms) {
         (terms.listed, terms.staked) = (svm.createBool("listed"), svm.createBool("staked"));
     }
 
-    function settlementTerms(uint256) external returns (SettlementTerms memory terms) {
-        terms.maxRate = uint64(svm.createUint(64, "maxRate"));
-        terms.minAssurance = uint8(svm.createUint(2, "minAssurance"));
-        (terms.windowed, terms.staked) = (svm.createBool("windowed"), svm.createBool("staked"));
+    function rules(uint256) external returns (uint256) {
+        return
+            ClassPolicy.pack(
+                svm.createUint(64, "maxRate"), svm.createUint(2, "minAssurance"), svm.createUint(8, "flags")
+            );
     }
 
     /// @dev How much stake stands behind a job decides no status.
@@ -45,15 +51,15 @@ contract StandIn {
 
     /* OTHERS */
 
-    function payOut(uint256, address, uint256, uint256) external pure returns (uint256) {
+    function creditEarningsOnBurn(uint256, address, uint256, uint256) external pure returns (uint256) {
         return 0;
     }
 
-    function oracleOf(address) external returns (address) {
+    function oracleNowServing(address) external returns (address) {
         return svm.createAddress("oracle");
     }
 
-    function oracleFor(address, bytes32) external returns (address) {
+    function trustedOracleIfItServes(address, bytes32) external returns (address) {
         return svm.createAddress("oracle");
     }
 
