@@ -143,7 +143,8 @@ library SessionRules {
         bytes memory data = abi.encodeCall(IERC1271.isValidSignature, (digest, signature));
         // A call gets at most 63/64 of the gas that is left. With less than it may use, an honest key would look like a
         // hostile one, and a gas estimate would settle on skipping its row.
-        uint256 needed = KEY_GAS + KEY_GAS / 32;
+        // Besides the 64th, this covers the look at code that a key delegates to (EIP-7702), which the caller pays.
+        uint256 needed = KEY_GAS + KEY_GAS / 16;
         if (gasleft() < needed) revert IMeteredSessions.MeteredSessions_LittleGas(sessionId, gasleft(), needed);
         bytes32 answer;
         assembly ("memory-safe") {

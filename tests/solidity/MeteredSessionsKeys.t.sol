@@ -114,7 +114,7 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
             assertEq(reason, IMeteredSessions.MeteredSessions_LittleGas.selector, "reason");
             assertEq(session, id, "session");
             assertLt(given, KEY_GAS, "gas left");
-            assertEq(limit, KEY_GAS + KEY_GAS / 32, "gas needed");
+            assertEq(limit, KEY_GAS + KEY_GAS / 16, "gas needed");
         }
         sessions.claim{gas: KEY_GAS + CLAIM_GAS}(row);
         _assertOpen(id, DEPOSIT, DEPOSIT);
