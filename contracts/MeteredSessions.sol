@@ -21,6 +21,9 @@ import {SessionRules} from "./libraries/SessionRules.sol";
 /// - A payer gets back what wasn't claimed, `CLOSE_DELAY` after asking. Until the session is closed the provider can
 ///   claim, so it must claim at least once in that time. A key that is a contract may change its mind about a voucher:
 ///   a provider that accepts such a key trusts its code.
+/// - What a claim pays is rounded down to a base unit of the payment token, and anyone who has a voucher can claim it: a
+///   payer can have each of its vouchers claimed by itself. That costs gas many times what is lost, unless a base unit is
+///   worth as much as gas. Past the reserve's `SWEEP_DELAY` after a class's expiry claims pay nothing: provide no longer.
 /// - There is no role, no owner and no pause. A session that nobody closes can be closed by anyone after its expiry.
 /// - Other people's code (signers, session keys, price feeds) is only ever called statically, so it can't come back in;
 ///   a session key gets bounded gas besides, so that it can't stop a batch. State is written before anything is called.

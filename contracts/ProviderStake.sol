@@ -285,7 +285,8 @@ abstract contract ProviderStake is IProviderRegistry, ReentrancyGuardTransient {
     }
 
     /// @dev Lists a class in the place of one that can't count again: nobody has a claim from it, or it has no units left
-    /// and gets no new ones. So a provider is never stuck with a full list for good.
+    /// and gets no new ones. So a full list has room again some day, unless all of its classes never expire: those keep
+    /// their places for as long as anybody holds a unit.
     function _place(address provider, uint64 classId) private {
         uint64[] storage list = _boundClasses[provider];
         uint256 count = list.length;

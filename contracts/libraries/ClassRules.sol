@@ -42,8 +42,9 @@ library ClassRules {
         if (t.maxPerHolder != 0 || t.eligibility != address(0)) bits |= ClassFlags.RESTRICTED;
         if (listed) bits |= ClassFlags.LISTED;
         if (windowed) bits |= ClassFlags.WINDOWED;
-        // Stake behind a stake-funded class stands behind it all the time, not by the job.
-        if (windowed && t.stakePerMillion != 0 && t.funding != Funding.Stake) bits |= ClassFlags.STAKED;
+        // By the job also where the class is stake-funded: what stands behind its credits belongs to all of their holders,
+        // and a verdict about one job must not take it from the others.
+        if (windowed && t.stakePerMillion != 0) bits |= ClassFlags.STAKED;
         if (_isBound(t)) bits |= ClassFlags.BOUND;
         if (t.priceFeed != address(0)) bits |= ClassFlags.FEED;
     }

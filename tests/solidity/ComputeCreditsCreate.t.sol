@@ -107,8 +107,8 @@ contract ComputeCreditsCreateTest is Base {
         uint256 id = _expectBound(terms);
         assertEq(credits.reviewTerms(id).stakePerMillion, terms.stakePerMillion, "stake");
         assertEq(uint256(credits.reviewTerms(id).funding), uint256(Funding.Stake), "funding");
-        assertFalse(ClassPolicy.isStaked(credits.rules(id)), "no stake by the job");
-        assertFalse(credits.providerTerms(id, provider.addr).staked, "no stake by the job, when it is accepted");
+        assertEq(ClassPolicy.isStaked(credits.rules(id)), windowed, "stake by the job, too");
+        assertEq(credits.providerTerms(id, provider.addr).staked, windowed, "stake by the job, when it is accepted");
     }
 
     function test_CreateClass_BoundToCapacity() public {

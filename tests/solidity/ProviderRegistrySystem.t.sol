@@ -143,6 +143,35 @@ contract ProviderRegistrySystemTest is Base {
         _withdrawAll();
     }
 
+    /// @dev Nor does one about prepaid credits: a provider could else lose disputes to itself, and take with the award what
+    /// stands behind the credits of others.
+    function testFuzz_Slash_OfAPrepaidJobLeavesHoldersTheirs(uint256 units, uint256 held) public {
+        units = bound(units, 1, 1e15);
+        held = bound(held, 1, 1e15);
+        uint256 classId = _disputablePrepaid();
+        (uint256 behind, uint256 atStake) = (_stakeFor(units + held), _stakeFor(units));
+        _stake(provider.addr, behind + atStake);
+        _grant(classId, units);
+        vm.prank(provider.addr);
+        credits.grant(bob.addr, classId, held);
+        JobTerms memory terms = _terms(classId, units);
+        _disputeNow(terms, _run(terms), units);
+        _resolve(terms, Fault.Provider);
+        assertEq(registry.stakeOf(provider.addr), behind, "stake left");
+        assertEq(registry.awardOf(alice.addr), atStake / 2, "payer's half");
+        terms = _terms(classId, units);
+        bytes memory quote = _quote(terms, oracle);
+        _expectExceeded(behind + atStake, behind);
+        vm.prank(alice.addr);
+        market.open(terms, quote);
+        vm.prank(provider.addr);
+        credits.closeClass(classId);
+        vm.prank(bob.addr);
+        assertEq(reserve.reclaim(classId, held), held * STAKE_PER_MILLION / PRICE_UNITS, "holder in full");
+        vm.prank(alice.addr);
+        assertEq(reserve.reclaim(classId, units), units * STAKE_PER_MILLION / PRICE_UNITS, "payer in full");
+    }
+
     function testFuzz_Bond_GoesToTheProvider(uint256 units) public {
         units = bound(units, 1, 1e15);
         _stake(provider.addr, _stakeFor(units));
@@ -159,6 +188,13 @@ contract ProviderRegistrySystemTest is Base {
 
     function _prepaid() private returns (uint256) {
         return _createClass(_prepaidTerms(STAKE_PER_MILLION), _one(provider.addr));
+    }
+
+    function _disputablePrepaid() private returns (uint256) {
+        ClassTerms memory terms = _prepaidTerms(STAKE_PER_MILLION);
+        // forge-lint: disable-next-line(unsafe-typecast)
+        (terms.challengeWindow, terms.arbiterSet) = (WINDOW, uint32(arbiterSet));
+        return _createClass(terms, _one(provider.addr));
     }
 
     function _grant(uint256 classId, uint256 units) private {
@@ -183,6 +219,10 @@ contract ProviderRegistrySystemTest is Base {
     function _disputedJob(uint256 units) private returns (JobTerms memory terms) {
         bytes32 jobId;
         (terms, jobId) = _runNew(_createClass(_stakedTerms(STAKE_PER_MILLION)), units);
+        _disputeNow(terms, jobId, units);
+    }
+
+    function _disputeNow(JobTerms memory terms, bytes32 jobId, uint256 units) private {
         assertEq(registry.reservedOf(provider.addr), _stakeFor(units), "reserved");
         _submit(terms, _receipt(jobId, units));
         _challenge(challenger, terms);

@@ -21,7 +21,7 @@ abstract contract Model is State {
     /// @dev Classes that between them use every term a class can have. `sole` is the only provider, if there is one.
     function _kind(uint256 kind) internal view returns (ClassTerms memory t, address sole) {
         t = kind == 4 ? _grantTerms() : kind == 1 || kind == 3 ? _watchedTerms() : _saleTerms();
-        if (kind == 2 || kind == 3 || kind == 7 || kind == 12) {
+        if (kind == 2 || kind == 3 || kind == 7 || kind == 8 || kind == 12) {
             (t.challengeWindow, t.arbiterSet) = (WINDOW, uint32(arbiterSet));
         }
         // No decimals and a low price: the most rounding. And a rate that a receipt can exceed.
@@ -208,7 +208,7 @@ abstract contract Model is State {
 
     function _stakeFor(uint256 id, uint256 units) internal view returns (uint256) {
         ClassTerms storage t = termsOf[id];
-        if (t.challengeWindow == 0 || t.funding == Funding.Stake) return 0;
+        if (t.challengeWindow == 0) return 0;
         return _ceil(units * t.stakePerMillion, _priced(id));
     }
 
