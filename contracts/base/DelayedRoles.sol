@@ -21,8 +21,8 @@ abstract contract DelayedRoles is IDelayedRoles, AccessControlDefaultAdminRules 
     mapping(bytes32 role => mapping(address account => uint256)) public grantableAt;
 
     constructor(address admin, uint48 adminDelay, uint256 roleDelay) AccessControlDefaultAdminRules(adminDelay, admin) {
-        if (roleDelay > MAX_ROLE_DELAY) revert DelayedRoles_DelayTooLong(0, roleDelay, MAX_ROLE_DELAY);
-        if (adminDelay > MAX_ROLE_DELAY) revert DelayedRoles_DelayTooLong(0, adminDelay, MAX_ROLE_DELAY);
+        _checkDelay(roleDelay);
+        _checkDelay(adminDelay);
         ROLE_DELAY = roleDelay;
     }
 
@@ -44,6 +44,16 @@ abstract contract DelayedRoles is IDelayedRoles, AccessControlDefaultAdminRules 
     function grantRole(bytes32 role, address account) public override {
         if (rolesSealed) _useSchedule(role, account);
         super.grantRole(role, account);
+    }
+
+    /// @dev Within the bound of the construction: OpenZeppelin sets none.
+    function changeDefaultAdminDelay(uint48 newDelay) public override {
+        _checkDelay(newDelay);
+        super.changeDefaultAdminDelay(newDelay);
+    }
+
+    function _checkDelay(uint256 delay) private pure {
+        if (delay > MAX_ROLE_DELAY) revert DelayedRoles_DelayTooLong(0, delay, MAX_ROLE_DELAY);
     }
 
     /// @dev Undone with the whole call if the caller may not grant the role.

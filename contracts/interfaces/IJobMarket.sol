@@ -147,7 +147,7 @@ interface IJobMarket {
     function challenge(JobTerms calldata terms) external;
 
     /// @notice Ends a dispute as a threshold of the class's arbiters signed. Anyone may send it. A provider at fault loses
-    /// the stake behind the job, a challenger at fault the bond.
+    /// the stake that was set aside for the job, a challenger at fault the bond.
     /// @param signatures Over `Verdict(jobId,units,fault)`, sorted by ascending signer.
     function resolve(JobTerms calldata terms, Verdict calldata verdict, bytes[] calldata signatures) external;
 

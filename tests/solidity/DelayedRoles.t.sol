@@ -131,7 +131,31 @@ contract DelayedRolesTest is TestHelpers {
         access.grantRole(ADMIN, other);
     }
 
+    /// @dev The hand-over's delay can't leave its bound later, either.
+    function testFuzz_RevertWhen_AdminDelayIsChangedTooFar(uint48 delay) public {
+        delay = uint48(bound(delay, MAX_DELAY + 1, type(uint48).max));
+        _expectTooLong(delay);
+        vm.prank(admin);
+        access.changeDefaultAdminDelay(delay);
+    }
+
+    function testFuzz_RevertWhen_AdminDelayIsChangedByOthers(address caller, uint48 delay) public {
+        vm.assume(caller != admin);
+        delay = uint48(bound(delay, 0, MAX_DELAY));
+        vm.expectRevert(abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, caller, ADMIN));
+        vm.prank(caller);
+        access.changeDefaultAdminDelay(delay);
+    }
+
     /* SUCCESS */
+
+    function testFuzz_AdminDelay_WithinItsBound(uint48 delay) public {
+        delay = uint48(bound(delay, 0, MAX_DELAY));
+        vm.prank(admin);
+        access.changeDefaultAdminDelay(delay);
+        (uint48 pending,) = access.pendingDefaultAdminDelay();
+        assertEq(pending, delay, "waits");
+    }
 
     function testFuzz_Grant_WhileSettingUp(address account) public {
         vm.expectEmit(address(roles));
