@@ -4,7 +4,6 @@ pragma solidity ^0.8.30;
 import {IJobMarket} from "./interfaces/IJobMarket.sol";
 import {Fault, JobTerms, Receipt, ReviewTerms, Status} from "./interfaces/Types.sol";
 import {JobBook} from "./JobBook.sol";
-import {ClassPolicy} from "./libraries/ClassPolicy.sol";
 import {JobRules} from "./libraries/JobRules.sol";
 import {JobSlot} from "./libraries/JobSlot.sol";
 
@@ -58,10 +57,7 @@ abstract contract JobDisputes is JobBook {
         REGISTRY.releaseBond(jobId, verdict.fault == Fault.Challenger ? terms.provider : dispute.challenger);
         // After the job's own stake was freed, so that what is taken is no longer set aside.
         if (verdict.fault == Fault.Provider) {
-            // What backs a stake-funded class is its holders', not one job's: an issuer could else take it out by losing
-            // disputes with itself, over units that come back each time.
-            bool staked = ClassPolicy.isStaked(group.policy);
-            uint256 stake = staked ? JobRules.stakeFor(class_, terms.maxUnits) : 0;
+            uint256 stake = JobRules.stakeFor(class_, terms.maxUnits);
             REGISTRY.slash(jobId, terms.provider, stake, terms.payer, dispute.challenger);
         }
         _close(terms.provider, group);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
 import {IJobMarket} from "contracts/interfaces/IJobMarket.sol";
 import {IProviderRegistry} from "contracts/interfaces/IProviderRegistry.sol";
 import {IReceiptVerifier} from "contracts/interfaces/IReceiptVerifier.sol";
@@ -232,34 +231,6 @@ contract JobMarketDisputesTest is Base {
         assertEq(registry.stakeOf(provider.addr), 0, "all that was left bonded");
     }
 
-    /// @dev Its issuer alone serves a stake-funded class, so it could pay and challenge itself, and have what backs the
-    /// credits of others awarded to itself again and again with the same units.
-    function testFuzz_Resolve_LeavesTheStakeBehindCredits(uint128 held, uint128 due, uint8 rounds) public {
-        held = uint128(bound(held, 1, _unitsFor(STAKED) - UNITS));
-        due = uint128(bound(due, 0, UNITS));
-        rounds = uint8(bound(rounds, 1, 3));
-        staked = _createPrepaid();
-        vm.startPrank(provider.addr);
-        credits.grant(bob.addr, staked, held);
-        credits.grant(alice.addr, staked, UNITS);
-        vm.stopPrank();
-        for (uint256 i; i < rounds; ++i) {
-            uint128 units = i + 1 == rounds ? due : 0;
-            JobTerms memory terms = _terms(staked, UNITS);
-            bytes32 jobId = _run(terms);
-            _submit(terms, _receipt(jobId, UNITS));
-            _challenge(alice.addr, terms);
-            (IJobMarket.Verdict memory verdict, bytes[] memory signatures) = _verdict(jobId, units, Fault.Provider);
-            vm.expectEmit(address(registry));
-            emit IProviderRegistry.Slashed(jobId, provider.addr, 0, 0, 0);
-            market.resolve(terms, verdict, signatures);
-            _assertEnded(terms, units == 0 ? Status.Refunded : Status.Settled);
-        }
-        assertEq(registry.stakeOf(provider.addr), STAKED, "stake");
-        assertEq(registry.awardOf(alice.addr), rounds * CHALLENGE_BOND, "nothing but the bonds");
-        _assertCredits(alice.addr, staked, UNITS - due, "what came back");
-    }
-
     /* finalize: NOBODY DECIDED */
 
     function testFuzz_RevertWhen_DisputeIsUndecided(uint40 early) public {
@@ -323,16 +294,6 @@ contract JobMarketDisputesTest is Base {
     /// @dev Most units that `stake` can stand behind.
     function _unitsFor(uint256 stake) private pure returns (uint256) {
         return stake * PRICE_UNITS / STAKE_PER_MILLION;
-    }
-
-    /// @dev Stake-funded by the provider, with a challenge window.
-    function _createPrepaid() private returns (uint256) {
-        vm.prank(admin.addr);
-        IAccessControl(address(credits)).grantRole(ISSUER_ROLE, provider.addr);
-        ClassTerms memory terms = _prepaidTerms(STAKE_PER_MILLION);
-        terms.challengeWindow = WINDOW;
-        terms.arbiterSet = uint32(arbiterSet);
-        return _createClass(terms, _one(provider.addr));
     }
 
     function _ready(uint256 units) private returns (JobTerms memory) {
