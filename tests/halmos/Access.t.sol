@@ -32,9 +32,8 @@ contract AccessCheck is Symbolic {
         registry = IProviderRegistry(
             _deployInAnyState("ProviderRegistry", abi.encode(_system(), address(0x70CE4), 7 days, 10e6))
         );
-        verifier = IReceiptVerifier(
-            _deployInAnyState("ReceiptVerifier", abi.encode(ADMIN, ADMIN_DELAY, ROLE_DELAY, 2 days))
-        );
+        verifier =
+            IReceiptVerifier(_deployInAnyState("ReceiptVerifier", abi.encode(ADMIN, ADMIN_DELAY, ROLE_DELAY, 2 days)));
         budgets = ISpendingBudgets(_deployInAnyState("SpendingBudgets", abi.encode(_system())));
         _anyTime();
     }

@@ -37,9 +37,7 @@ contract JobsCheck is Symbolic {
 
     function check_openBySig(bytes32 id, JobTerms memory terms, bool quoted) public {
         Status before = market.jobs(id).status;
-        market.openBySig(
-            terms, svm.createBytes(65, "signature"), quoted ? svm.createBytes(65, "quote") : bytes("")
-        );
+        market.openBySig(terms, svm.createBytes(65, "signature"), quoted ? svm.createBytes(65, "quote") : bytes(""));
         _assertOpened(id, before, terms, quoted);
     }
 

@@ -59,12 +59,9 @@ contract SessionsCheck is Symbolic {
         _assertSame(before, sessions.sessions(id));
     }
 
-    function check_topUp_raisesTheDepositAlone(
-        bytes32 id,
-        address caller,
-        SessionTerms memory terms,
-        uint256 units
-    ) public {
+    function check_topUp_raisesTheDepositAlone(bytes32 id, address caller, SessionTerms memory terms, uint256 units)
+        public
+    {
         IMeteredSessions.Session memory before = _sound(id);
         vm.prank(caller);
         sessions.topUp(terms, units);

@@ -53,9 +53,8 @@ abstract contract Symbolic is Test {
 
     /// @dev Halmos reads artifacts by path alone.
     function _deploy(string memory name, bytes memory args) internal returns (address deployed) {
-        bytes memory code = abi.encodePacked(
-            vm.getCode(string.concat("build/prove/halmos/out/", name, ".sol/", name, ".json")), args
-        );
+        bytes memory code =
+            abi.encodePacked(vm.getCode(string.concat("build/prove/halmos/out/", name, ".sol/", name, ".json")), args);
         assembly {
             deployed := create(0, add(code, 32), mload(code))
         }

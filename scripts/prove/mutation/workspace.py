@@ -7,7 +7,6 @@ that of the original, and forge, whose sources haven't changed, runs the tests t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -130,13 +129,3 @@ class Workspace:
             os.killpg(process.pid, signal.SIGKILL)
             raise
         return process.returncode, output
-
-
-def digest(root: Path, paths: Iterable[Path]) -> str:
-    """Hash of files and folders, names included."""
-    total = hashlib.sha256()
-    for path in paths:
-        for file in sorted(path.rglob("*.sol")) if path.is_dir() else [path]:
-            total.update(f"{file.relative_to(root)}\0".encode())
-            total.update(hashlib.sha256(file.read_bytes()).digest())
-    return total.hexdigest()[:16]
