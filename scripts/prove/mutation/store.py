@@ -24,7 +24,7 @@ class Result:
 class Store:
     """A file of results.
 
-    A kill holds while the contracts and the suite that killed stay as they are; anything else while all tests do.
+    A kill holds while the contracts and the suite that killed stay as they are; all else while all tests do.
     """
 
     def __init__(self, path: Path, root: Path) -> None:
