@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.prove import shell
-from scripts.prove.mutation.workspace import digest
 from scripts.prove.result import Row, say
 from scripts.prove.scale import FULL, Scale
+from scripts.prove.sources import below, digest
 
 NAME = "campaigns"
 TESTS = "tests/solidity/invariants/*"
@@ -61,7 +61,7 @@ def read(output: str) -> Outcome:
 def run(scale: Scale) -> Row:
     """Run what isn't stored yet of this scale."""
     row = Row(NAME)
-    key = f"{digest(shell.ROOT, [shell.ROOT / 'contracts', shell.ROOT / 'tests' / 'solidity'])} {scale.depth}"
+    key = f"{digest(below(shell.ROOT, 'contracts') | below(shell.ROOT, 'tests/solidity'))} {scale.depth}"
     stored = _load(STORE).get(key, {})
     todo = chunks(scale)
     outcomes: list[Outcome] = []

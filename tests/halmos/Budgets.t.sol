@@ -52,25 +52,30 @@ contract BudgetsCheck is Symbolic {
 
     /* CHARGES */
 
-    function check_charge_fitsTheRoot(address[4] memory parties, uint256 value) public {
-        _checkCharge(1, parties, value);
+    function check_charge_fitsALoneBudget(address[4] memory parties, uint256 value) public {
+        _checkCharge(1, 1, parties, value);
     }
 
-    function check_charge_fitsTwoLevels(address[4] memory parties, uint256 value) public {
-        _checkCharge(2, parties, value);
+    function check_charge_fitsTheRootOfFourLevels(address[4] memory parties, uint256 value) public {
+        _checkCharge(4, 1, parties, value);
     }
 
-    function check_charge_fitsThreeLevels(address[4] memory parties, uint256 value) public {
-        _checkCharge(3, parties, value);
+    function check_charge_fitsTheSecondOfFourLevels(address[4] memory parties, uint256 value) public {
+        _checkCharge(4, 2, parties, value);
     }
 
-    function check_charge_fitsFourLevels(address[4] memory parties, uint256 value) public {
-        _checkCharge(4, parties, value);
+    function check_charge_fitsTheThirdOfFourLevels(address[4] memory parties, uint256 value) public {
+        _checkCharge(4, 3, parties, value);
+    }
+
+    function check_charge_fitsTheLowestOfFourLevels(address[4] memory parties, uint256 value) public {
+        _checkCharge(4, 4, parties, value);
     }
 
     /// @dev Two charges in the same second: the caps bind their sum.
     function check_charge_capsBindTheSum(address[4] memory parties, uint96 first, uint96 second) public {
         Level memory before = _chain(1)[0];
+        vm.assume(!before.revoked && !before.listed && before.expiry == 0);
         _charge(1, parties, first);
         _charge(1, parties, second);
         uint256 sum = uint256(first) + second;
@@ -113,6 +118,7 @@ contract BudgetsCheck is Symbolic {
     function check_release_undoesACharge(address[4] memory parties, uint256 value) public {
         Level memory before = _chain(1)[0];
         vm.assume(before.left <= before.lifetime);
+        _assumePlain(before);
         _charge(1, parties, value);
         assert(_call(address(budgets), SESSIONS, abi.encodeCall(budgets.release, (1, value))));
         assert(_level(1).left == before.left);
@@ -172,19 +178,31 @@ contract BudgetsCheck is Symbolic {
 
     /* HELPERS */
 
-    function _checkCharge(uint256 levels, address[4] memory parties, uint256 value) private {
+    /// @dev One level is in any state, the others are alive and have neither periods nor lists: no level looks at another's.
+    function _checkCharge(uint256 levels, uint256 any, address[4] memory parties, uint256 value) private {
         Level[] memory before = _chain(levels);
+        for (uint256 i; i < levels; ++i) {
+            if (i + 1 != any) _assumePlain(before[i]);
+        }
         _charge(levels, parties, value);
         for (uint256 i; i < levels; ++i) {
-            Level memory old = before[i];
             Level memory now_ = _level(i + 1);
-            assert(!old.revoked && (old.expiry == 0 || block.timestamp <= old.expiry));
-            assert(!old.listed || budgets.isListed(i + 1, parties[2]));
-            assert(value <= old.perAction && value <= old.left && now_.left == old.left - value);
-            if (old.period != 0) assert(value <= old.perPeriod && now_.periodLeft >= 0);
-            (old.left, old.periodLeft, old.periodIndex) = (now_.left, now_.periodLeft, now_.periodIndex);
-            _assertSameLevel(old, now_);
+            assert(value <= before[i].perAction);
+            assert(value <= before[i].left);
+            assert(now_.left == before[i].left - value);
         }
+        Level memory old = before[any - 1];
+        Level memory changed = _level(any);
+        assert(!old.revoked);
+        assert(old.expiry == 0 || block.timestamp <= old.expiry);
+        assert(!old.listed || budgets.isListed(any, parties[2]));
+        if (old.period != 0) assert(value <= old.perPeriod && changed.periodLeft >= 0);
+        (old.left, old.periodLeft, old.periodIndex) = (changed.left, changed.periodLeft, changed.periodIndex);
+        _assertSameLevel(old, changed);
+    }
+
+    function _assumePlain(Level memory level) private pure {
+        vm.assume(!level.revoked && !level.listed && level.expiry == 0 && level.period == 0);
     }
 
     function _charge(uint256 id, address[4] memory parties, uint256 value) private {

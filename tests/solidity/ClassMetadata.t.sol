@@ -114,7 +114,7 @@ contract ClassMetadataTest is Base {
         bytes[8] memory broken =
             [bytes(hex"80"), hex"c1bf", hex"c3", hex"e09fbf", hex"eda080", hex"f08fbfbf", hex"f4908080", hex"f5808080"];
         for (uint256 i; i < broken.length; ++i) {
-            assertEq(_nameOf(broken[i]), _replaced(broken[i].length), "every byte replaced");
+            _assertWritten(broken[i], _replaced(broken[i].length));
         }
     }
 
@@ -157,6 +157,17 @@ contract ClassMetadataTest is Base {
         ClassTerms memory terms = _saleTerms();
         terms.name = string(name);
         return vm.parseJsonString(_json(_createClass(terms)), ".name");
+    }
+
+    /// @dev Compares bytes: what reads JSON for us repairs broken characters by itself.
+    function _assertWritten(bytes memory name, string memory expected) private {
+        ClassTerms memory terms = _saleTerms();
+        terms.name = string(name);
+        bytes memory json = bytes(_json(_createClass(terms)));
+        bytes memory start = abi.encodePacked('{"name":"', expected, '","');
+        for (uint256 i; i < start.length; ++i) {
+            assertEq(json[i], start[i], "every byte replaced");
+        }
     }
 
     function _replaced(uint256 count) private pure returns (string memory text) {

@@ -227,13 +227,9 @@ contract DelayedRolesTest is TestHelpers {
         (roles, access) = (IDelayedRoles(deployed), IAccessControlDefaultAdminRules(deployed));
     }
 
-    /// @dev Deploys without asking whether it worked: what is expected of it does.
     function _create(uint48 adminDelay, uint256 roleDelay) private {
         bytes memory args = abi.encode(admin, adminDelay, roleDelay, uint256(0));
-        bytes memory code = bytes.concat(vm.getCode("ReceiptVerifier.sol:ReceiptVerifier"), args);
-        assembly ("memory-safe") {
-            pop(create(0, add(code, 32), mload(code)))
-        }
+        _create(bytes.concat(vm.getCode("ReceiptVerifier.sol:ReceiptVerifier"), args));
     }
 
     function _expectTooLong(uint256 delay) private {

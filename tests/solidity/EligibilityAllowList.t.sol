@@ -125,13 +125,6 @@ contract EligibilityAllowListTest is Base {
 
     /* HELPERS */
 
-    /// @dev As `deployCode`, which hides why a constructor reverts.
-    function _create(bytes memory code) private returns (address created) {
-        assembly ("memory-safe") {
-            created := create(0, add(code, 32), mload(code))
-        }
-    }
-
     function _classOfListed() private returns (uint256) {
         ClassTerms memory terms = _saleTerms();
         terms.eligibility = address(list);

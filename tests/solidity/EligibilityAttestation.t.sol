@@ -173,13 +173,6 @@ contract EligibilityAttestationTest is Base {
 
     /* HELPERS */
 
-    /// @dev As `deployCode`, which hides why a constructor reverts.
-    function _create(bytes memory code) private returns (address created) {
-        assembly ("memory-safe") {
-            created := create(0, add(code, 32), mload(code))
-        }
-    }
-
     function _classOfAttested() private returns (uint256) {
         ClassTerms memory terms = _saleTerms();
         terms.eligibility = address(rule);

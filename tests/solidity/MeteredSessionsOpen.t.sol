@@ -228,16 +228,8 @@ contract MeteredSessionsOpenTest is MeteredSessionsBase {
     /* HELPERS */
 
     /// @dev As `deployCode`, but with the constructor's own error.
-    function deploy(uint256 delay) external returns (address created) {
-        bytes memory code =
-            abi.encodePacked(vm.getCode("MeteredSessions.sol:MeteredSessions"), abi.encode(system, delay));
-        assembly ("memory-safe") {
-            created := create(0, add(code, 32), mload(code))
-            if iszero(created) {
-                returndatacopy(mload(0x40), 0, returndatasize())
-                revert(mload(0x40), returndatasize())
-            }
-        }
+    function deploy(uint256 delay) external returns (address) {
+        return _create(abi.encodePacked(vm.getCode("MeteredSessions.sol:MeteredSessions"), abi.encode(system, delay)));
     }
 
     /// @dev Terms alice can open with `DEPOSIT`.

@@ -241,12 +241,9 @@ contract PriceFeedTest is Base {
 
     /* HELPERS */
 
-    function _create(uint256 setId, uint8 decimals, uint256 deviation) private returns (address made) {
+    function _create(uint256 setId, uint8 decimals, uint256 deviation) private returns (address) {
         bytes memory args = abi.encode(verifier, setId, decimals, "CPU seconds / dUSD", deviation);
-        bytes memory code = abi.encodePacked(vm.getCode("PriceFeed.sol:PriceFeed"), args);
-        assembly ("memory-safe") {
-            made := create(0, add(code, 32), mload(code))
-        }
+        return _create(abi.encodePacked(vm.getCode("PriceFeed.sol:PriceFeed"), args));
     }
 
     function _post(uint256 roundId, int256 answer, uint256 observedAt) private {

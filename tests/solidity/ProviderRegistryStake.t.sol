@@ -16,9 +16,7 @@ contract ProviderRegistryStakeTest is RegistryBase {
         bytes memory args = abi.encode(_system(), usd, delay, CHALLENGE_BOND);
         bytes memory code = bytes.concat(vm.getCode("ProviderRegistry.sol:ProviderRegistry"), args);
         _expect(IProviderRegistry.ProviderRegistry_DelayTooLong.selector, address(0), delay, MAX_DELAY);
-        assembly ("memory-safe") {
-            pop(create(0, add(code, 32), mload(code)))
-        }
+        _create(code);
     }
 
     function test_Construction_AtTheLongestDelay() public {

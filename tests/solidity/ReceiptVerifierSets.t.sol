@@ -18,9 +18,7 @@ contract ReceiptVerifierSetsTest is Base {
         bytes memory args = abi.encode(admin.addr, ADMIN_DELAY, uint256(0), delay);
         bytes memory code = bytes.concat(vm.getCode("ReceiptVerifier.sol:ReceiptVerifier"), args);
         _expect(IReceiptVerifier.ReceiptVerifier_DelayTooLong.selector, uint256(0), delay, MAX_ACTIVATION_DELAY);
-        assembly ("memory-safe") {
-            pop(create(0, add(code, 32), mload(code)))
-        }
+        _create(code);
     }
 
     function testFuzz_Construction(uint256 delay) public {

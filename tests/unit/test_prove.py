@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from scripts.prove import campaigns, coverage, findings, shell, symbolic
 from scripts.prove.mutation import survivors, targets
-from scripts.prove.mutation.compiler import Sources
 from scripts.prove.mutation.mutant import Mutant
+from scripts.prove.mutation.store import Result, Store
 from scripts.prove.scale import FULL, BadScale, chosen
+from scripts.prove.sources import Sources
 
 REENTRANCY = findings.Finding("High", "reentrancy-eth", "A.f(uint256)")
 MUTANT = Mutant("contracts/A.sol", "A.f", "compare", 4, 6, 1, "<=", "<")
@@ -106,3 +108,19 @@ def test_closure__shared_source__found_in_all_that_hold_it() -> None:
     files = targets.deployed(shell.ROOT)
     holders = Sources(shell.ROOT).dependents("contracts/base/DelayedRoles.sol", files)
     assert set(holders) == {"ComputeCredits", "CreditExchange", "CreditReserve", "ReceiptVerifier"}
+
+
+def test_store__suite_changed__kill_forgotten_but_hinted(tmp_path: Path) -> None:
+    for folder in ("contracts", "tests/solidity"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "foundry.toml").touch()
+    suite = tmp_path / "tests/solidity/A.t.sol"
+    suite.write_text("contract A {}")
+    Store(tmp_path / "store", tmp_path).put("m", Result("killed", "test_f", "tests/solidity/A.t.sol", 1.0))
+    (tmp_path / "tests/solidity/B.t.sol").touch()
+    assert Store(tmp_path / "store", tmp_path).get("m") == Result(
+        "killed", "test_f", "tests/solidity/A.t.sol", 1.0
+    )
+    suite.write_text("contract A { uint256 a; }")
+    changed = Store(tmp_path / "store", tmp_path)
+    assert (changed.get("m"), changed.hint("m")) == (None, "tests/solidity/A.t.sol")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scripts.prove import shell
 from scripts.prove.mutation import survivors, targets
-from scripts.prove.mutation.compiler import Code, CompileFailed, Compiler, Sources
+from scripts.prove.mutation.compiler import Code, CompileFailed, Compiler
 from scripts.prove.mutation.mutant import Mutant
 from scripts.prove.mutation.operators import mutants
-from scripts.prove.mutation.workspace import Verdict, Workspace, digest
+from scripts.prove.mutation.store import INVALID, KILLED, SAME, SURVIVED, Result, Store
+from scripts.prove.mutation.workspace import Verdict, Workspace
 from scripts.prove.result import Row, say
 from scripts.prove.scale import Scale
+from scripts.prove.sources import Sources
 
 NAME = "mutation"
 GOAL = 90.0
@@ -24,19 +24,9 @@ LIST = shell.ROOT / "docs" / "mutants.md"
 STORE = shell.BUILD / "mutants.json"
 FOLDER = shell.BUILD / "mutation"
 SEED = "scrip"
-KILLED, SURVIVED, INVALID, SAME = "killed", "survived", "invalid", "same"
-FEW_RUNS, MANY_RUNS = 16, 256
+# Runs of a fuzzed test: of those of the changed source, then of all others, then of the first ones again.
+FEW_RUNS, OTHER_RUNS, MANY_RUNS = 16, 4, 64
 SECONDS = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a mutant: which test killed it, or why it doesn't count."""
-
-    outcome: str
-    killer: str = ""
-    suite: str = ""
-    seconds: float = 0.0
 
 
 class Bench:
@@ -111,7 +101,7 @@ class Bench:
 
     def _test(self, file: str, hint: str) -> Verdict:
         own = targets.own_tests(file)
-        stages = [(["--match-path", own], FEW_RUNS), (["--no-match-path", own], FEW_RUNS)]
+        stages = [(["--match-path", own], FEW_RUNS), (["--no-match-path", own], OTHER_RUNS)]
         if hint:
             stages.insert(0, (["--match-path", hint], FEW_RUNS))
         if not list(self._root.glob(own)):
@@ -134,13 +124,12 @@ class Bench:
 def run(scale: Scale, record: bool) -> Row:
     """Try as many mutants as the scale says. With `record`, write the survivors into the list."""
     row = Row(NAME)
-    key = digest(shell.ROOT, [shell.ROOT / name for name in ("contracts", "tests/solidity", "foundry.toml")])
-    store = _Store(key)
+    store = Store(STORE, shell.ROOT)
     workspace = Workspace(FOLDER, shell.FORGE)
     with Compiler(shell.ROOT) as compiler:
         bench = Bench(shell.ROOT, compiler, workspace)
         say(NAME, "building a copy of the project")
-        workspace.build(shell.ROOT, key, bench.files)
+        workspace.build(shell.ROOT, store.state, bench.files)
         every = bench.every()
         if not store.checked:
             say(NAME, "testing it without mutants")
@@ -155,7 +144,7 @@ def run(scale: Scale, record: bool) -> Row:
     return row
 
 
-def _tried(bench: Bench, every: list[Mutant], scale: Scale, store: _Store) -> Iterator[tuple[Mutant, Result]]:
+def _tried(bench: Bench, every: list[Mutant], scale: Scale, store: Store) -> Iterator[tuple[Mutant, Result]]:
     """The mutants that compile to other code, up to the number asked for."""
     wanted = len(every) if scale.mutants is None else scale.mutants
     counted = alive = 0
@@ -212,48 +201,3 @@ def _judge(
         row.problems.append(f"{percent:.1f} % killed: the goal is {GOAL} %")
     if scale.mutants is not None:
         row.reduced = f"SCALE={scale.name}: a sample of {len(results)} mutants; full is all {len(every)}"
-
-
-class _Store:
-    """Results by the state of contracts and tests, so that an interrupted run goes on where it stopped."""
-
-    def __init__(self, key: str) -> None:
-        everything = json.loads(STORE.read_text()) if STORE.is_file() else {}
-        self._key = key
-        self._results: dict[str, dict[str, str | float]] = everything.get("results", {}).get(key, {})
-        self._hints: dict[str, str] = everything.get("hints", {})
-
-    @property
-    def checked(self) -> bool:
-        """Whether the tests passed without mutants."""
-        return "checked" in self._results
-
-    def set_checked(self) -> None:
-        """They did."""
-        self._results["checked"] = {}
-        self._save()
-
-    def hint(self, name: str) -> str:
-        """The suite that killed a mutant last time, whatever has changed since."""
-        suite = self._hints.get(name, "")
-        return suite if suite and (shell.ROOT / suite).is_file() else ""
-
-    def get(self, name: str) -> Result | None:
-        """The result of a mutant, if it was tried in this state."""
-        found = self._results.get(name)
-        if found is None:
-            return None
-        return Result(
-            str(found["outcome"]), str(found["killer"]), str(found["suite"]), float(found["seconds"])
-        )
-
-    def put(self, name: str, result: Result) -> None:
-        """Keep a result."""
-        self._results[name] = asdict(result)
-        if result.suite:
-            self._hints[name] = result.suite
-        self._save()
-
-    def _save(self) -> None:
-        STORE.parent.mkdir(parents=True, exist_ok=True)
-        STORE.write_text(json.dumps({"hints": self._hints, "results": {self._key: self._results}}))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from scripts.prove.sources import REMAPPINGS
+
 SERVER = Path(__file__).with_name("solc_server.cjs")
-IMPORT = re.compile(r'^\s*import\s[^;]*?"([^"]+)"\s*;', re.MULTILINE)
-OPENZEPPELIN = ("@openzeppelin/", "node_modules/@openzeppelin/")
 # Fastest first. A contract that is too deep for the stack without the intermediate language takes the last.
 MODES: dict[str, tuple[bool, bool]] = {"plain": (False, False), "ir": (True, True)}
 
@@ -28,50 +27,6 @@ class Code:
 
     creation: str
     runtime: str
-
-
-class Sources:
-    """Solidity files below a root, and what each imports."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._texts: dict[str, str] = {}
-
-    def text(self, name: str) -> str:
-        """Content of a file, read once."""
-        if name not in self._texts:
-            self._texts[name] = (self._root / name).read_text()
-        return self._texts[name]
-
-    def closure(self, *names: str) -> dict[str, str]:
-        """The named files and all that they import, by path from the root."""
-        found: dict[str, str] = {}
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name in found:
-                continue
-            found[name] = self.text(name)
-            waiting += [_resolved(name, path) for path in IMPORT.findall(found[name])]
-        return found
-
-    def dependents(self, name: str, candidates: Mapping[str, str]) -> dict[str, str]:
-        """Those of the candidates (contract -> file) whose code holds the file."""
-        return {contract: file for contract, file in candidates.items() if name in self.closure(file)}
-
-
-def _resolved(importer: str, path: str) -> str:
-    if path.startswith(OPENZEPPELIN[0]):
-        return OPENZEPPELIN[1] + path.removeprefix(OPENZEPPELIN[0])
-    if not path.startswith("."):
-        return path
-    parts: list[str] = []
-    for part in (*PurePosixPath(importer).parent.parts, *path.split("/")):
-        if part == "..":
-            parts.pop()
-        elif part != ".":
-            parts.append(part)
-    return "/".join(parts)
 
 
 class Compiler:
@@ -132,7 +87,7 @@ def _request(sources: Mapping[str, str], outputs: Mapping[str, Any], mode: str) 
             "evmVersion": "prague",
             "viaIR": via_ir,
             "optimizer": {"enabled": optimized, "runs": 1},
-            "remappings": ["=".join(OPENZEPPELIN)],
+            "remappings": [f"{short}={path}" for short, path in REMAPPINGS.items()],
             # Without a hash of the source, a change that changes nothing leaves the code as it was.
             "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
             "outputSelection": dict(outputs),

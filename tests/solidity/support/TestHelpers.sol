@@ -28,6 +28,20 @@ abstract contract TestHelpers is Test {
         _expect(reason, uint160(id), uint160(given), uint160(limit));
     }
 
+    /* CONSTRUCTION */
+
+    /// @dev As `deployCode`, but with the constructor's own error. Reverts, too, if that isn't the one expected: `create` by
+    /// itself would swallow what `expectRevert` has to say, and the test would pass whatever happens.
+    function _create(bytes memory code) internal returns (address created) {
+        assembly ("memory-safe") {
+            created := create(0, add(code, 32), mload(code))
+            if iszero(created) {
+                returndatacopy(mload(0x40), 0, returndatasize())
+                revert(mload(0x40), returndatasize())
+            }
+        }
+    }
+
     /* SIGNATURES */
 
     function _sign(Account memory account, bytes32 digest) internal pure returns (bytes memory) {
