@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ TOLERANCE = 200
 """Figures of one operation differ by at most one part in this many: hashes have more or fewer zero bytes."""
 CHUNK = 250
 OFFERED = 1_000_000
+_MAKER = "stranger"
+"""Account of the stack that sells in the exchange."""
+Crowded = tuple[str, list[Any]]
+"""A sender and its calls."""
 
 
 @dataclass(slots=True)
@@ -53,35 +57,37 @@ class Crowd:
 
     def grow(self, size: int) -> None:
         """Add to the crowd until it has `size` of everything."""
-        added = range(self.size, size)
-        kinds: tuple[Callable[[], tuple[str, Any]], ...] = (self._job, self._session, self._fill, self._class)
-        for start in range(0, len(added), CHUNK):
+        kinds: tuple[Callable[[int], Crowded], ...] = (self._jobs, self._sessions, self._fills, self._classes)
+        while self.size < size:
+            count = min(CHUNK, size - self.size)
             for kind in kinds:
-                _send_all(self.lab, [kind() for _ in added[start : start + CHUNK]])
-        self.size = size
+                _send_all(self.lab, *kind(count))
+            self.size += count
 
-    def _job(self) -> tuple[str, Any]:
+    def _jobs(self, count: int) -> Crowded:
+        open_job = self.lab.up.chain.contract("JobMarket").functions.open
         terms = self.jobs.terms(self.buyer, self.lab.plain)
-        return self.buyer, self.lab.function("JobMarket", "open", terms.to_abi(), b"")
+        made = (replace(terms, salt=self.lab.number()) for _ in range(count))
+        return self.buyer, [open_job(one.to_abi(), b"") for one in made]
 
-    def _session(self) -> tuple[str, Any]:
+    def _sessions(self, count: int) -> Crowded:
         lab = self.lab
+        open_session = lab.up.chain.contract("MeteredSessions").functions.openSession
         terms = SessionTerms(
             payer=self.buyer, provider=lab.provider, class_id=lab.plain, key=self.buyer,
-            expires_at=lab.now() + 86_400, budget_id=0, salt=lab.number(),
+            expires_at=lab.now() + 86_400, budget_id=0, salt=0,
         )  # fmt: skip
-        return self.buyer, lab.function("MeteredSessions", "openSession", terms.to_abi(), 10)
+        made = (replace(terms, salt=lab.number()) for _ in range(count))
+        return self.buyer, [open_session(one.to_abi(), 10) for one in made]
 
-    def _fill(self) -> tuple[str, Any]:
-        return self.buyer, fill_call(self.lab, _MAKER)
+    def _fills(self, count: int) -> Crowded:
+        fill = self.lab.up.chain.contract("CreditExchange").functions.fill
+        return self.buyer, [fill(order) for order in orders(self.lab, count)]
 
-    def _class(self) -> tuple[str, Any]:
+    def _classes(self, count: int) -> Crowded:
+        create = self.lab.up.chain.contract("ComputeCredits").functions.createClass
         issuer = str(self.lab.up.accounts["issuer"].address)
-        return issuer, self.lab.function("ComputeCredits", "createClass", self.lab.terms.to_abi(), [])
-
-
-_MAKER = "stranger"
-"""Account of the stack that sells in the exchange."""
+        return issuer, [create(self.lab.terms.to_abi(), [])] * count
 
 
 def measure() -> dict[str, list[int]]:
@@ -122,7 +128,7 @@ class Probe:
         yield "submit", jobs.submit(jobs.running(self.buyer, lab.plain))
         session = spending.open()
         yield "claim", lab.send(lab.provider, spending.claim_call([spending.voucher(session, CLAIMED)]))
-        yield "fill", lab.send(self.buyer, fill_call(lab, _MAKER))
+        yield "fill", lab.send(self.buyer, lab.function("CreditExchange", "fill", orders(lab, 1)[0]))
         issuer = str(lab.up.accounts["issuer"].address)
         yield (
             "create_class",
@@ -155,16 +161,19 @@ def show(figures: dict[str, list[int]]) -> None:
     Console().print(table)
 
 
-def fill_call(lab: Lab, maker: str) -> Any:
-    """A fill of one unit of a fresh offer of the maker's."""
-    account = lab.up.accounts[maker]
+def orders(lab: Lab, count: int) -> list[Any]:
+    """Fills of one unit each, of as many fresh offers of the maker's."""
+    account, exchange = lab.up.accounts[_MAKER], lab.address("CreditExchange")
     offer = Offer(
         maker=account.address, selling=True, class_id=lab.plain, units=10, token=lab.up.payment_token,
-        price=1_000, taker=ZERO_ADDRESS, expiry=lab.now() + 86_400, epoch=0, salt=(1 << 64) - lab.number(),
+        price=1_000, taker=ZERO_ADDRESS, expiry=lab.now() + 86_400, epoch=0, salt=0,
     )  # fmt: skip
-    digest = offer_digest(offer, lab.chain_id, lab.address("CreditExchange"))
-    order = (offer.to_abi(), eip712.sign(digest, account), 1, 1_000)
-    return lab.function("CreditExchange", "fill", order)
+    made = [replace(offer, salt=(1 << 64) - lab.number()) for _ in range(count)]
+    digests = [offer_digest(one, lab.chain_id, exchange) for one in made]
+    return [
+        (one.to_abi(), eip712.sign(digest, account), 1, 1_000)
+        for one, digest in zip(made, digests, strict=True)
+    ]
 
 
 def _stock(lab: Lab) -> None:
@@ -182,9 +191,8 @@ def _approve(lab: Lab, buyer: str) -> None:
     lab.send(buyer, lab.function("DemoUSD", "approve", exchange, 2**256 - 1))
 
 
-def _send_all(lab: Lab, calls: list[tuple[str, Any]]) -> None:
+def _send_all(lab: Lab, sender: str, calls: list[Any]) -> None:
     """Mine all calls of one sender, handed over in one request. Raises if the first or last one reverted."""
-    (sender,) = {sender for sender, _ in calls}
     lab.up.anvil.rpc("anvil_impersonateAccount", sender)
     lab.up.anvil.rpc("anvil_setBalance", sender, hex(10**24))
     nonce = lab.up.chain.w3.eth.get_transaction_count(Web3.to_checksum_address(sender))
@@ -203,7 +211,7 @@ def _send_all(lab: Lab, calls: list[tuple[str, Any]]) -> None:
                 }
             ],
         }
-        for number, (_, call) in enumerate(calls)
+        for number, call in enumerate(calls)
     ]
     answers = httpx.post(lab.up.anvil.url, json=body, timeout=120).json()
     refused = [answer["error"]["message"] for answer in answers if "error" in answer]
@@ -212,4 +220,4 @@ def _send_all(lab: Lab, calls: list[tuple[str, Any]]) -> None:
     for answer in (answers[0], answers[-1]):
         mined = lab.up.chain.w3.eth.wait_for_transaction_receipt(answer["result"], poll_latency=0.01)
         if mined["status"] != 1:
-            raise AssertionError(f"{calls[0][1].fn_name} of the crowd reverted")
+            raise AssertionError(f"{calls[0].fn_name} of the crowd reverted")
