@@ -290,7 +290,8 @@ def test_reconcile__nonce_taken_meanwhile__is_lost_and_not_sent_again(
 def test_send__nonce_taken_while_waiting__is_sent_anew_once(
     chain: Chain, held: Anvil, alice: LocalAccount, journal: InMemoryJournal
 ) -> None:
-    steps = Steps(lambda: replace_from_outside(held, alice, 0), held.mine)
+    # The sender asks twice, a step apart, before it believes that its nonce is gone.
+    steps = Steps(lambda: replace_from_outside(held, alice, 0), lambda: None, held.mine)
     stepping(chain, alice, journal, steps).send(pay(chain, 10), label="pay")
     assert (balance(chain, "bob"), chain.nonce(alice.address)) == (10, 2)
 

@@ -19,12 +19,16 @@ NAMED: Mapping[str, str] = {
     "AttestationEligibility": "EligibilityAttestation",
     "BudgetCount": "SpendingBudgets",
     "ClassFlags": "ComputeCredits",
+    "ClassPolicy": "ComputeCredits",
     "ClassPrice": "CreditReserve",
     "ClassRules": "ComputeCredits",
     "JobRules": "JobMarket",
+    "JobSlot": "JobMarket",
+    "JobWords": "JobMarket",
     "JsonText": "ClassMetadata",
     "ReceiptHash": "ReceiptVerifier",
     "SessionRules": "MeteredSessions",
+    "UsageList": "JobMarket",
 }
 
 
