@@ -124,10 +124,10 @@ abstract contract Checks is Attacks {
     }
 
     function _i05_unitsFitTheLock(Job storage job) private {
-        if (job.status != Status.Submitted && job.status != Status.Disputed) return;
+        bool waits = job.status == Status.Submitted || job.status == Status.Disputed;
         uint256 units = market.submissions(job.id).units;
         if (units > job.terms.maxUnits) _fail(5, "more units wait than were locked");
-        if (units != job.units) _fail(5, "other units wait than were submitted");
+        if (waits && units != job.units) _fail(5, "other units wait than were submitted");
     }
 
     /// @dev And nobody else's deposits count towards a holder's cap.
