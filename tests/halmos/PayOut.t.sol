@@ -9,7 +9,6 @@ import {Symbolic} from "./Symbolic.sol";
 contract PayOutCheck is Symbolic {
     uint256 private constant CLASS = 1;
     address private constant PROVIDER = address(0x9607);
-    address private constant TOKEN = address(0x70CE4);
     // Where the contract keeps its pools.
     uint256 private constant POOLS = 5;
     ICreditReserve private reserve;
