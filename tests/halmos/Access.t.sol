@@ -23,15 +23,14 @@ contract AccessCheck is Symbolic {
     ICreditExchange private exchange;
 
     function setUp() public {
+        _standIn();
         bytes memory roles = abi.encode(_system(), ADMIN, ADMIN_DELAY, ROLE_DELAY);
         credits = IComputeCredits(_deployInAnyState("ComputeCredits", roles));
         exchange = ICreditExchange(_deployInAnyState("CreditExchange", roles));
         reserve = ICreditReserve(
             _deployInAnyState("CreditReserve", abi.encode(_system(), ADMIN, ADMIN_DELAY, ROLE_DELAY, address(0)))
         );
-        registry = IProviderRegistry(
-            _deployInAnyState("ProviderRegistry", abi.encode(_system(), address(0x70CE4), 7 days, 10e6))
-        );
+        registry = IProviderRegistry(_deployInAnyState("ProviderRegistry", abi.encode(_system(), TOKEN, 7 days, 10e6)));
         verifier =
             IReceiptVerifier(_deployInAnyState("ReceiptVerifier", abi.encode(ADMIN, ADMIN_DELAY, ROLE_DELAY, 2 days)));
         budgets = ISpendingBudgets(_deployInAnyState("SpendingBudgets", abi.encode(_system())));
@@ -114,9 +113,9 @@ contract AccessCheck is Symbolic {
         assert(!_call(address(reserve), caller, abi.encodeCall(reserve.proposeFee, (bps))));
     }
 
-    function check_collectFees(address caller, address token, uint256 amount, address to) public {
+    function check_collectFees(address caller, uint256 amount, address to) public {
         _assumeWithout(address(reserve), "FEE_ROLE", caller);
-        assert(!_call(address(reserve), caller, abi.encodeCall(reserve.collectFees, (token, amount, to))));
+        assert(!_call(address(reserve), caller, abi.encodeCall(reserve.collectFees, (TOKEN, amount, to))));
     }
 
     /* REGISTRY */

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {ReviewTerms, ServingTerms, Usage} from "contracts/interfaces/Types.sol";
+import {ClassTerms, ReviewTerms, SaleTerms, ServingTerms, Usage} from "contracts/interfaces/Types.sol";
 import {ClassPolicy} from "contracts/libraries/ClassPolicy.sol";
 import {Svm} from "./Symbolic.sol";
 
-/// @dev Stands at the address of every contract of Scrip that is called, agrees to everything, and answers anything that
-/// type and bounds of the original allow. Like the original, it doesn't call back.
+/// @dev Stands at the address of every contract of Scrip that is called, and of a token. Agrees to everything, and answers
+/// anything that type and bounds of the original allow. Like the originals, it doesn't call back.
 contract StandIn {
     Svm private constant svm = Svm(address(uint160(uint256(keccak256("svm cheat code")))));
 
@@ -49,7 +49,60 @@ contract StandIn {
         terms.challengeWindow = uint32(svm.createUint(21, "challengeWindow"));
     }
 
+    function saleTerms(uint256) external returns (SaleTerms memory terms) {
+        terms.open = svm.createBool("open");
+        terms.paymentToken = svm.createAddress("paymentToken");
+        terms.pricePerMillion = uint96(svm.createUint(96, "pricePerMillion"));
+        terms.priceFeed = svm.createAddress("priceFeed");
+    }
+
+    function classTerms(uint256) external returns (ClassTerms memory terms) {
+        terms.maxRate = uint64(svm.createUint(64, "maxRate"));
+        terms.expiry = uint40(svm.createUint(40, "expiry"));
+        terms.capacityBound = svm.createBool("capacityBound");
+    }
+
+    function totalSupply(uint256) external returns (uint256) {
+        return svm.createUint(96, "supply");
+    }
+
+    function isWoundDown(uint256) external returns (bool) {
+        return svm.createBool("isWoundDown");
+    }
+
+    /* REGISTRY */
+
+    function bindClass(address, uint256) external {}
+
+    function checkIssuance(address, uint256) external pure {}
+
+    function requirementOf(bytes32, bytes12) external returns (bytes32) {
+        return svm.createBytes32("requirement");
+    }
+
+    /* TOKENS */
+
+    function balanceOf(address) external returns (uint256) {
+        return svm.createUint(96, "balance");
+    }
+
+    function transferFrom(address, address, uint256) external pure returns (bool) {
+        return true;
+    }
+
+    function transfer(address, uint256) external pure returns (bool) {
+        return true;
+    }
+
     /* OTHERS */
+
+    function costOf(uint256, uint256) external returns (uint256) {
+        return svm.createUint(96, "cost");
+    }
+
+    function checkTerms(uint256, address, ClassTerms calldata, address[] calldata) external returns (uint8) {
+        return uint8(svm.createUint(8, "flags"));
+    }
 
     function creditEarningsOnBurn(uint256, address, uint256, uint256) external pure returns (uint256) {
         return 0;

@@ -35,6 +35,7 @@ abstract contract Symbolic is Test {
     address internal constant BUDGETS = address(0xC0DE07);
     address internal constant EXCHANGE = address(0xC0DE08);
     address internal constant METADATA = address(0xC0DE09);
+    address internal constant TOKEN = address(0x70CE4);
 
     /// @dev The whole system by made-up addresses; a proof puts stand-ins where its contract calls.
     function _system() internal pure returns (System memory) {
@@ -75,7 +76,7 @@ abstract contract Symbolic is Test {
     /// @dev Puts stand-ins where a contract of Scrip calls others.
     function _standIn() internal {
         bytes memory code = type(StandIn).runtimeCode;
-        address[7] memory places = [CREDITS, RESERVE, REGISTRY, VERIFIER, BUDGETS, MARKET, SESSIONS];
+        address[8] memory places = [CREDITS, RESERVE, REGISTRY, VERIFIER, MARKET, BUDGETS, METADATA, TOKEN];
         for (uint256 i; i < places.length; ++i) {
             vm.etch(places[i], code);
         }
