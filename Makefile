@@ -1,7 +1,7 @@
 # Scrip. `make` lists the targets; each one sets up first what it needs and has not got.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check prove bench format clean distclean
+.PHONY: help setup extras demo test check prove bench format clean distclean
 
 # The first Python that is new enough; if there is none, python3 itself, so that the set-up can name its version.
 ifndef PYTHON
@@ -30,6 +30,9 @@ test: setup ## run forge's tests, then the Python ones: gpu, unit, integration, 
 check: setup ## formatting, lint, types, layering, freshness of the exported ABIs, gas within 1 % of bench/gas.json
 	@$(VENV)/python -m scripts.gate check
 
+extras: setup ## make the environments of tools that some tests compare with; without them those tests are skipped
+	@$(VENV)/python -m scripts.setup.extra
+
 prove: setup ## prove and attack the contracts: SCALE=quick takes minutes, full (the default) days, a number what it says
 	@SCALE="$(SCALE)" $(VENV)/python -m scripts.prove
 
@@ -46,4 +49,4 @@ clean: ## remove what compiling and testing made
 	find scrip oracle agents scripts tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove what the set-up installed as well
-	rm -rf .venv node_modules .solcx .brownie-home
+	rm -rf .venv .extras node_modules .solcx .brownie-home

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from scripts.setup.extra import python_of as python_of_extra
 
 TESTS = Path(__file__).resolve().parent
 FOLDERS = ("unit", "integration", "e2e", "gpu")
@@ -62,6 +65,22 @@ def _is_loopback(host: str) -> bool:
 def _folder(path: Path) -> str:
     parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ()
     return parts[0] if parts else ""
+
+
+def python_of(extra: str) -> Path:
+    """The interpreter of an environment of its own. Skips the test where `make extras` hasn't made it."""
+    found = python_of_extra(extra)
+    if found is None:
+        pytest.skip(f"the environment {extra} isn't made: `make extras` makes it")
+    return found
+
+
+def needs_program(name: str) -> str:
+    """Where a program is. Skips the test where the system package that brings it isn't installed."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} isn't installed")
+    return found
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
-import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from scripts.setup import extra
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "prove"
 FORGE = ROOT / ".venv" / "bin" / "forge"
-VENV = ROOT / "build" / "prove-venv"
+VENV = extra.FOLDER / "prove"
 
 
 class ToolFailed(Exception):
     """A tool ended in a way that says nothing about the contracts."""
 
 
-def requirements() -> list[str]:
-    """What the extra `prove` of pyproject.toml names.
-
-    It is not part of the set-up: its pins clash with Brownie's.
-    """
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted: list[str] = project["optional-dependencies"]["prove"]
-    return wanted
-
-
 def ensure_venv(report: Callable[[str], None]) -> None:
-    """Make build/prove-venv, once for each change of the requirements."""
-    wanted = requirements()
-    key = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
-    stamp = VENV / "stamp"
-    if stamp.is_file() and stamp.read_text() == key:
-        return
-    report(f"installing {', '.join(wanted)} into {VENV.relative_to(ROOT)}")
-    stamp.unlink(missing_ok=True)
-    python = VENV / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-    options = ("--quiet", "--disable-pip-version-check", "--no-input")
-    result = subprocess.run([str(python), "-m", "pip", "install", *options, *wanted], check=False)
-    if result.returncode != 0:
-        raise ToolFailed("pip could not install the tools: see above")
-    stamp.write_text(key)
+    """Make the environment of the proofs' tools. Raises ToolFailed."""
+    try:
+        extra.ensure("prove", report)
+    except extra.ExtraFailed as error:
+        raise ToolFailed(str(error)) from error
 
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
