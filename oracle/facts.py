@@ -18,7 +18,9 @@ from oracle.receipt import JobFacts
 from scrip import jobs
 from scrip.chain import Chain
 from scrip.eip712 import job_id
+from scrip.errors import NodeUnavailable, NotFound
 from scrip.jobs import Ending
+from scrip.rpc import host_of
 from scrip.types import ClassTerms, Dispute, JobState, JobTerms, Submission
 from scrip.view import ChainView
 
@@ -61,11 +63,25 @@ class Facts:
 
     def now(self) -> int:
         """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours."""
-        latest = self.chain.block_time(self.chain.head())
+        latest = self._time_of(self.chain.head())
         try:
             return max(latest, int(self.chain.w3.eth.get_block("pending")["timestamp"]))
         except (BlockNotFound, Web3RPCError, KeyError):
             return latest  # the node knows no pending block: the newest one is a lower bound
+
+    def time(self, view: ChainView) -> int:
+        """Unix seconds of the view's block. Raises NodeUnavailable if the node that named it hasn't got it:
+        another one behind the same URL is behind, or it lies.
+        """
+        return self._time_of(view.block)
+
+    def _time_of(self, block: int) -> int:
+        try:
+            return self.chain.block_time(block)
+        except NotFound as missing:
+            raise NodeUnavailable(
+                host_of(self.chain.w3), f"it names block {block} and hasn't got it"
+            ) from missing
 
     def finalized(self) -> ChainView:
         """The state that decisions rest on."""

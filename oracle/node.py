@@ -14,6 +14,7 @@ from typing import IO, Final
 
 from eth_account.signers.local import LocalAccount
 
+from oracle import tracing
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
 from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
@@ -36,12 +37,14 @@ from oracle.telemetry.base import Meter
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
 from oracle.telemetry.replay.build import STEADY_TRACE
+from oracle.telemetry.timed import TimedMeter
 from oracle.telemetry.tokens import UsageFileMeter
 from oracle.watcher import Watcher
 from oracle.worker import Worker
 from scrip import deployments, keys
 from scrip.chain import Chain
 from scrip.errors import ScripError
+from scrip.rpc import OnFailure
 from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
 
 SENDS: Final = 4
@@ -103,10 +106,11 @@ def open_base(settings: Settings) -> Base:
     with ExitStack() as opened:
         opened.enter_context(open_state(settings.state_dir))
         account = load_key(settings)
-        chain = connect(settings)
         store = Store.open(settings.database_url)
         opened.callback(store.close)
-        metrics = Metrics(store)
+        opened.callback(tracing.configure(settings.role.value))
+        metrics = Metrics(store, settings.state_dir)
+        chain = connect(settings, metrics.rpc_failed)
         metrics.dry.set(int(account is None))
         facts = Facts(chain, local=settings.chain.is_local)
         return Base(settings, chain, facts, store, metrics, account, opened.pop_all())
@@ -146,13 +150,14 @@ def load_key(settings: Settings) -> LocalAccount | None:
     )
 
 
-def connect(settings: Settings) -> Chain:
+def connect(settings: Settings, on_failure: OnFailure | None = None) -> Chain:
     """The chain, checked to be the one the settings name. Raises NotFound, WrongChain, NodeUnavailable."""
     chosen = settings.chain
     deployment = deployments.load(chosen.deployment, chosen.chain_id)
     return Chain.connect(
-        chosen.rpc_url, deployment, timeout=float(chosen.rpc_timeout_s), finality_depth=chosen.depth
-    )
+        chosen.rpc_url, deployment, timeout=float(chosen.rpc_timeout_s), finality_depth=chosen.depth,
+        on_failure=on_failure,
+    )  # fmt: skip
 
 
 def check_registered(chain: Chain, provider: str, account: LocalAccount | None) -> None:
@@ -225,12 +230,12 @@ def open_provider(settings: Settings) -> ProviderNode:
 
 def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNode:
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
-    executor = LocalExecutor()
+    executor = LocalExecutor(packages=policy.provider.packages)
     evidence = EvidenceStore(settings.state_dir / "evidence")
     desk = Desk(store, facts, policy, account, base.metrics)
     worker = Worker(
-        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
-        workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml, base.metrics),
+        evidence=evidence, workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
     )  # fmt: skip
     stopping = threading.Event()
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
@@ -259,7 +264,8 @@ def open_watcher(settings: Settings) -> WatcherNode:
     base, workroot = open_base(settings), settings.state_dir.resolve() / "work"
     with ExitStack() as undo:
         undo.callback(base.close)
-        executor = LocalExecutor() if settings.watcher.re_execute else None
+        given = settings.watcher
+        executor = LocalExecutor(packages=given.packages) if given.re_execute else None
         shutil.rmtree(workroot, ignore_errors=True)  # of an earlier process: its jobs ended with it
         watcher = Watcher(
             facts=base.facts,
@@ -275,8 +281,10 @@ def open_watcher(settings: Settings) -> WatcherNode:
         return WatcherNode(base, watcher, executor)
 
 
-def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
-    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any."""
+def meters_of(nvml: Nvml | None, metrics: Metrics) -> Callable[[Plan], Sequence[Meter]]:
+    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any. The time
+    each takes is counted.
+    """
 
     def meters(planned: Plan) -> Sequence[Meter]:
         found: list[Meter] = [CpuMeter()]
@@ -284,7 +292,7 @@ def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
             found.append(UsageFileMeter(planned.template.sku))
         if planned.gpus and nvml is not None:
             found.append(NvmlMeter(nvml))
-        return found
+        return [TimedMeter(meter, metrics) for meter in found]
 
     return meters
 

@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
+
+import httpx
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from oracle import node
 from oracle.catalogue import DEFAULT_FILE, Catalogue
@@ -18,12 +24,14 @@ from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.fetch import origin
 from oracle.settings import Role, Settings
+from scrip.abi import names as abi_names
 from scrip.chain import Chain
 from scrip.errors import NotFound, ScripError
 from scrip.types import ProviderInfo
 
 FREE_BYTES: Final = 1 << 30
 SKEW_S: Final = 30
+WATCHER_S: Final = 5.0
 GAS_FOR: Final = 1_000_000
 """Gas that the key should be able to pay for at present fees: a few settlements."""
 
@@ -47,7 +55,11 @@ class Finding:
 
 def check(settings: Settings) -> list[Finding]:
     """Every finding, in the order of what depends on what. Never raises for what it checks; sends nothing."""
-    findings = [_guard("key", lambda: _key(settings)), _guard("state folder", lambda: _disk(settings))]
+    findings = [
+        _guard("key", lambda: _key(settings)),
+        _guard("state folder", lambda: _disk(settings)),
+        _guard("database", lambda: _database(settings)),
+    ]
     try:
         chain = node.connect(settings)
     except ScripError as error:
@@ -96,15 +108,40 @@ def _disk(settings: Settings) -> tuple[Mark, str]:
     )
 
 
+def _database(settings: Settings) -> tuple[Mark, str]:
+    url = make_url(settings.database_url)
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and not (url.database and Path(url.database).exists()):
+        return Mark.OK, f"{shown}, made when the node starts"
+    engine = create_engine(url, connect_args={"timeout": 2} if url.get_backend_name() == "sqlite" else {})
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT count(*) FROM alembic_version"))
+    except SQLAlchemyError as error:
+        return Mark.FAIL, f"{shown}: {str(getattr(error, 'orig', error)).strip()[:200]}"
+    finally:
+        engine.dispose()
+    return Mark.OK, shown
+
+
 def _contracts(chain: Chain) -> tuple[Mark, str]:
+    for name in sorted(chain.deployment.contracts):
+        unknown = chain.unknown_to_code(name) if name in abi_names() else []
+        if unknown:
+            return (
+                Mark.FAIL,
+                f"{name} at {chain.address(name)} doesn't know {unknown[0]}: it is another contract, or "
+                "version. Use this chain's deployment file, and the release of this software that goes with it",
+            )
     count = len(chain.at().class_ids())
     return Mark.OK, f"JobMarket {chain.address('JobMarket')}, {count} class(es)"
 
 
 def _clock(settings: Settings, chain: Chain) -> tuple[Mark, str]:
     facts = Facts(chain, local=settings.chain.is_local)
+    most = SKEW_S if settings.provider is None else settings.provider.max_clock_skew_s
     skew = facts.now() - time.time_ns() // 1_000_000_000
-    if abs(skew) <= SKEW_S:
+    if abs(skew) <= most:
         return Mark.OK, f"{abs(skew)} s from the chain's"
     side = "ahead of" if skew < 0 else "behind"
     return Mark.WARN, f"this machine's clock is {abs(skew)} s {side} the chain's. Set it by NTP"
@@ -134,6 +171,8 @@ def _provider(settings: Settings, chain: Chain) -> Iterator[Finding]:
     yield _guard("URI", lambda: _uri(settings, record))
     yield _guard("stake", lambda: _stake(record))
     yield _guard("classes", lambda: _classes(settings, chain))
+    if settings.quorum.watchers:
+        yield _guard("watchers", lambda: _watchers(settings))
 
 
 def _catalogue(settings: Settings) -> tuple[Mark, str]:
@@ -195,3 +234,18 @@ def _classes(settings: Settings, chain: Chain) -> tuple[Mark, str]:
     if not served:
         return Mark.WARN, "no class can be served: register the SKUs of a class"
     return Mark.OK, f"serves {served}"
+
+
+def _watchers(settings: Settings) -> tuple[Mark, str]:
+    away = [url for url in settings.quorum.watchers if not _is_ready(url)]
+    count = len(settings.quorum.watchers)
+    if away:
+        return Mark.WARN, f"{len(away)} of {count} not ready: {', '.join(away)}. Without a quorum jobs wait"
+    return Mark.OK, f"{count} ready"
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=WATCHER_S).is_success
+    except httpx.HTTPError:
+        return False

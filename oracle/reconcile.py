@@ -64,6 +64,8 @@ class Reconciler:
             if count % SAVE_EVERY == 0:
                 self._store.set_cursor(CURSOR, event.block)  # its block may hold more of them
         if view.block >= start:
+            # A head that the node only names would take the cursor past blocks still to come.
+            self._facts.time(view)
             self._store.set_cursor(CURSOR, view.block + 1)
         self._metrics.head.set(view.block)
         return new
@@ -142,7 +144,7 @@ class Reconciler:
 
     def _absent(self, job: JobRow, view: ChainView) -> None:
         """No slot: not opened yet, taken by a reorganisation, or ended past acceptBy, which empties it."""
-        if view.time() <= job.terms.accept_by:
+        if self._facts.time(view) <= job.terms.accept_by:
             return
         with _one_of_several_nodes():
             ending = self._facts.ending(job.job_id, view, self._not_opened_before(job))

@@ -26,6 +26,7 @@ from oracle.receipt import TELEMETRY, with_assurance
 from oracle.settings import Settings
 from oracle.states import Stage, State
 from oracle.store import Store
+from oracle.tracing import span
 from scrip.eip712 import DigestSigner, sign
 from scrip.errors import EvidenceInvalid, NotFound, Reverted, ScripError
 from scrip.types import Attestation, JobState, Receipt, Status
@@ -104,11 +105,14 @@ class Settler:
         """
         settlement = self._store.settlement(settlement_id)
         if settlement.stage == Stage.COLLECTING:
-            settlement = self._collect(settlement)
+            with span("sign", *settlement.jobs, settlement=settlement.id):
+                settlement = self._collect(settlement)
         if settlement.stage == Stage.SIGNED and settlement.not_before_ms <= self._store.now_ms():
-            settlement = self._send(settlement)
+            with span("submit", *settlement.jobs, settlement=settlement.id):
+                settlement = self._send(settlement)
         if settlement.stage == Stage.SENDING:
-            self._resolve(settlement)
+            with span("settle", *settlement.jobs, settlement=settlement.id):
+                self._resolve(settlement)
 
     # Signing
 

@@ -49,7 +49,9 @@ class Store:
 
     @classmethod
     def open(cls, url: str, now_ms: Callable[[], int] | None = None) -> Store:
-        """Connect to the database at `url` and bring its tables up to date. `now_ms` is unix milliseconds."""
+        """Connect to the database at `url` and bring its tables up to date. `now_ms` is unix milliseconds, by
+        default the machine's from now on: a clock that is set later changes no pause.
+        """
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
             engine = create_engine(url, pool_pre_ping=True)
@@ -61,7 +63,8 @@ class Store:
             )
             _tune_sqlite(engine)
         upgrade(engine)
-        return cls(engine, now_ms or (lambda: time.time_ns() // 1_000_000))
+        offset_ns = time.time_ns() - time.monotonic_ns()
+        return cls(engine, now_ms or (lambda: (offset_ns + time.monotonic_ns()) // 1_000_000))
 
     def close(self) -> None:
         """Close all connections."""
@@ -312,6 +315,12 @@ class Store:
         with self.reading() as session:
             query = select(RefusalRow).where(RefusalRow.job_id == job_id).order_by(RefusalRow.id)
             return session.scalars(query).all()
+
+    def refusal_counts(self) -> Mapping[str, int]:
+        """How often watchers have refused, by check."""
+        with self.reading() as session:
+            rows = session.execute(select(RefusalRow.check, func.count()).group_by(RefusalRow.check)).all()
+        return {check: count for check, count in rows}
 
     def cursor(self, name: str) -> int | None:
         """First block that the scan `name` hasn't seen, None if it never ran."""

@@ -18,7 +18,7 @@ from typing import Final
 from oracle import intake
 from oracle.attribution import AttributionError, attribute
 from oracle.desk import Desk
-from oracle.evidence import EvidenceStore
+from oracle.evidence import EvidenceStore, StorageFull
 from oracle.executors.base import Executor, ExecutorError, Exit, ResultInvalid, Running
 from oracle.executors.result import read_output
 from oracle.executors.stale import kill_stale
@@ -34,11 +34,14 @@ from oracle.states import State
 from oracle.store import Store
 from oracle.telemetry.base import Lease, Meter, RecordingFailed, TelemetryError
 from oracle.telemetry.recorder import Recorder
+from oracle.tracing import span
 from scrip.errors import EvidenceInvalid, Refused
 from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec
 from scrip.types import JobState, Outcome, Receipt, Status
 
+ROOM_BYTES: Final = 16 << 20
+"""Free room that the store and the evidence need beside a job's output."""
 LOOK_S: Final = 0.25
 RETRY_MS: Final = 1_000
 LOG_CHARS: Final = 300
@@ -175,12 +178,14 @@ class Worker:
         with self._gpus.lease(planned.gpus, lambda: stop.is_set() or self._closing.is_set()) as gpus:
             if stop.is_set() or self._closing.is_set():
                 return
+            self._check_room(planned)
             try:
                 self._check_time(job, planned)  # again: the GPUs may have been long in coming
             except Declined as declined:
                 self.give_back(job, str(declined))
                 return
-            self._attempt(job, spec, planned, gpus, stop, state)
+            with span("attempt", job.job_id, number=job.attempt + 1, template=planned.template.name):
+                self._attempt(job, spec, planned, gpus, stop, state)
 
     def give_back(self, job: JobRow, reason: str) -> None:
         """Return the job's whole lock to its payer, because it can't be done any more."""
@@ -197,6 +202,14 @@ class Worker:
 
     def _check_time(self, job: JobRow, planned: Plan) -> None:
         intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
+
+    def _check_room(self, planned: Plan) -> None:
+        """Raise StorageFull unless what the job may leave fits on the disk, with room to spare."""
+        self._workroot.mkdir(parents=True, exist_ok=True, mode=0o700)
+        needed = planned.template.limits.output_bytes + ROOM_BYTES
+        free = shutil.disk_usage(self._workroot).free
+        if free < needed:
+            raise StorageFull(self._workroot, f"{free} bytes free, a job needs {needed}")
 
     def _attempt(
         self,
@@ -219,18 +232,28 @@ class Worker:
         _log.info("executing", job=job.label, attempt=number, template=planned.template.name, gpus=list(gpus))
         workdir = self._workdir(job.job_id, number)
         try:
-            recorded = self._record(job, planned, gpus, workdir, stop, state.nonce)
+            with span("execute", job.job_id):
+                recorded = self._record(job, planned, gpus, workdir, stop, state.nonce)
             self._metrics.runs.labels(planned.template.name, recorded.result.reason).inc()
-            self._keep(job, spec, planned, recorded, state)
-        except (AttemptLost, TelemetryError, ExecutorError) as lost:
+            with span("meter", job.job_id):
+                self._keep(job, spec, planned, recorded, state)
+        except (AttemptLost, TelemetryError, ExecutorError, StorageFull) as lost:
             self._metrics.runs.labels(planned.template.name, "lost").inc()
-            _log.warning("attempt lost", job=job.label, attempt=number, reason=str(lost))
-            later = self._store.now_ms() + RETRY_MS * number
-            self._store.move(
-                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later
-            )
+            self._lose(job, "the node was stopped" if self._ended_by_us(stop) else str(lost), stop)
         finally:
             shutil.rmtree(workdir, ignore_errors=True)
+
+    def _ended_by_us(self, stop: threading.Event) -> bool:
+        """Whether the job was ended because the node stops."""
+        return stop.is_set() and self._closing.is_set()
+
+    def _lose(self, job: JobRow, reason: str, stop: threading.Event) -> None:
+        """Queue the job again. An attempt that we cut off ourselves left nothing, and doesn't count."""
+        _log.warning("attempt lost", job=job.label, attempt=job.attempt, reason=reason)
+        changes = {"not_before_ms": self._store.now_ms() + RETRY_MS * job.attempt}
+        if self._ended_by_us(stop):
+            changes = {"not_before_ms": 0, "attempt": job.attempt - 1}
+        self._store.move(job.job_id, State.QUEUED, reason, since=(State.EXECUTING,), **changes)
 
     # Running and metering
 
@@ -275,6 +298,8 @@ class Worker:
             samples = failed.samples  # enough to show a failure, which costs nothing
         if ended.reason == "killed":
             raise AttemptLost("stopped" if stopped else f"the job's supervisor ended it: {_tail(ended.log)}")
+        if ended.reason == "failed":
+            self._check_room(planned)  # a full disk of ours says nothing about the job
         for note in recorder.notes():
             _log.info(
                 "metric left out",
