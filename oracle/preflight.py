@@ -130,8 +130,8 @@ def _contracts(chain: Chain) -> tuple[Mark, str]:
         if unknown:
             return (
                 Mark.FAIL,
-                f"{name} at {chain.address(name)} doesn't know {unknown[0]}: it is another contract, or "
-                "version. Use this chain's deployment file, and the release of this software that goes with it",
+                f"{name} at {chain.address(name)} doesn't know {unknown[0]}: it is another contract, "
+                "or version. Use this chain's deployment file, and the release that goes with it",
             )
     count = len(chain.at().class_ids())
     return Mark.OK, f"JobMarket {chain.address('JobMarket')}, {count} class(es)"

@@ -16,8 +16,8 @@ from tests.integration.system import System, deploy
 
 @pytest.fixture(scope="session")
 def deployed() -> Iterator[System]:
-    """The contracts, on a chain that also mines an empty block a second."""
-    with running(chain_id=31337, block_time=1) as anvil:
+    """The contracts, on a chain that mines each transaction at once and nothing else."""
+    with running(chain_id=31337) as anvil:
         yield deploy(anvil)
 
 

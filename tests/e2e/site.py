@@ -32,7 +32,7 @@ from tests.integration.oracle_lab import PASSWORD, OracleLab
 from tests.integration.system import System
 
 PROVIDER: Final = "provider"
-WAIT_SECONDS: Final = 90.0
+WAIT_SECONDS: Final = 60.0
 SEED: Final = "0x" + "77" * 32
 UNITS: Final = 30_000
 BOUGHT: Final = 100 * UNITS
@@ -333,10 +333,8 @@ def mining_paused(system: System) -> Iterator[None]:
     """No block is mined in the meantime."""
     anvil = system.anvil
     anvil.rpc("evm_setAutomine", False)
-    anvil.rpc("evm_setIntervalMining", 0)
     try:
         yield
     finally:
         anvil.rpc("evm_setAutomine", True)
-        anvil.rpc("evm_setIntervalMining", 1)
         anvil.mine()

@@ -52,7 +52,7 @@ def running(site: Site, class_id: int) -> Asked:
 def test_rpc__down_while_a_job_runs__settles_once_it_is_back(plant: Site, class_id: int) -> None:
     mark, asked = plant.log_size(), running(plant, class_id)
     plant.gate.down = True
-    plant.wait_log("pass failed, tried again.*node 127.0.0.1", mark)
+    plant.wait_log(r"node 127\.0\.0\.1.*pass failed, tried again", mark)
     until(lambda: not plant.provider.is_ready(), "readiness says that the chain is away")
     assert httpx.get(f"{plant.provider.url}/healthz", trust_env=False, verify=NO_TLS).status_code == 200
     plant.gate.heal()
@@ -85,7 +85,7 @@ def test_rpc__slower_than_the_time_limit__settles_once_it_is_quick_again(plant: 
     mark, asked = plant.log_size(), plant.ask(class_id)
     plant.gate.delay_s = 6
     plant.open(asked)
-    plant.wait_log("pass failed, tried again.*Timeout", mark)
+    plant.wait_log("Timeout.*pass failed, tried again", mark)
     plant.gate.heal()
     plant.settled(asked)
 
@@ -176,13 +176,11 @@ def test_transaction__nonce_taken_by_another_sender__is_sent_anew_once(plant: Si
 
 @pytest.fixture
 def deep(site: Site, class_id: int) -> Iterator[Site]:
-    """The provider waits for DEPTH blocks, and the chain mines none by itself."""
+    """The provider waits for DEPTH blocks."""
     site.provider.stop()
     site.configure_provider({"quorum": {"watchers": []}, "chain": {"finality_depth": DEPTH}})
     site.start()
-    site.system.anvil.rpc("evm_setIntervalMining", 0)
     yield site
-    site.system.anvil.rpc("evm_setIntervalMining", 1)
     site.gate.release()
     site.provider.stop()
     site.configure_provider({"quorum": {"watchers": []}})
@@ -240,27 +238,21 @@ def test_reorg__removes_a_submit__is_submitted_again_and_settled_once(deep: Site
 
 
 def test_reorg__deeper_than_trusted__job_opened_anew_is_run_again(plant: Site, class_id: int) -> None:
-    anvil, asked = plant.system.anvil, plant.ask(class_id, LONG)
-    anvil.rpc("evm_setIntervalMining", 0)
-    plant.open(asked)
+    asked = plant.open(plant.ask(class_id, LONG))
     until(lambda: plant.row(asked.id).get("process_group"), "the job's process started")
     reorganise(plant)
     plant.system.mint(asked.terms.payer, 1)  # another block: the job gets another nonce
     plant.open(asked)
-    anvil.rpc("evm_setIntervalMining", 1)
     plant.wait_log("job reopened with another nonce")
     plant.settled(asked)
     assert plant.row(asked.id)["attempt"] == 2
 
 
 def test_reorg__removes_an_open_for_good__job_lapses(plant: Site, class_id: int) -> None:
-    anvil, now = plant.system.anvil, plant.lab.chain.at().time()
-    asked = plant.ask(class_id, LONG, accept_by=now + 12)
-    anvil.rpc("evm_setIntervalMining", 0)
-    plant.open(asked)
+    plant.system.anvil.mine()
+    asked = plant.open(plant.ask(class_id, LONG, accept_by=plant.lab.chain.at().time() + 12))
     until(lambda: plant.row(asked.id).get("process_group"), "the job's process started")
     reorganise(plant)
-    anvil.rpc("evm_setIntervalMining", 1)
-    plant.wait_state(asked.id, "lapsed")
+    mine_until(plant, asked, "lapsed")
     assert plant.times_settled(asked.id) == 0
     assert plant.books(class_id) == asked.books

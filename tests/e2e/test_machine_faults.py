@@ -131,7 +131,7 @@ def test_database__locked_by_another_process__waits_and_settles(plant: Site, cla
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
         plant.open(asked)
-        plant.wait_log("pass failed, tried again.*database is locked", mark)
+        plant.wait_log("database is locked.*pass failed, tried again", mark)
         assert not plant.provider.is_ready()
         other.stdin.close()
     plant.settled(asked)
