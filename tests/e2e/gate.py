@@ -70,7 +70,7 @@ class Gate(Proxy):
         return 429
 
     def change(self, call: Any, answer: bytes) -> bytes:
-        """The head moved, if that is wanted; then blocks that aren't there hold no logs, as with many nodes."""
+        """The head moved, if that is wanted; what is past the real one holds no logs, as many nodes say."""
         if not self.head_shift or call["method"] not in ("eth_blockNumber", "eth_getLogs"):
             return answer
         said = json.loads(answer)
