@@ -7,6 +7,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,6 +72,23 @@ def test_run__no_room_on_the_disk__waits_and_runs_once_there_is(
     free[0] = 10**12
     node.until_at(job, State.SETTLED)
     assert node.store.job(job).attempt == 1
+
+
+def test_reorg__reopens_a_queued_job_with_another_nonce__is_run_for_the_new_one(lab: Lab) -> None:
+    node = lab.start(held=True, slots=1)
+    jobs = []
+    for salt in (1, 2):
+        asked = terms(lab.market, salt=salt)
+        jobs.append(lab.market.open(asked, node.desk.quote(asked, SPEC).signature))
+    node.until(lambda: {node.at(job) for job in jobs} == {State.EXECUTING, State.QUEUED})
+    waiting = next(job for job in jobs if node.at(job) is State.QUEUED)
+    nonce = node.store.job(waiting).nonce + 1_000
+    lab.market.jobs[waiting] = replace(lab.market.jobs[waiting], nonce=nonce)
+    lab.market.keep()
+    node.until(lambda: node.store.job(waiting).nonce == nonce)
+    node.executor.may_end.set()
+    node.until_at(waiting, State.SETTLED)
+    assert node.evidence.get(waiting, 1).nonce == nonce
 
 
 # Tasks
