@@ -8,6 +8,7 @@ needed to go on. The first SIGTERM or SIGINT lets running steps finish, the seco
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol
 from oracle.api import ProviderParts, provider_app
 from oracle.api_watcher import WatcherParts, watcher_app
 from oracle.dispatch import WORK
-from oracle.health import Probe, Pulse
+from oracle.health import NotWell, Probe, Pulse
 from oracle.logging import get
 from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
 from oracle.server import Server, ServerProblem
@@ -27,6 +28,7 @@ from oracle.settings import Role, Settings
 from oracle.states import ACTIVE, State
 from oracle.store import StateConflict
 from oracle.tasks import Tasks, is_passing, pause_s
+from oracle.worker import ROOM_BYTES
 from scrip.chain import Chain
 from scrip.rpc import make_web3
 
@@ -282,7 +284,13 @@ def probes(base: Base, pulse: Pulse) -> dict[str, Probe]:
         base.store.check_writable()
         return "writable"
 
-    return {"loop": pulse.check, "chain": chain, "store": store}
+    def disk() -> str:
+        free = shutil.disk_usage(base.settings.state_dir).free
+        if free < ROOM_BYTES:
+            raise NotWell(f"{free} bytes free, no job starts with less than {ROOM_BYTES}")
+        return f"{free} bytes free"
+
+    return {"loop": pulse.check, "chain": chain, "store": store, "disk": disk}
 
 
 def _work_probe(tasks: Tasks) -> Probe:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, delete, event, func, select, text
+from sqlalchemy import Engine, create_engine, delete, event, func, select
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,8 @@ from scrip.types import Attestation, JobTerms
 
 BUSY_TIMEOUT_S: Final = 15
 REASON_CHARS: Final = 500
+PROBE: Final = "probe"
+"""Name of the cursor that `check_writable` changes."""
 POOL: Final = 32
 """Connections kept: every thread of the API and of the workers may need one at once."""
 
@@ -71,9 +73,13 @@ class Store:
         self.engine.dispose()
 
     def check_writable(self) -> None:
-        """Raise the database's error unless a write would succeed now."""
+        """Write something, however small. Raises the database's error."""
         with self.writing() as session:
-            session.execute(text("UPDATE cursors SET block = block WHERE name = :name"), {"name": "none"})
+            row = session.get(CursorRow, PROBE)
+            if row is None:
+                session.add(CursorRow(name=PROBE, block=0))
+            else:
+                row.block = 1 - row.block  # a statement that changes nothing writes nothing
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -112,5 +112,5 @@ def install(folder: Path, wanted: str, catalogue: str) -> tuple[Path, Path]:
 
 def job(name: str) -> JobSpec:
     """The job that misbehaves like this."""
-    params: Mapping[str, str | int] = {"seed": SEED, "steps": 1}
+    params: Mapping[str, str | int] = {"seed": SEED, "steps": 1_000}
     return JobSpec(f"test.{name}", dict(params))

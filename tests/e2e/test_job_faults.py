@@ -44,7 +44,7 @@ def wanted(site: Site) -> str:
     """Where the spy looks: every file with a secret, and the ports of chain, node and watchers."""
     folder = site.lab.folder
     files = [folder / "oracle.json", folder / "password", folder / "provider.toml", site.state / "oracle.db"]
-    files += [Path("/etc/shadow"), Path("/etc/passwd"), Path.home() / ".bashrc", Path("/proc/1/environ")]
+    files += [Path("/etc/shadow"), Path("/etc/passwd"), Path.home() / ".bashrc"]
     urls = (site.gate.url, site.system.anvil.url, site.lab.url, *site.lab.watcher_urls)
     ports = [int(url.rpartition(":")[2]) for url in urls]
     return json.dumps({"files": [str(path) for path in files], "ports": ports})
@@ -142,7 +142,7 @@ def test_log__of_a_run_with_failures__holds_no_secret(plant: Site, classes: tupl
     plant.settled(asked)
     assert plant.kill(signal.SIGTERM) == 0
     everything = "".join(plant.log(name) for name in plant.nodes)
-    assert '"level": "debug"' in everything
+    assert "tried again" in everything
     for secret in secrets(plant):
         assert secret not in everything
         assert secret.upper() not in everything.upper()

@@ -93,7 +93,7 @@ def test_disk__full_when_a_job_opens__waits_says_so_and_settles(
     with full(disk):
         plant.open(asked)
         plant.wait_log("disk is full", mark)
-        assert "disk is full" in str(readiness(plant)["store"])
+        assert "0 bytes free" in str(readiness(plant)["disk"])
     plant.settled(asked)
     assert plant.row(asked.id)["attempt"] == 1
 
