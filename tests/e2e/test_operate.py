@@ -42,8 +42,9 @@ class Collector(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def named(self, name: str) -> list[Span]:
-        return [span for span in self.spans if span.name == name]
+    def steps(self, asked: Asked) -> dict[str, Span]:
+        """Spans of the trace of a job, by name."""
+        return {span.name: span for span in self.spans if span.trace_id == asked.id[:16]}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -152,11 +153,10 @@ def test_traces__endpoint_set__one_trace_per_job_with_every_step(plant: Site, cl
     with collecting() as collector:
         done = command(plant, "once", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
         assert done.returncode == 0, done.stderr
-        until(lambda: collector.named("settle"), "the last span has arrived")
-    names = {span.name for span in collector.spans}
-    assert {"attempt", "execute", "meter", "sign", "submit", "settle"} <= names
-    assert {span.trace_id for span in collector.spans} == {asked.id[:16]}
-    attempt, execute = collector.named("attempt")[0], collector.named("execute")[0]
+        until(lambda: "settle" in collector.steps(asked), "the last span has arrived")
+    steps = collector.steps(asked)
+    assert {"attempt", "execute", "meter", "sign", "submit", "settle"} <= set(steps)
+    attempt, execute = steps["attempt"], steps["execute"]
     assert execute.parent_span_id == attempt.span_id
     assert attempt.end_time_unix_nano - attempt.start_time_unix_nano > 10**8
     jobs = [
