@@ -213,6 +213,11 @@ class Site:
         found = self._query("SELECT state FROM steps WHERE job_id = ? ORDER BY id", "0x" + job.hex())
         return [str(step["state"]) for step in found]
 
+    def mined(self, label: str) -> bool:
+        """Whether the node has seen a transaction with this label in a block."""
+        wanted = "SELECT 1 FROM transactions WHERE label LIKE ? AND outcome = 'mined'"
+        return bool(self._query(wanted, label))
+
     def _query(self, sql: str, *values: str) -> list[dict[str, Any]]:
         path = self.state / "oracle.db"
         if not path.exists():
@@ -240,6 +245,11 @@ class Site:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     # Jobs
+
+    def now(self) -> int:
+        """Chain time, of a block mined for it: an idle chain's newest one is old."""
+        self.system.anvil.mine()
+        return self.lab.chain.at().time()
 
     def books(self, class_id: int) -> Books:
         """The chain's books of a class."""

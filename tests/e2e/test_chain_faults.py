@@ -219,7 +219,8 @@ def test_reorg__removes_an_accept__is_accepted_again(deep: Site, class_id: int) 
     deep.lab.put_spec(SHORT)
     asked = deep.open(deep.ask(class_id, quoted=False))
     deep.system.anvil.mine(DEPTH)
-    until(lambda: deep.lab.status(asked.id) is Status.RUNNING, "it is accepted")
+    until(lambda: deep.mined(f"accept 0x{asked.id.hex()}"), "it is accepted")
+    assert deep.lab.status(asked.id) is Status.RUNNING
     reorganise(deep)
     assert deep.lab.status(asked.id) is Status.OPEN
     mine_until(deep, asked, "settled")
@@ -230,7 +231,9 @@ def test_reorg__removes_an_accept__is_accepted_again(deep: Site, class_id: int) 
 def test_reorg__removes_a_submit__is_submitted_again_and_settled_once(deep: Site, class_id: int) -> None:
     asked = deep.open(deep.ask(class_id))
     deep.system.anvil.mine(DEPTH)
-    until(lambda: deep.lab.status(asked.id) is Status.SETTLED, "it is submitted")
+    deep.wait_state(asked.id, "submitting")
+    until(lambda: deep.mined(f"settlement {deep.row(asked.id)['settlement_id']}.%"), "it is submitted")
+    assert deep.lab.status(asked.id) is Status.SETTLED
     reorganise(deep)
     assert (deep.lab.status(asked.id), deep.times_settled(asked.id)) == (Status.RUNNING, 0)
     mine_until(deep, asked, "settled")
@@ -251,8 +254,7 @@ def test_reorg__deeper_than_trusted__job_opened_anew_is_run_again(plant: Site, c
 
 
 def test_reorg__removes_an_open_for_good__job_lapses(plant: Site, class_id: int) -> None:
-    plant.system.anvil.mine()
-    asked = plant.open(plant.ask(class_id, LONG, accept_by=plant.lab.chain.at().time() + 12))
+    asked = plant.open(plant.ask(class_id, LONG, accept_by=plant.now() + 12))
     until(lambda: plant.row(asked.id).get("process_group"), "the job's process started")
     reorganise(plant)
     mine_until(plant, asked, "lapsed")

@@ -166,7 +166,7 @@ def test_watcher__one_cut_off__job_waits_and_settles_once_it_is_back(
 def test_watcher__all_cut_off_for_good__payer_gets_everything_back(
     plant: Site, classes: tuple[int, int]
 ) -> None:
-    now = plant.lab.chain.at().time()
+    now = plant.now()
     asked = plant.ask(classes[1], SHORT, submit_by=now + 22, accept_by=now + 15)
     plant.watchers(signal.SIGSTOP)
     mark = plant.log_size()

@@ -110,8 +110,7 @@ def ask(site: Site, classes: Classes, moment: Moment) -> Asked:
         site.lab.put_spec(SHORT)
         return site.ask(classes.plain, quoted=False)
     if moment.kind == "unserved":  # nobody sends its spec in time
-        now = site.lab.chain.at().time()
-        return site.ask(classes.plain, hashes(100_001), quoted=False, accept_by=now + 8)
+        return site.ask(classes.plain, hashes(100_001), quoted=False, accept_by=site.now() + 10)
     class_id = {"watched": classes.watched, "windowed": classes.windowed}.get(moment.kind, classes.plain)
     return site.ask(class_id, LONG if moment.state == "executing" else SHORT)
 

@@ -141,7 +141,7 @@ def test_dry__no_key__takes_nothing_and_says_so(plant: Site, class_id: int) -> N
     before = plant.lab.chain.nonce(oracle)
     plant.start()
     plant.lab.put_spec(SHORT)
-    asked = plant.open(plant.ask(class_id, quoted=False, accept_by=plant.lab.chain.at().time() + 60))
+    asked = plant.open(plant.ask(class_id, quoted=False, accept_by=plant.now() + 60))
     until(lambda: plant.row(asked.id).get("reason", "").startswith("dry run"), "it would accept")
     assert plant.lab.status(asked.id) is Status.OPEN
     assert httpx.get(f"{plant.provider.url}/readyz", trust_env=False, verify=NO_TLS).json()["dryRun"] is True
