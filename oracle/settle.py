@@ -248,9 +248,9 @@ class Settler:
         if undecided and receipt is None and len(undecided) == len(settlement.jobs):
             # Never mined, and nothing in flight: the same signatures are sent again.
             again = self._store.advance(settlement, Stage.SIGNED, State.SIGNED)
-            self._store.delay_settlement(
-                again, self._store.now_ms() + SOON_MS, "the transaction never took effect"
-            )
+            reason = "the transaction never took effect"
+            _log.warning("settlement sent again", settlement=settlement.id, reason=reason)
+            self._store.delay_settlement(again, self._store.now_ms() + SOON_MS, reason)
             return
         back: dict[bytes, Mapping[str, Any]] = {job_id: {} for job_id in undecided}
         if receipt is not None:
