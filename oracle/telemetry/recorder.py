@@ -9,35 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from oracle.telemetry.base import HOST, Finished, Lease, Meter, Note, Reading, RecordingFailed
+from oracle.telemetry.clock import Clock, SystemClock
 from scrip.errors import ScripError
 from scrip.evidence import Sample
 
 TICK_S: Final = 1.0
-
-
-class Clock(Protocol):
-    """Where a recorder gets the time from."""
-
-    def wall_ms(self) -> int:
-        """Unix milliseconds."""
-
-    def mono_ns(self) -> int:
-        """Monotonic nanoseconds from any origin."""
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def wall_ms(self) -> int:
-        """Unix milliseconds."""
-        return time.time_ns() // 1_000_000
-
-    def mono_ns(self) -> int:
-        """Monotonic nanoseconds."""
-        return time.monotonic_ns()
 
 
 class Recorder:

@@ -21,12 +21,12 @@ from tests.unit.replay_gpu import GPU, HEAD, simulated
 needs_header = pytest.mark.skipif(nvml_header() is None, reason="nvidia-nvml-dev is not installed")
 
 
-def altered_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+def altered_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
     sources = tmp_path / "sources"
     shutil.copytree(Path(build_module.__file__).parent, sources)
-    text = (sources / "nvml_replay.c").read_text()
+    text = (sources / name).read_text()
     assert old in text
-    (sources / "nvml_replay.c").write_text(text.replace(old, new))
+    (sources / name).write_text(text.replace(old, new))
     monkeypatch.setattr(build_module, "_HERE", sources)
 
 
@@ -39,18 +39,36 @@ def test_build__no_compiler__says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_build__compiler_fails__carries_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    altered_sources(tmp_path, monkeypatch, "nvmlInit_v2(void) {", "nvmlInit_v2(void) { int unused;")
+    altered_sources(
+        tmp_path, monkeypatch, "nvml_replay.c", "nvmlInit_v2(void) {", "nvmlInit_v2(void) { int unused;"
+    )
     with pytest.raises(ReplayUnavailable, match="unused"):
         build(tmp_path / "out", use_nvml_header=False)
     assert not list((tmp_path / "out").rglob("*.so*"))
 
 
 @needs_header
-def test_build__prototype_differs_from_nvidias__fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("source", "right", "wrong", "symbol"),
+    [
+        (
+            "readings.c",
+            "unsigned long long *energy)",
+            "unsigned long *energy)",
+            "nvmlDeviceGetTotalEnergyConsumption",
+        ),
+        ("readings.c", "int valuesCount", "unsigned int valuesCount", "nvmlDeviceGetFieldValues"),
+        ("devices.c", "const char *uuid", "char *uuid", "nvmlDeviceGetHandleByUUID"),
+        ("processes.c", "nvmlEnableState_t *mode", "unsigned long *mode", "nvmlDeviceGetAccountingMode"),
+        ("gpm.c", "unsigned int gpuInstanceId, ", "", "nvmlGpmMigSampleGet"),
+        ("processes.c", "stats->startTime", "stats->started", "nvmlDeviceGetAccountingStats"),
+    ],
+)
+def test_build__differs_from_nvidias_header__fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, right: str, wrong: str, symbol: str
 ) -> None:
-    altered_sources(tmp_path, monkeypatch, "unsigned long long *energy)", "unsigned long *energy)")
-    with pytest.raises(ReplayUnavailable, match="nvmlDeviceGetTotalEnergyConsumption"):
+    altered_sources(tmp_path, monkeypatch, source, right, wrong)
+    with pytest.raises(ReplayUnavailable, match=symbol):
         build(tmp_path / "out")
 
 
@@ -117,6 +135,18 @@ def test_traces__committed_file__is_what_the_generator_writes(name: str) -> None
         HEAD + "reads 0 0 1 2 3 4\n",
         HEAD + "gpu 2 GPU-x 1 - Gap\n",
         HEAD + "gpu 1 GPU-x 1 -\n",
+        HEAD + "proc 5 0 1 2 3 4 5 6\n",
+        HEAD + "gpm 5 0 1 2 3\n",
+        HEAD + "gpm 5 0 x 1 2 3\n",
+        HEAD + "gpm 5 1 - 1 2 3\n",
+        HEAD + "gpm 5 0 - 1 2 3\ngpm 4 0 - 1 2 3\n",
+        HEAD + "acct 5 0 2\n",
+        HEAD + "acct 5 0 1\nacct 5 0 0\n",
+        HEAD + "slice 0 1 0 1024\n",
+        HEAD + "slice 0 1 0 1024 MIG-x more\n",
+        HEAD + "slice 1 1 0 1024 MIG-x\n",
+        HEAD + "lost 5 1 15\n",
+        HEAD + "lost 5 0\n",
         HEAD + "loop 0\n",
         HEAD + "loop 100\nread 0 0 1 2 3 4\n",
         HEAD + "loop 100\nread 0 0 5 2 3 4\nread 100 0 1 2 3 4\n",
