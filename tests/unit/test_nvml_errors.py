@@ -160,16 +160,16 @@ def test_meter__no_error__reads_everything_the_table_names(tmp_path: Path) -> No
     assert [note.reason for note in notes if "too short" not in note.reason] == []
 
 
-@pytest.mark.parametrize("code", (*ABSENT, *LOST, 6, 7, *OTHER))
+@pytest.mark.parametrize("code", [*ABSENT, *LOST, 6, 7, *OTHER])
 def test_open__nvml_error__is_unavailable_with_the_code(tmp_path: Path, code: int) -> None:
     text = HEAD + f"fail 0 * nvmlInitWithFlags {code}\n"
     with pytest.raises(NvmlUnavailable, match=rf"code {code}\): \w+"), simulated(tmp_path, text):
         pass
 
 
-@pytest.mark.parametrize("code", (*ABSENT, *LOST, 6, 7, *OTHER))
+@pytest.mark.parametrize("code", [*ABSENT, *LOST, 6, 7, *OTHER])
 def test_start__nvml_error_for_the_handle__no_lease_begins(tmp_path: Path, code: int) -> None:
-    """4 is left to `MetricAbsent`: each metric is left out, and without one at both edges nothing is billed."""
+    """Or one without any metric, which can't be billed: that takes a reading at both edges."""
     text = TRACE + f"fail 0 * nvmlDeviceGetHandleByUUID {code}\n"
     with simulated(tmp_path, text) as (nvml, clock):
         meter = NvmlMeter(nvml, clock=clock)

@@ -1,4 +1,4 @@
-"""Starting NVML, losing it, starting it again; what GPUs there are. Through nvidia-ml-py's real ctypes path."""
+"""Starting NVML, losing it, starting it again; what GPUs there are. Through nvidia-ml-py's ctypes path."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 Counter and power are two readings of one sensor chain that mostly agree within 1 % (zeus #12), but counters
 have been seen to be off by 40 % (zeus #181, kokkos-tools #295), and a driver reload restarts them. Power is
 no better: A100 and H100 sample it a quarter of the time (arXiv 2312.02741). So a small difference proves
-nothing, a large one is noted, and beyond `REFUSE_PCT` the counter isn't believed: what energy the lease used is
-then unknown.
+nothing, a large one is noted, and beyond `REFUSE_PCT` the counter isn't believed: what energy the lease used
+is then unknown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds NVIDIA's binding, starts NVML, and keeps the way to it open when a GPU is lost.
 
-One initialisation serves the whole process. Without persistence mode it costs seconds, so it is made once, and
-again only after something was lost.
+One initialisation serves the whole process. Without persistence mode it costs seconds, so it is made once,
+and again only after something was lost.
 """
 
 from __future__ import annotations

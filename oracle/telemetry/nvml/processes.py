@@ -30,7 +30,7 @@ class Processes:
         return {"process_present": len(here)}
 
     def in_use(self) -> Mapping[str, int]:
-        """SM use of the job's processes since the last call, percent; nothing if the driver sampled nobody."""
+        """SM use of the job's processes since the last call, percent; nothing if nobody was sampled."""
         now_us = self._clock.wall_ms() * 1_000
         by_pid: dict[int, list[int]] = defaultdict(list)
         utils = self._nvml.process_utils(self._gpu, self._since_us, now_us)

@@ -21,7 +21,7 @@ from oracle.telemetry.nvml.errors import (
 from oracle.telemetry.nvml.library import Library
 
 _SIZE_RETRIES: Final = 3
-# nvml.h, NVML_FI_*: the energy counter, power as mean of the last second (Ampere and newer, not GA100) and now.
+# nvml.h, NVML_FI_*: the energy counter; power as mean of the last second (Ampere and newer, not GA100), now.
 ENERGY_FIELD: Final = 83
 POWER_FIELDS: Final = (185, 186)
 _VALUE_OF_TYPE: Final = {1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal"}  # nvmlValueType_t
@@ -48,7 +48,7 @@ class ProcessUtil:
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """The driver's record of one process: ms of GPU context (0 until it has ended), most bytes held, start."""
+    """The driver's record of one process: ms of GPU context (0 until it has ended), peak memory, start."""
 
     pid: int
     time_ms: int
@@ -205,7 +205,7 @@ class Nvml(Library):
         )
 
     def _sized(self, symbol: str, gpu: str, *arguments: object) -> Any:
-        """A list. Processes that start between the binding's two calls make it fail on the size: ask again."""
+        """A list. Processes that start between the binding's two calls make it too small: ask again."""
         for attempts_left in reversed(range(_SIZE_RETRIES)):
             try:
                 return self.call(symbol, gpu, *arguments)
