@@ -111,7 +111,7 @@ def test_util__beyond_100__is_clamped(tmp_path: Path) -> None:
     with simulated(tmp_path, HEAD + "read 0 0 1 2 250 4\nproc 5 0 41 1 250 4\n") as (nvml, clock):
         clock.set(5)
         assert nvml.util_pct(GPU) == 100
-        assert nvml.process_utils(GPU, 0) == (ProcessUtil(41, 5000, 100),)
+        assert nvml.process_utils(GPU, 0) == (ProcessUtil(41, 5000, 100, 4),)
 
 
 def test_process_utils__none_newer__is_empty(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_process_utils__process_starts_between_the_two_calls__asks_again(
 
 
 def test_process_utils__stale_samples__are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stale = [SimpleNamespace(pid=41, timeStamp=stamp, smUtil=50) for stamp in (10, 20, 30)]
+    stale = [SimpleNamespace(pid=41, timeStamp=stamp, smUtil=50, memUtil=0) for stamp in (10, 20, 30)]
     monkeypatch.setattr(pynvml, "nvmlDeviceGetProcessUtilization", lambda *_: stale)
     with simulated(tmp_path, BUSY) as (nvml, _):
         assert [util.at_us for util in nvml.process_utils(GPU, 20)] == [30]
@@ -164,7 +164,7 @@ def test_process_utils__stale_samples__are_dropped(tmp_path: Path, monkeypatch: 
 def test_process_utils__stamped_with_the_future__is_clamped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until_us: int | None, stamps: list[int]
 ) -> None:
-    rows = [SimpleNamespace(pid=41, timeStamp=stamp, smUtil=50) for stamp in (20, 900)]
+    rows = [SimpleNamespace(pid=41, timeStamp=stamp, smUtil=50, memUtil=0) for stamp in (20, 900)]
     monkeypatch.setattr(pynvml, "nvmlDeviceGetProcessUtilization", lambda *_: rows)
     with simulated(tmp_path, BUSY) as (nvml, _):
         assert [util.at_us for util in nvml.process_utils(GPU, 0, until_us)] == stamps
@@ -173,14 +173,14 @@ def test_process_utils__stamped_with_the_future__is_clamped(
 def test_meter__sample_from_the_future__does_not_hide_later_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [SimpleNamespace(pid=41, timeStamp=10**15, smUtil=50)]
+    rows = [SimpleNamespace(pid=41, timeStamp=10**15, smUtil=50, memUtil=0)]
     monkeypatch.setattr(pynvml, "nvmlDeviceGetProcessUtilization", lambda *_: rows)
     with simulated(tmp_path, BUSY) as (nvml, clock):
         meter = NvmlMeter(nvml, owns={41}.__contains__, clock=clock)
         meter.start(lease(GPU))
         clock.set(1000)
         assert values(meter.tick())["process_sm_pct"] == 50
-        rows[:] = [SimpleNamespace(pid=41, timeStamp=1_500_000, smUtil=30)]
+        rows[:] = [SimpleNamespace(pid=41, timeStamp=1_500_000, smUtil=30, memUtil=0)]
         clock.set(2000)
         assert values(meter.tick())["process_sm_pct"] == 30
 

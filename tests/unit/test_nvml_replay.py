@@ -122,7 +122,7 @@ def test_traces__committed_file__is_what_the_generator_writes(name: str) -> None
         "some other file\n",
         "scrip-nvml-trace 2\n",
         HEAD + "read 0 0 1 2 3\n",
-        HEAD + "read 0 0 1 2 3 4 5\n",
+        HEAD + "read 0 0 1 2 3 4 5 6\n",
         HEAD + "read 0 0 -1 2 3 4\n",
         HEAD + "read 0 0 1e3 2 3 4\n",
         HEAD + "read 0 1 1 2 3 4\n",

@@ -18,6 +18,7 @@ from oracle.telemetry.base import TelemetryError
 
 # nvml.h, nvmlReturn_t
 SUCCESS: Final = 0
+NOT_SUPPORTED: Final = 3
 NOT_FOUND: Final = 6
 INSUFFICIENT_SIZE: Final = 7
 
@@ -60,15 +61,15 @@ class GpuLost(NvmlFailed):
 class MetricAbsent(TelemetryError):
     """The board or driver doesn't offer a metric: leave it out and say why."""
 
-    def __init__(self, symbol: str, gpu: str, reason: str) -> None:
-        self.symbol, self.gpu, self.reason = symbol, gpu, reason
+    def __init__(self, symbol: str, gpu: str, reason: str, code: int = NOT_SUPPORTED) -> None:
+        self.symbol, self.gpu, self.reason, self.code = symbol, gpu, reason, code
         super().__init__(f"{symbol} on {gpu}: {reason}")
 
 
 def failure(symbol: str, gpu: str, code: int, words: str = "") -> MetricAbsent | NvmlFailed:
     """The error that a return code stands for. `words` are the library's own, for codes not listed here."""
     if code in ABSENT:
-        return MetricAbsent(symbol, gpu, ABSENT[code])
+        return MetricAbsent(symbol, gpu, ABSENT[code], code)
     if code in LOST:
         return GpuLost(symbol, gpu, code, LOST[code])
     # nvidia-ml-py (13.615) raises "success" where its sizing call finds nothing.

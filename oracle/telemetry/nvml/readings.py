@@ -5,7 +5,7 @@ All raise MetricAbsent, GpuLost and NvmlFailed (`errors` says when).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,13 +37,14 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class ProcessUtil:
-    """One of the driver's per-process samples: SM use in percent at unix microseconds (the trace's, if
-    replayed).
+    """One of the driver's per-process samples: SM and memory use in percent at unix microseconds (the
+    trace's, if replayed).
     """
 
     pid: int
     at_us: int
     sm_pct: int
+    mem_pct: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +68,39 @@ class Nvml(Library):
 
     # WHAT IS HERE
 
-    def gpus(self) -> tuple[Gpu, ...]:
-        """The GPUs here; of a board that MIG divides, its MIG devices instead."""
+    def boards(self) -> tuple[Gpu, ...]:
+        """The boards here, in NVML's order."""
         with self.guarded("nvmlDeviceGetCount"):
             count = self.binding.nvmlDeviceGetCount()
-        return tuple(gpu for index in range(count) for gpu in self._listed(index))
+        return tuple(self._board_at(index) for index in range(count))
 
-    def _listed(self, index: int) -> Iterator[Gpu]:
+    def gpus(self) -> tuple[Gpu, ...]:
+        """What can be leased: the boards here, or, of a board that MIG divides, its MIG devices."""
+        found: list[Gpu] = []
+        for board in self.boards():
+            found += self.slices(board.uuid) if self.is_split(board.uuid) else [board]
+        return tuple(found)
+
+    def slices(self, board: str) -> tuple[Gpu, ...]:
+        """The MIG devices of a board, none unless MIG divides it."""
+        if not self.is_split(board):
+            return ()
+        found = []
+        for slot in range(self.call("nvmlDeviceGetMaxMigDeviceCount", board)):
+            try:
+                handle = self.call("nvmlDeviceGetMigDeviceHandleByIndex", board, slot)
+            except NvmlFailed as problem:
+                if problem.code != NOT_FOUND:  # slots need not be filled in order
+                    raise
+            else:
+                found.append(self._identified(handle, f"MIG device {slot} of {board}"))
+        return tuple(found)
+
+    def _board_at(self, index: int) -> Gpu:
         where = f"GPU {index}"
         with self.guarded("nvmlDeviceGetHandleByIndex", where):
             handle = self.binding.nvmlDeviceGetHandleByIndex(index)
-        board = self._identified(handle, where)
-        if not self.is_split(board.uuid):
-            yield board
-            return
-        for slot in range(self.call("nvmlDeviceGetMaxMigDeviceCount", board.uuid)):
-            try:
-                slice_ = self.call("nvmlDeviceGetMigDeviceHandleByIndex", board.uuid, slot)
-            except NvmlFailed as problem:
-                if problem.code != NOT_FOUND:
-                    raise
-            else:
-                yield self._identified(slice_, f"MIG device {slot} of {where}")
+        return self._identified(handle, where)
 
     def _identified(self, handle: Any, where: str) -> Gpu:
         with self.guarded("nvmlDeviceGetUUID", where):
@@ -199,7 +211,12 @@ class Nvml(Library):
             raise
         latest = 2**63 if until_us is None else until_us
         return tuple(
-            ProcessUtil(int(row.pid), min(int(row.timeStamp), latest), min(int(row.smUtil), 100))
+            ProcessUtil(
+                int(row.pid),
+                min(int(row.timeStamp), latest),
+                min(int(row.smUtil), 100),
+                min(int(row.memUtil), 100),
+            )
             for row in rows
             if int(row.timeStamp) > since_us
         )

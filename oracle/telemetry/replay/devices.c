@@ -112,3 +112,11 @@ nvmlReturn_t DECLDIR nvmlDeviceGetGpuInstanceId(nvmlDevice_t device, unsigned in
     *id = (unsigned int)device->slice->instance;
     return NVML_SUCCESS;
 }
+
+nvmlReturn_t DECLDIR nvmlDeviceGetComputeInstanceId(nvmlDevice_t device, unsigned int *id) {
+    ENTER_DEVICE(device);
+    REQUIRE(id);
+    if (!device->slice) return NVML_ERROR_NOT_SUPPORTED;
+    *id = (unsigned int)device->slice->compute;
+    return NVML_SUCCESS;
+}

@@ -9,6 +9,8 @@ nvmlReturn_t DECLDIR nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *
     memory->total = device->slice ? device->slice->memory : device->gpu->memory;
     memory->used = 0;
     for (unsigned int i = 0; i < count; i++) memory->used += rows[i]->bytes;
+    struct read_row row;
+    if (!device->slice && trace_reading(device->gpu, &at, &row) && row.used != TRACE_UNSAID) memory->used = row.used;
     memory->free = memory->total - memory->used;
     return NVML_SUCCESS;
 }

@@ -32,6 +32,21 @@ nvmlReturn_t DECLDIR nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtil
     return NVML_SUCCESS;
 }
 
+/* No trace has video engines. They are here because nvitop complains where a driver lacks the calls. */
+nvmlReturn_t DECLDIR nvmlDeviceGetEncoderUtilization(nvmlDevice_t device, unsigned int *utilization,
+                                                     unsigned int *samplingPeriodUs) {
+    ENTER_BOARD(device);
+    REQUIRE(utilization && samplingPeriodUs);
+    return NVML_ERROR_NOT_SUPPORTED;
+}
+
+nvmlReturn_t DECLDIR nvmlDeviceGetDecoderUtilization(nvmlDevice_t device, unsigned int *utilization,
+                                                     unsigned int *samplingPeriodUs) {
+    ENTER_BOARD(device);
+    REQUIRE(utilization && samplingPeriodUs);
+    return NVML_ERROR_NOT_SUPPORTED;
+}
+
 static void fill_field(nvmlFieldValue_t *field, const struct read_row *row) {
     switch (field->fieldId) {
     case NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION:

@@ -1,9 +1,10 @@
 /* Trace files: text, first line "scrip-nvml-trace 1", then one record a line; '#' starts a comment line.
  *
- * Times are ms since nvmlInit and ascend per GPU and record kind; what a record says holds until the next.
+ * Times are ms since nvmlInit and ascend per GPU and record kind (activity: per instance); what a record says holds until the next.
  *   gpu  <index> <uuid> <memory bytes> <serial or -> <name ...>      first, in order of index
  *   loop <ms>                                    start over every <ms>; each GPU needs a `read` at 0 and at <ms>
- *   read <ms> <gpu> <energy mJ> <power mW> <gpu %> <memory %>        less energy than before: the counter was reset
+ *   read <ms> <gpu> <energy mJ> <power mW> <gpu %> <memory %> [<bytes in use>]
+ *                                                less energy than before: the counter was reset
  *   proc <ms> <gpu> <pid> <bytes> <sm %> <memory %> [<instance>]     a process is there; also a utilisation sample
  *   exit <ms> <gpu> <pid>
  *   gpm  <ms> <gpu> <instance or -> <SM %> <tensor %> <bandwidth %>  activity from here on
@@ -64,10 +65,11 @@ static bool parse_loop(struct trace *trace, const char *text) {
 }
 
 static bool parse_read(struct trace *trace, const char *text) {
-    u64 v[6];
-    if (!numbers(text, v, 6) || v[1] >= trace->gpu_count) return false;
+    u64 v[7];
+    v[6] = TRACE_UNSAID;
+    if ((!numbers(text, v, 6) && !numbers(text, v, 7)) || v[1] >= trace->gpu_count) return false;
     struct trace_gpu *gpu = &trace->gpus[v[1]];
-    struct read_row row = {v[0], v[2], v[3], v[4], v[5]};
+    struct read_row row = {v[0], v[2], v[3], v[4], v[5], v[6]};
     if (gpu->read_count && gpu->reads[gpu->read_count - 1].ms >= row.ms) return false;
     return APPEND(gpu->reads, gpu->read_count, row);
 }
@@ -106,7 +108,11 @@ static bool parse_gpm(struct trace *trace, const char *text) {
     if (!numbers(text, v, 6) || v[1] >= trace->gpu_count) return false;
     struct trace_gpu *gpu = &trace->gpus[v[1]];
     struct activity_row row = {v[0], v[2], {v[3], v[4], v[5]}};
-    if (gpu->activity_count && gpu->activities[gpu->activity_count - 1].ms > row.ms) return false;
+    for (size_t i = gpu->activity_count; i-- > 0;) {
+        if (gpu->activities[i].instance != row.instance) continue;
+        if (gpu->activities[i].ms >= row.ms) return false;
+        break;
+    }
     return APPEND(gpu->activities, gpu->activity_count, row);
 }
 

@@ -9,6 +9,7 @@
 #define TRACE_MAX_SLICES 8
 #define TRACE_MAX_PROCESSES 64
 #define TRACE_EVERY_GPU (-1)
+#define TRACE_UNSAID (~0ULL)
 #define TRACE_BOARD 0xffffffffULL /* the whole board, where a MIG instance could stand; NVML's own value for that */
 #define TRACE_ACTIVITIES 3        /* SM, tensor cores, memory bandwidth */
 
@@ -17,7 +18,7 @@
 
 typedef unsigned long long u64;
 
-struct read_row { u64 ms, energy_mj, power_mw, gpu_pct, mem_pct; };
+struct read_row { u64 ms, energy_mj, power_mw, gpu_pct, mem_pct, used; };
 struct proc_row { u64 ms, pid, bytes, sm_pct, mem_pct, instance; bool gone; };
 struct activity_row { u64 ms, instance, pct[TRACE_ACTIVITIES]; };
 struct switch_row { u64 ms; bool on; };
