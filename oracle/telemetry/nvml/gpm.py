@@ -26,6 +26,7 @@ class Activity:
         self._buffers: list[Any] = []
         self._generation = nvml.generation
         self._sampled_ns: int | None = None
+        self._request = nvml.gpm_request(tuple(METRICS))
 
     def start(self) -> Mapping[str, int]:
         """Take the first sample. Raises MetricAbsent if the GPU has no such counters."""
@@ -44,7 +45,7 @@ class Activity:
         if not fresh:
             return {}
         after, before = self._buffers
-        found = self._nvml.gpm_metrics(self._gpu, before, after, tuple(METRICS))
+        found = self._nvml.gpm_metrics(self._gpu, self._request, before, after)
         return {METRICS[metric]: min(max(round(value), 0), 100) for metric, value in found.items()}
 
     def _sample(self) -> None:

@@ -119,8 +119,12 @@ class Library:
 
     def call(self, symbol: str, gpu: str, *arguments: object) -> Any:
         """Call a symbol that takes a device first. Raises MetricAbsent, GpuLost, NvmlFailed."""
-        with self.guarded(symbol, gpu):
-            return getattr(self.binding, symbol)(self.handle(gpu), *arguments)
+        with self._lock:
+            handle = self._handles.get(gpu) or self.handle(gpu)
+            try:
+                return getattr(self.binding, symbol)(handle, *arguments)
+            except self.binding.NVMLError as problem:
+                raise self.failed(symbol, gpu, int(problem.value), str(problem)) from problem
 
     def handle(self, gpu: str) -> Any:
         """The handle of a GPU or MIG device. Raises GpuLost if there is none of that UUID, else as `call`."""

@@ -16,7 +16,7 @@ START_SLACK_US: Final = 1_000_000
 
 
 class Processes:
-    """One job's processes on one GPU. `owns` tells whether a living pid is the job's."""
+    """One job's processes on one GPU. `owns` tells whether a living pid is the job's; it then stays so."""
 
     def __init__(self, nvml: Nvml, gpu: str, owns: Callable[[int], bool], clock: Clock) -> None:
         self._nvml, self._gpu, self._owns, self._clock = nvml, gpu, owns, clock
@@ -25,7 +25,7 @@ class Processes:
 
     def present(self) -> Mapping[str, int]:
         """How many of the job's processes have a context on the GPU."""
-        here = {pid for pid in self._nvml.compute_pids(self._gpu) if self._owns(pid)}
+        here = {pid for pid in self._nvml.compute_pids(self._gpu) if pid in self._seen or self._owns(pid)}
         self._seen |= here
         return {"process_present": len(here)}
 

@@ -279,21 +279,25 @@ class Nvml(Library):
             self._instances[key] = (board, int(self.call("nvmlDeviceGetGpuInstanceId", gpu)))
         return self._instances[key]
 
-    def gpm_metrics(self, gpu: str, before: Any, after: Any, ids: tuple[int, ...]) -> Mapping[int, float]:
-        """Activity between two samples by metric id; a metric that the GPU doesn't have is missing."""
-        asked = self.binding.c_nvmlGpmMetricsGet_t()
-        asked.version, asked.numMetrics = self.binding.NVML_GPM_METRICS_GET_VERSION, len(ids)
-        asked.sample1, asked.sample2 = before, after
-        for row, metric in zip(asked.metrics, ids, strict=False):
+    def gpm_request(self, ids: tuple[int, ...]) -> Any:
+        """A request for these metrics, to be used again and again: it is large."""
+        request = self.binding.c_nvmlGpmMetricsGet_t()
+        request.version, request.numMetrics = self.binding.NVML_GPM_METRICS_GET_VERSION, len(ids)
+        for row, metric in zip(request.metrics, ids, strict=False):
             row.metricId = metric
+        return request
+
+    def gpm_metrics(self, gpu: str, request: Any, before: Any, after: Any) -> Mapping[int, float]:
+        """Activity between two samples by metric id; a metric that the GPU doesn't have is missing."""
+        request.sample1, request.sample2 = before, after
         with self.guarded("nvmlGpmMetricsGet", gpu):
-            self.binding.nvmlGpmMetricsGet(asked)
+            self.binding.nvmlGpmMetricsGet(request)
         found = {}
-        for row, metric in zip(asked.metrics, ids, strict=False):
-            if int(row.nvmlReturn) == SUCCESS:
+        for i in range(request.numMetrics):
+            row = request.metrics[i]
+            metric, code = int(row.metricId), int(row.nvmlReturn)
+            if code == SUCCESS:
                 found[metric] = float(row.value)
-            elif isinstance(
-                lost := self.failed(f"nvmlGpmMetricsGet:{metric}", gpu, int(row.nvmlReturn)), GpuLost
-            ):
+            elif isinstance(lost := self.failed(f"nvmlGpmMetricsGet:{metric}", gpu, code), GpuLost):
                 raise lost
         return found
