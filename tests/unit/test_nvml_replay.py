@@ -88,6 +88,46 @@ def test_build__with_and_without_nvidias_header__same_symbols(tmp_path: Path) ->
     assert all(re.match(r"nvml[A-Z]|scrip_nvml_replay_", name) for name in names.pop())
 
 
+LAYOUTS = """
+#include <stddef.h>
+#include <stdio.h>
+#include "nvml_abi.h"
+#define SIZE(type) printf(#type " %zu\\n", sizeof(type))
+#define FIELD(type, field) \\
+    printf(#type "." #field " %zu %zu\\n", offsetof(type, field), sizeof(((type *)0)->field))
+#define VALUE(name) printf(#name " %d\\n", (int)name)
+int main(void) {
+STATEMENTS
+return 0;
+}
+"""
+
+
+@needs_header
+def test_build__our_own_declarations__are_laid_out_as_nvidias(tmp_path: Path) -> None:
+    """What a machine without NVIDIA's header compiles against: every struct, field and constant in it."""
+    folder = Path(build_module.__file__).parent
+    ours = (folder / "nvml_abi.h").read_text().split("#else", 1)[1]
+    statements = [f"VALUE({name});" for name in re.findall(r"\bNVML_\w+", ours)]
+    for body, name in re.findall(r"typedef struct \{(.*?)^\} (\w+);", ours, re.DOTALL | re.MULTILINE):
+        outer = re.sub(r"struct \{.*?\} (\w+);", r"struct \1;", body, flags=re.DOTALL)
+        fields = re.findall(r"(\w+)(?:\[\w+\])?;", outer)
+        assert fields, name
+        statements += [f"SIZE({name});", *(f"FIELD({name}, {field});" for field in fields)]
+    source = tmp_path / "layouts.c"
+    source.write_text(LAYOUTS.replace("STATEMENTS", "\n".join(statements)))
+    header = nvml_header()
+    assert header is not None
+    printed = []
+    for flags in ([], ["-DUSE_NVML_H", f"-I{header.parent}"]):
+        program = tmp_path / f"layouts{len(printed)}"
+        subprocess.run(["gcc", *flags, f"-I{folder}", "-o", program, source], check=True)
+        printed.append(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
+    assert printed[0] == printed[1]
+    assert "nvmlGpmMetricsGet_t.metrics" in printed[0]
+    assert len(printed[0].splitlines()) > 80
+
+
 def test_build__same_sources__compiles_once(tmp_path: Path) -> None:
     first = build(tmp_path)
     stamp = first.stat().st_mtime_ns
