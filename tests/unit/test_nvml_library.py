@@ -88,15 +88,24 @@ def test_simulated__one_mark_lost__still_labelled(
 def test_open__replay__is_labelled_and_lists_its_gpus(tmp_path: Path) -> None:
     with simulated(tmp_path, BUSY) as (nvml, _):
         assert (nvml.simulated, nvml.source, nvml.driver) == (True, "nvml-replay", REPLAY_VERSION)
-        assert nvml.gpus() == (Gpu(GPU, "Test GPU"),)
+        assert nvml.gpus() == (Gpu(GPU, "Test GPU", 85899345920),)
 
 
 @pytest.mark.parametrize(
-    "symbol", ["nvmlDeviceGetCount_v2", "nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetUUID"]
+    ("symbol", "code"),
+    [("nvmlDeviceGetCount_v2", 15), ("nvmlDeviceGetHandleByIndex_v2", 9), ("nvmlDeviceGetUUID", 18)],
 )
-def test_gpus__lost__raises(tmp_path: Path, symbol: str) -> None:
-    with simulated(tmp_path, BUSY + f"fail 0 * {symbol} 15\n") as (nvml, _), pytest.raises(GpuLost):
+def test_gpus__driver_lost__raises(tmp_path: Path, symbol: str, code: int) -> None:
+    with simulated(tmp_path, BUSY + f"fail 0 * {symbol} {code}\n") as (nvml, _), pytest.raises(GpuLost):
         nvml.gpus()
+
+
+@pytest.mark.parametrize("code", [15, 16])
+@pytest.mark.parametrize("symbol", ["nvmlDeviceGetUUID", "nvmlDeviceGetName", "nvmlDeviceGetMemoryInfo"])
+def test_gpus__one_board_lost__others_are_listed(tmp_path: Path, symbol: str, code: int) -> None:
+    text = BUSY + f"gpu 1 {OTHER} 1024 - Other\nfail 0 0 {symbol} {code}\n"
+    with simulated(tmp_path, text) as (nvml, _):
+        assert [gpu.uuid for gpu in nvml.gpus()] == [OTHER]
 
 
 def test_gpus__mig_divides_a_board__its_devices_stand_for_it(tmp_path: Path) -> None:

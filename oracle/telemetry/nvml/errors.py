@@ -36,6 +36,8 @@ LOST: Final = {
     18: "driver and library versions differ: reboot or reload the driver",
     999: "unknown driver error, as when a container loses its GPUs",
 }
+BOARD_LOST: Final = frozenset({15, 16})
+"""Of those, the ones that concern one board and not the driver."""
 NO_NVML: Final = LOST | {
     4: "no permission to talk to the driver",
     12: "libnvidia-ml.so.1 not found: no NVIDIA driver here",

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from oracle.telemetry.base import TelemetryError
 from oracle.telemetry.nvml.errors import (
+    BOARD_LOST,
     INSUFFICIENT_SIZE,
     NOT_FOUND,
     SUCCESS,
@@ -24,6 +25,7 @@ _SIZE_RETRIES: Final = 3
 # nvml.h, NVML_FI_*: the energy counter; power as mean of the last second (Ampere and newer, not GA100), now.
 ENERGY_FIELD: Final = 83
 POWER_FIELDS: Final = (185, 186)
+WHOLE_BOARD: Final = 0xFFFFFFFF  # nvml.h: the id of no MIG instance
 _VALUE_OF_TYPE: Final = {1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal"}  # nvmlValueType_t
 
 
@@ -33,6 +35,16 @@ class Gpu:
 
     uuid: str
     name: str
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process with a compute context. `instance` is the MIG instance it is on, None for a whole board."""
+
+    pid: int
+    memory_bytes: int
+    instance: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +81,17 @@ class Nvml(Library):
     # WHAT IS HERE
 
     def boards(self) -> tuple[Gpu, ...]:
-        """The boards here, in NVML's order."""
+        """The boards here, in NVML's order. One that is lost isn't here, and hides no other."""
         with self.guarded("nvmlDeviceGetCount"):
             count = self.binding.nvmlDeviceGetCount()
-        return tuple(self._board_at(index) for index in range(count))
+        found = []
+        for index in range(count):
+            try:
+                found.append(self._board_at(index))
+            except GpuLost as lost:
+                if lost.code not in BOARD_LOST:
+                    raise
+        return tuple(found)
 
     def gpus(self) -> tuple[Gpu, ...]:
         """What can be leased: the boards here, or, of a board that MIG divides, its MIG devices."""
@@ -106,7 +125,9 @@ class Nvml(Library):
         with self.guarded("nvmlDeviceGetUUID", where):
             uuid = self.binding.nvmlDeviceGetUUID(handle)
         with self.guarded("nvmlDeviceGetName", uuid):
-            gpu = Gpu(uuid, self.binding.nvmlDeviceGetName(handle))
+            name = self.binding.nvmlDeviceGetName(handle)
+        with self.guarded("nvmlDeviceGetMemoryInfo", uuid):
+            gpu = Gpu(uuid, name, int(self.binding.nvmlDeviceGetMemoryInfo(handle).total))
         self._handles[uuid] = handle
         return gpu
 
@@ -190,11 +211,22 @@ class Nvml(Library):
 
     # PROCESSES
 
-    def compute_pids(self, gpu: str) -> frozenset[int]:
-        """Pids with a compute context on the GPU or MIG device."""
+    def running(self, gpu: str) -> tuple[Running, ...]:
+        """Processes with a compute context on the GPU or MIG device."""
         # By its versioned name: for a missing unversioned one nvidia-ml-py raises what is no NVMLError.
         rows = self._sized("nvmlDeviceGetComputeRunningProcesses_v3", gpu)
-        return frozenset(int(row.pid) for row in rows)
+        return tuple(
+            Running(
+                int(row.pid),
+                int(row.usedGpuMemory or 0),
+                None if int(row.gpuInstanceId) == WHOLE_BOARD else int(row.gpuInstanceId),
+            )
+            for row in rows
+        )
+
+    def compute_pids(self, gpu: str) -> frozenset[int]:
+        """Their pids."""
+        return frozenset(process.pid for process in self.running(gpu))
 
     def process_utils(self, gpu: str, since_us: int, until_us: int | None = None) -> tuple[ProcessUtil, ...]:
         """Per-process samples newer than `since_us`. SM use is clamped to 100 %, times to `until_us`.

@@ -1,8 +1,9 @@
 """Records what NVML says of a machine's GPUs as a trace that the replay library plays (format: `trace.c`).
 
 What a board doesn't offer, or fails to give, is recorded as the error it gives, so that the replay answers
-the same. Serial numbers are left out. Two things are lost: a process's memory is known at its utilisation
-samples only, and activity is the mean between two rounds.
+the same. Serial numbers are left out. Three things are coarser than what was read: a process's memory is
+known at its utilisation samples only, one that is new has a sample of 0 % of its own, and activity is the mean
+between two rounds.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from oracle.telemetry.base import TelemetryError
 from oracle.telemetry.clock import Clock, SystemClock
 from oracle.telemetry.nvml.errors import GpuLost, MetricAbsent, NvmlFailed
 from oracle.telemetry.nvml.gpm import METRICS, Activity
-from oracle.telemetry.nvml.readings import ENERGY_FIELD, POWER_FIELDS, Nvml, ProcessUtil
+from oracle.telemetry.nvml.readings import ENERGY_FIELD, POWER_FIELDS, Nvml, ProcessUtil, Running
 
 PERIOD_MS: Final = 100
 _FIELD: Final = "nvmlDeviceGetFieldValues"
@@ -28,7 +29,7 @@ _UTIL: Final = ("nvmlDeviceGetUtilizationRates",)
 _MEMORY: Final = ("nvmlDeviceGetMemoryInfo",)
 _RUNNING: Final = ("nvmlDeviceGetComputeRunningProcesses_v3",)
 _USED: Final = ("nvmlDeviceGetProcessUtilization",)
-_BOARD: Final = 0xFFFFFFFF  # nvml.h: no MIG instance
+_BOARD: Final = "-"  # where a trace names an instance
 
 
 class RecordFailed(TelemetryError):
@@ -112,8 +113,7 @@ class _TraceRecorder:
         self._row(f"# Recorded from driver {nvml.driver}{', itself a replay' if nvml.simulated else ''}.")
         gpus = nvml.boards()
         for index, gpu in enumerate(gpus):
-            total = nvml.call("nvmlDeviceGetMemoryInfo", gpu.uuid).total
-            self._row("gpu", index, gpu.uuid, total, "-", gpu.name)
+            self._row("gpu", index, gpu.uuid, gpu.memory_bytes, "-", gpu.name)
         for index, gpu in enumerate(gpus):
             self._boards.append(self._board(index, gpu.uuid))
 
@@ -124,12 +124,11 @@ class _TraceRecorder:
             except MetricAbsent:
                 continue  # a trace without the row says the same
             self._row(kind, 0, index, int(bool(mode[0] if isinstance(mode, (list, tuple)) else mode)))
-        devices = {str(_BOARD): uuid}
+        devices = {_BOARD: uuid}
         for device in self._nvml.slices(uuid):
             instance = self._nvml.call("nvmlDeviceGetGpuInstanceId", device.uuid)
             compute = self._nvml.call("nvmlDeviceGetComputeInstanceId", device.uuid)
-            memory = self._nvml.call("nvmlDeviceGetMemoryInfo", device.uuid).total
-            self._row("slice", index, instance, compute, memory, device.uuid)
+            self._row("slice", index, instance, compute, device.memory_bytes, device.uuid)
             devices[str(instance)] = device.uuid
         activities = {key: Activity(self._nvml, device, self._clock) for key, device in devices.items()}
         return _Recorded(index, uuid, activities, seen_us=self._started_us)
@@ -174,8 +173,8 @@ class _TraceRecorder:
 
     def _processes(self, board: _Recorded, ms: int) -> None:
         nvml, uuid = self._nvml, board.uuid
-        running = self._value(board, ms, _RUNNING, lambda: nvml.call(_RUNNING[0], uuid), [])
-        rows = {int(row.pid): row for row in running}
+        running: tuple[Running, ...] = self._value(board, ms, _RUNNING, lambda: nvml.running(uuid), ())
+        rows = {process.pid: process for process in running}
         utils: tuple[ProcessUtil, ...] = self._value(
             board, ms, _USED, lambda: nvml.process_utils(uuid, board.seen_us), ()
         )
@@ -191,12 +190,13 @@ class _TraceRecorder:
             del board.pids[pid]
         board.last_ms = ms
 
-    def _process(self, board: _Recorded, ms: int, pid: int, row: Any, util: ProcessUtil | None) -> None:
+    def _process(
+        self, board: _Recorded, ms: int, pid: int, row: Running | None, util: ProcessUtil | None
+    ) -> None:
         """A row of a process; one that has just ended keeps what was known of it."""
         if row is not None:
-            instance = int(row.gpuInstanceId)
-            where = "" if instance == _BOARD else f" {instance}"
-            board.pids[pid] = f"{int(row.usedGpuMemory or 0)} {{}} {{}}{where}"
+            where = "" if row.instance is None else f" {row.instance}"
+            board.pids[pid] = f"{row.memory_bytes} {{}} {{}}{where}"
         percents = (0, 0) if util is None else (util.sm_pct, util.mem_pct)
         self._row("proc", ms, board.index, pid, board.pids[pid].format(*percents))
         board.last_ms = ms
@@ -212,9 +212,8 @@ class _TraceRecorder:
                 del board.activities[key]  # a trace without its rows says the same
             return
         if found:
-            where = "-" if key == str(_BOARD) else key
             values = [found.get(metric, 0) for metric in METRICS.values()]
-            self._row("gpm", board.sampled_ms[key], board.index, where, *values)
+            self._row("gpm", board.sampled_ms[key], board.index, key, *values)
             self._lacking(board, found)
         if found or key not in board.sampled_ms:
             board.sampled_ms[key] = ms
