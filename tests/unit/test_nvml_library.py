@@ -100,6 +100,12 @@ def test_gpus__driver_lost__raises(tmp_path: Path, symbol: str, code: int) -> No
         nvml.gpus()
 
 
+def test_gpus__memory_unknown__is_listed_without(tmp_path: Path) -> None:
+    """As where CPU and GPU share one memory."""
+    with simulated(tmp_path, BUSY + "fail 0 0 nvmlDeviceGetMemoryInfo 3\n") as (nvml, _):
+        assert nvml.gpus() == (Gpu(GPU, "Test GPU", 0),)
+
+
 @pytest.mark.parametrize("code", [15, 16])
 @pytest.mark.parametrize("symbol", ["nvmlDeviceGetUUID", "nvmlDeviceGetName", "nvmlDeviceGetMemoryInfo"])
 def test_gpus__one_board_lost__others_are_listed(tmp_path: Path, symbol: str, code: int) -> None:

@@ -17,7 +17,7 @@ MIB = 1 << 20
         ("nvidia-a100-40gb", "NVIDIA A100-SXM4-40GB", 40_960),
         ("nvidia-rtx-4090-24gb", "NVIDIA GeForce RTX 4090", 24_564),
         ("nvidia-l40s-48gb", "NVIDIA L40S", 46_068),
-        ("nvidia-t4-16gb", "Tesla T4 NVIDIA", 15_360),
+        ("nvidia-t4-16gb", "Tesla T4", 15_360),
         ("nvidia-h100-80gb", "NVIDIA H100 80GB HBM3 (simulated)", 81_920),
         ("nvidia-h100-mig-1g-10gb", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9_984),
     ],

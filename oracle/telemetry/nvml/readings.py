@@ -31,7 +31,7 @@ _VALUE_OF_TYPE: Final = {1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal"}  # nv
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What a GPU or MIG device says it is. Self-reported: a claim, not evidence."""
+    """What a GPU or MIG device says it is. Self-reported: a claim, not evidence. Memory 0: it doesn't say."""
 
     uuid: str
     name: str
@@ -126,10 +126,12 @@ class Nvml(Library):
             uuid = self.binding.nvmlDeviceGetUUID(handle)
         with self.guarded("nvmlDeviceGetName", uuid):
             name = self.binding.nvmlDeviceGetName(handle)
-        with self.guarded("nvmlDeviceGetMemoryInfo", uuid):
-            gpu = Gpu(uuid, name, int(self.binding.nvmlDeviceGetMemoryInfo(handle).total))
         self._handles[uuid] = handle
-        return gpu
+        try:
+            memory = int(self.call("nvmlDeviceGetMemoryInfo", uuid).total)
+        except MetricAbsent:
+            memory = 0  # a chip that shares its host's memory
+        return Gpu(uuid, name, memory)
 
     def is_split(self, gpu: str) -> bool:
         """Whether MIG divides the board: then board-level figures belong to no single lease."""

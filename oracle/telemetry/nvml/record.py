@@ -2,8 +2,8 @@
 
 What a board doesn't offer, or fails to give, is recorded as the error it gives, so that the replay answers
 the same. Serial numbers are left out. Three things are coarser than what was read: a process's memory is
-known at its utilisation samples only, one that is new has a sample of 0 % of its own, and activity is the mean
-between two rounds.
+known at its utilisation samples only, one that is new has a sample of 0 % of its own, and activity is the
+mean between two rounds.
 """
 
 from __future__ import annotations
