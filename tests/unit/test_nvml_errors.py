@@ -160,9 +160,10 @@ def test_meter__no_error__reads_everything_the_table_names(tmp_path: Path) -> No
     assert [note.reason for note in notes if "too short" not in note.reason] == []
 
 
+@pytest.mark.parametrize("symbol", ["nvmlInitWithFlags", "nvmlSystemGetDriverVersion"])
 @pytest.mark.parametrize("code", [*ABSENT, *LOST, 6, 7, *OTHER])
-def test_open__nvml_error__is_unavailable_with_the_code(tmp_path: Path, code: int) -> None:
-    text = HEAD + f"fail 0 * nvmlInitWithFlags {code}\n"
+def test_open__nvml_error__is_unavailable_with_the_code(tmp_path: Path, symbol: str, code: int) -> None:
+    text = HEAD + f"fail 0 * {symbol} {code}\n"
     with pytest.raises(NvmlUnavailable, match=rf"code {code}\): \w+"), simulated(tmp_path, text):
         pass
 

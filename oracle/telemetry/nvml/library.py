@@ -73,11 +73,13 @@ class Library:
             _load_replay(replay)
         try:
             binding.nvmlInit()
+            library = cls(binding)
         except binding.NVMLError as problem:
+            with suppress(binding.NVMLError):  # it may have started, and failed at the first question
+                binding.nvmlShutdown()
             code = int(problem.value)
             reason = NO_NVML.get(code, str(problem))
             raise NvmlUnavailable(f"NVML does not start (code {code}): {reason}") from problem
-        library = cls(binding)
         if replay is not None and not library.simulated:
             library.close()
             raise NvmlUnavailable(
