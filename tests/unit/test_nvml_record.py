@@ -98,6 +98,18 @@ def test_record__errors_come_and_go__the_recording_gives_them_too(tmp_path: Path
     assert second == first
 
 
+def test_record__samples_between_two_rounds__keep_their_times(tmp_path: Path) -> None:
+    text = (
+        HEAD
+        + "read 0 0 1000 300000 80 40\n"
+        + "".join(f"proc {ms} 0 41 9 {ms} 0\n" for ms in (0, 30, 55, 170))
+    )
+    with simulated(tmp_path, text) as (nvml, clock):
+        out = recorded(nvml, clock, tmp_path / "out.trace", 0.3)
+    rows = [line.split() for line in out.read_text().splitlines() if line.startswith("proc")]
+    assert [(row[1], row[5]) for row in rows] == [("0", "0"), ("30", "30"), ("55", "55"), ("170", "100")]
+
+
 def test_record__gpu_lost__ends_the_recording_with_it(tmp_path: Path) -> None:
     out = tmp_path / "out.trace"
     with simulated(tmp_path, HEAD + "read 0 0 1000 300000 80 40\nlost 500 0 15\n") as (nvml, clock):
