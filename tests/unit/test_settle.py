@@ -23,8 +23,8 @@ BATCHES = {"max_batch": 3, "max_age_s": 3600, "retry_s": 1}
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    made = Lab(tmp_path / "state", monkeypatch)
+def lab(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    made = Lab(tmp_path / "state", monkeypatch, database_url)
     made.signers = [Account.create() for _ in range(2)]
     made.market.watchers[1] = ({key.address for key in made.signers}, 2)
     yield made
