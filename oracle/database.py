@@ -61,10 +61,16 @@ def parse(url: str) -> URL:
     )
 
 
+def engine_of(url: str) -> Engine:
+    """Connections to the database as it is. Raises DatabaseProblem."""
+    parsed = parse(url)
+    return _sqlite(parsed) if parsed.drivername == "sqlite" else _postgres(parsed)
+
+
 def connect(url: str) -> Engine:
     """Connections to the database, whose tables are brought up to date. Raises DatabaseProblem."""
-    parsed = parse(url)
-    engine = _sqlite(parsed) if parsed.drivername == "sqlite" else _postgres(parsed)
+    engine = engine_of(url)
+    parsed = engine.url
     try:
         upgrade(engine)
     except SQLAlchemyError as error:

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import pytest
 
-USER, PASSWORD = "scrip", "correct-horse"  # noqa: S105 (of a server that nobody else can reach)
+USER, PASSWORD = "scrip", "correct-horse"
 START_SECONDS = 60.0
 TEMPLATE = "scrip_template"
 
@@ -127,6 +127,16 @@ def postgres() -> Iterator[Postgres]:
     """The server of this test run."""
     with running_postgres() as made:
         yield made
+
+
+@pytest.fixture(params=BACKENDS)
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database without tables, of each kind in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'bare.db'}"
+        return
+    with request.getfixturevalue("postgres").database("template1") as url:
+        yield url
 
 
 @pytest.fixture(params=BACKENDS)

@@ -247,7 +247,7 @@ def test_kill__around_broadcast__settles_once(lab: Lab, fault: str) -> None:
     node.until(lambda: node.sender.sent)
     lab.crash(node)
     again = lab.start()
-    assert again.at(job) is State.SUBMITTING
+    assert again.at(job) in (State.SUBMITTING, State.SETTLED)  # its last pass may have seen the chain
     again.until_at(job, State.SETTLED)
     assert len(lab.market.settled[job]) == 1
 

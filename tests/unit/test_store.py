@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import inspect
 
 from oracle.journal import SqlJournal
-from oracle.migrations import config
-from oracle.models import TABLES
 from oracle.node import NodeProblem, open_state
 from oracle.reviews import Reviews, Verdict
 from oracle.states import FINAL, Stage, State, may_follow
@@ -255,7 +249,7 @@ def test_keep__other_evidence_for_the_receipt__has_a_verdict_of_its_own(store: S
     assert reviews.find(receipt, b"\xdd" * 32) == Verdict(JOB, True)
 
 
-# The database itself
+# The life of a job
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
