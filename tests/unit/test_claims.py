@@ -18,7 +18,7 @@ from oracle.journal import SqlJournal
 from oracle.lead import Lead
 from oracle.models import TABLES
 from oracle.states import FINAL, LIVE_STAGES, Stage, State, may_follow
-from oracle.store import LeadLost, StateConflict, Store
+from oracle.store import NOBODY, LeadLost, StateConflict, Store
 from tests.unit.evidence_factory import make_bundle, make_terms
 from tests.unit.test_store import SENDER, record
 
@@ -72,13 +72,26 @@ class Claims(RuleBasedStateMachine):
         if side == self.leader:
             assert self.leads[side].leads()
             return
-        if self.stores[side].epoch == -1 and self.leads[side].leads():
+        if self.stores[side].epoch == NOBODY and self.leads[side].leads():
             self.leader = side
 
     @rule(seconds=st.sampled_from([LEASE_S / 2, LEASE_S]))
-    def leader_stands_still(self, seconds: float) -> None:
+    def time_passes(self, seconds: float) -> None:
         """Time without a sign of life."""
         self.now += seconds
+
+    @rule()
+    def leader_stands_still(self) -> None:
+        """For so long that the other one takes over. It knows nothing of it, and goes on afterwards."""
+        if self.leader is None:
+            return
+        other = 1 - self.leader
+        if self.stores[other].epoch != NOBODY:
+            self.restart(other)
+        self.leads[other].leads()
+        self.now += LEASE_S
+        assert self.leads[other].leads()
+        self.leader = other
 
     @rule()
     def leader_lives(self) -> None:
@@ -141,7 +154,7 @@ class Claims(RuleBasedStateMachine):
     @invariant()
     def one_leads_at_most(self) -> None:
         """No two stores could write in the same epoch, nor the same job twice."""
-        held = [store.epoch for store in self.stores if store.epoch != -1]
+        held = [store.epoch for store in self.stores if store.epoch != NOBODY]
         assert len(set(held)) == len(held)
 
     @invariant()
