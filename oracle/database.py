@@ -84,6 +84,22 @@ def connect(url: str) -> Engine:
     return engine
 
 
+def probe(url: str) -> str:
+    """Reach the database without changing it; returns what it is. Raises DatabaseProblem."""
+    parsed = parse(url)
+    if parsed.drivername == "sqlite" and not Path(str(parsed.database)).exists():
+        return f"{parsed.database} will be made"
+    engine = engine_of(url)
+    try:
+        with engine.connect() as connection:
+            version = ".".join(map(str, connection.dialect.server_version_info or ()))
+    except SQLAlchemyError as error:
+        raise DatabaseProblem(f"database {shown(parsed)}: {_reason(error)}") from None
+    finally:
+        engine.dispose()
+    return f"{parsed.get_backend_name()} {version}, {shown(parsed)}"
+
+
 def shown(url: URL) -> str:
     """The URL for messages: no password, and none in its options."""
     return url.set(query={}).render_as_string(hide_password=True)

@@ -13,6 +13,7 @@ from scrip.errors import ScripError
 
 MARK: Final = "folder-id"
 EVIDENCE: Final = "evidence"
+MOVED: Final = "moved"
 
 
 class AnotherOwner(ScripError):
@@ -22,6 +23,11 @@ class AnotherOwner(ScripError):
 def claim(store: Store, wanted: Mapping[str, str]) -> None:
     """Make the database ours, or find that it is. Raises AnotherOwner."""
     with store.writing(led=False) as session:
+        moved = session.get(IdentityRow, MOVED)
+        if moved is not None:
+            raise AnotherOwner(
+                f"the state in this database was moved to {moved.value}: set database.url to that"
+            )
         for name, value in wanted.items():
             row = session.get(IdentityRow, name)
             if row is None:
