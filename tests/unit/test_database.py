@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from oracle.database import DatabaseProblem, engine_of, parse, shown
+from oracle.database import DatabaseProblem, engine_of, parse, probe, shown
 from oracle.journal import SqlJournal
 from oracle.migrations import config
 from oracle.models import TABLES
@@ -97,6 +97,20 @@ def test_open__wrong_password__says_why_and_not_what(postgres: Postgres) -> None
 def test_open__no_server__says_so(tmp_path: Path) -> None:
     with pytest.raises(DatabaseProblem, match="No such file or directory"):
         Store.open(f"postgresql://scrip:hunter2@/x?host={tmp_path}")
+
+
+def test_probe__tells_what_is_there_and_changes_nothing(postgres: Postgres, tmp_path: Path) -> None:
+    file = tmp_path / "oracle.db"
+    assert probe(f"sqlite:///{file}") == f"{file} will be made"
+    assert not file.exists()
+    with postgres.database("template1") as url:
+        assert probe(url).startswith("postgresql 1")
+        assert PASSWORD not in probe(url)
+        engine = engine_of(url)
+        assert inspect(engine).get_table_names() == []
+        engine.dispose()
+        with pytest.raises(DatabaseProblem, match="authentication failed"):
+            probe(url.replace(PASSWORD, "hunter2"))
 
 
 def test_open__not_a_database__says_so_and_leaves_it(tmp_path: Path) -> None:
