@@ -18,6 +18,9 @@ from oracle.node import node_name, open_state
 from oracle.preflight import Finding, Mark
 from oracle.settings import Settings
 from oracle.store import Store
+from oracle.telemetry.nvml import Nvml
+from oracle.telemetry.nvml.record import PERIOD_MS
+from oracle.telemetry.nvml.record import record as record_trace
 from scrip.errors import ScripError
 
 EXIT_FAILED: Final = 1
@@ -88,6 +91,24 @@ def migrate_state(
         return 0
 
     raise typer.Exit(_guarded(move))
+
+
+@app.command()
+def record(
+    seconds: Annotated[float, typer.Option(help="How long.")],
+    out: Annotated[Path, typer.Option(help="New file to write.")],
+    period_ms: Annotated[int, typer.Option(help="Milliseconds from one reading to the next.")] = PERIOD_MS,
+) -> None:
+    """Record what NVML says of this machine's GPUs, as a trace that the simulated GPU can play."""
+
+    def work() -> int:
+        with Nvml.open() as nvml:
+            rounds = record_trace(nvml, out, seconds, period_ms=period_ms)
+            label = "a replay" if nvml.simulated else f"driver {nvml.driver}"
+            print(f"{out}: {len(nvml.boards())} GPU(s), {rounds} readings, from {label}")
+        return 0
+
+    raise typer.Exit(_guarded(work))
 
 
 def _load(config: Path | None) -> Settings:
