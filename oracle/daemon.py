@@ -39,6 +39,9 @@ _log = get(__name__)
 class Cycle(Protocol):
     """What a role does in each pass."""
 
+    def leads(self) -> bool:
+        """Whether this node may act now. Raises LeadLost once it may not any more."""
+
     def begin(self) -> None:
         """Once, before the first pass."""
 
@@ -59,6 +62,10 @@ class ProviderCycle:
         self._node = node
         self._every_s = node.base.settings.reconcile_s
         self._due = 0.0
+
+    def leads(self) -> bool:
+        """Whether this node leads, among those on its database."""
+        return self._node.lead.leads()
 
     def begin(self) -> None:
         """Take up what an earlier process left: its orphans, its transactions."""
@@ -95,6 +102,10 @@ class WatcherCycle:
 
     def __init__(self, node: WatcherNode) -> None:
         self._node = node
+
+    def leads(self) -> bool:
+        """Always: what it signs is decided in its store, by whichever process is first."""
+        return True
 
     def begin(self) -> None:
         """Nothing to take up: requests are asked again by those who made them."""
@@ -164,6 +175,9 @@ class Daemon:
         """One pass. Returns whether the node has begun, and how many passes failed in a row."""
         metrics = self._base.metrics
         try:
+            if not self._cycle.leads():
+                self._pulse.beat()
+                return False, 0
             with metrics.cycle_seconds.time():
                 if not begun:
                     self._cycle.begin()
@@ -225,7 +239,11 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         metrics=base.metrics,
         pulse=pulse,
         probes=probes(base)
-        | {"executor": lambda: node.executor.confinement, "work": _work_probe(node.tasks)},
+        | {
+            "executor": lambda: node.executor.confinement,
+            "work": _work_probe(node.tasks),
+            "lead": node.lead.check,
+        },
         parties=base.facts,
         oracle=None if base.account is None else base.account.address,
         chain_id=base.chain.chain_id,

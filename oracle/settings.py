@@ -27,11 +27,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
+from oracle import database
 from scrip.errors import BadInput, ScripError
 from scrip.keys import LOCAL_CHAINS
 from scrip.structs import to_address
@@ -80,7 +82,20 @@ def _relative(value: Path | None, info: ValidationInfo) -> Path | None:
     return base / value if value is not None and base is not None else value
 
 
+def _database(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    if not value.get_secret_value():
+        return value
+    try:
+        url = database.parse(value.get_secret_value())
+    except database.DatabaseProblem as error:
+        raise ValueError(str(error)) from None
+    if url.drivername == "sqlite":
+        url = url.set(database=str(_relative(Path(str(url.database)), info)))
+    return SecretStr(url.render_as_string(hide_password=False))
+
+
 Url = Annotated[str, AfterValidator(_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 Address = Annotated[str, AfterValidator(_address)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(_split)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -132,6 +147,16 @@ class KeySettings(_Section):
     keystore: MaybePath = None
     password_file: MaybePath = None
     password_env: str | None = None
+
+
+class DatabaseSettings(_Section):
+    """Where the state is: `sqlite:///FILE`, by default in `state_dir`, or
+    `postgresql://USER:PASSWORD@HOST/NAME`, which no message shows. Several nodes of one provider may share
+    it: one leads, and another takes over once that has given no sign of life for `lease_s` seconds.
+    """
+
+    url: DatabaseUrl = SecretStr("")
+    lease_s: Annotated[int, Field(ge=1, le=600)] = 15
 
 
 class ApiSettings(_Section):
@@ -214,11 +239,12 @@ class Settings(_Section):
 
     role: Role
     state_dir: FilePath
-    database: str = ""
+    evidence_dir: MaybePath = None
     poll_ms: Annotated[int, Field(ge=50, le=60_000)] = 1_000
     reconcile_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     log_level: str = "INFO"
     chain: ChainSettings
+    database: DatabaseSettings = DatabaseSettings()
     key: KeySettings = KeySettings()
     api: ApiSettings = ApiSettings()
     provider: ProviderSettings | None = None
@@ -235,8 +261,13 @@ class Settings(_Section):
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL of the store: `database`, or SQLite in the state folder."""
-        return self.database or f"sqlite:///{self.state_dir / 'oracle.db'}"
+        """URL of the store, with its password: `database.url`, or SQLite in the state folder."""
+        return self.database.url.get_secret_value() or f"sqlite:///{self.state_dir / 'oracle.db'}"
+
+    @property
+    def evidence_folder(self) -> Path:
+        """Where bundles are: `evidence_dir`, or a folder of `state_dir`. Nodes on one database share it."""
+        return self.evidence_dir or self.state_dir / "evidence"
 
     @property
     def dry(self) -> bool:

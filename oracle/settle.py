@@ -158,7 +158,10 @@ class Settler:
             return self._later(job)
         lowered = with_assurance(_receipt(job), TELEMETRY)
         try:
-            self._evidence.put(replace(self._evidence.get(job.job_id, job.attempt), receipt=lowered))
+            bundle = replace(self._evidence.get(job.job_id, job.attempt), receipt=lowered)
+            # Only while we lead: another node may be settling what the watchers have signed meanwhile.
+            with self._store.writing():
+                self._evidence.put(bundle)
         except (NotFound, EvidenceInvalid) as lost:
             # Without its evidence a receipt proves nothing to anybody: the job is given back.
             return {"tries": MAX_TRIES, "reason": str(lost)}

@@ -216,8 +216,8 @@ class Lab:
     cleaning up.
     """
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.market = folder, FakeMarket()
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, database: str = "") -> None:
+        self.folder, self.database, self.market = folder, database, FakeMarket()
         self.signers: list[Any] = []
         self._nodes: list[Node] = []
         monkeypatch.setattr(reconcile, "scan", self._scan)
@@ -234,7 +234,7 @@ class Lab:
         sections = {name: provider.pop(name) for name in ("settle", "quorum") if name in provider}
         return Settings.model_validate(
             {
-                "role": "provider", "state_dir": self.folder,
+                "role": "provider", "state_dir": self.folder, "database": {"url": self.database},
                 "chain": {"rpc_url": "http://127.0.0.1:1", "chain_id": 31337},
                 "provider": {"address": PROVIDER, "tick_ms": 60_000, **provider},
                 **sections,

@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import inspect
 
 from oracle.journal import SqlJournal
-from oracle.migrations import config
-from oracle.models import TABLES
 from oracle.node import NodeProblem, open_state
 from oracle.reviews import Reviews, Verdict
 from oracle.states import FINAL, Stage, State, may_follow
@@ -36,8 +30,8 @@ SENDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store.open(f"sqlite:///{tmp_path / 'sub' / 'oracle.db'}", lambda: 1_000)
+def store(database_url: str) -> Iterator[Store]:
+    made = Store.open(database_url, lambda: 1_000)
     yield made
     made.close()
 
@@ -115,12 +109,12 @@ def test_add_job__known__is_left_as_it_is(store: Store) -> None:
     assert store.job(JOB).at is State.OPEN
 
 
-def test_job__values_and_steps__survive_a_reopening(store: Store, tmp_path: Path) -> None:
+def test_job__values_and_steps__survive_a_reopening(store: Store, database_url: str) -> None:
     nonce = (1 << 96) - 1
     store.add_job(JOB, make_terms(), State.OPEN, nonce=nonce, opened_at=7)
     store.move(JOB, State.QUEUED, "why")
     store.close()
-    again = Store.open(f"sqlite:///{tmp_path / 'sub' / 'oracle.db'}", lambda: 1_000)
+    again = Store.open(database_url, lambda: 1_000)
     row = again.job(JOB)
     assert (row.nonce, row.terms, row.reason) == (nonce, make_terms(), "why")
     assert [step.state for step in again.steps(JOB)] == ["open", "queued"]
@@ -152,9 +146,9 @@ def test_counts__every_state_is_there(store: Store) -> None:
 # Specs
 
 
-def test_put_spec__beyond_the_most__forgets_old_ones_that_no_job_needs(tmp_path: Path) -> None:
+def test_put_spec__beyond_the_most__forgets_old_ones_that_no_job_needs(database_url: str) -> None:
     now = iter(range(1, 10_000))
-    store = Store.open(f"sqlite:///{tmp_path / 'oracle.db'}", lambda: next(now))
+    store = Store.open(database_url, lambda: next(now))
     specs = [JobSpec("hash.chain", {"steps": steps}) for steps in range(1, 5)]
     store.put_spec(specs[0], 2)
     store.add_job(JOB, make_terms(specs[0]), State.OPEN)
@@ -255,33 +249,7 @@ def test_keep__other_evidence_for_the_receipt__has_a_verdict_of_its_own(store: S
     assert reviews.find(receipt, b"\xdd" * 32) == Verdict(JOB, True)
 
 
-# The database itself
-
-
-def test_migrations__build_what_the_models_say(store: Store) -> None:
-    with store.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, TABLES) == []
-
-
-def test_migrations__down_and_up_again__leave_the_same_tables(store: Store) -> None:
-    before = set(inspect(store.engine).get_table_names())
-    command.downgrade(config(store.engine), "base")
-    assert set(inspect(store.engine).get_table_names()) == {"alembic_version"}
-    command.upgrade(config(store.engine), "head")
-    assert set(inspect(store.engine).get_table_names()) == before
-
-
-def test_sqlite__is_durable_and_readers_do_not_block_writers(store: Store) -> None:
-    with store.engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-    store.add_job(JOB, make_terms(), State.OPEN)
-    with store.reading() as reading:
-        assert reading.connection().exec_driver_sql("SELECT count(*) FROM jobs").scalar() == 1
-        store.add_job(OTHER, make_terms(salt=9), State.OPEN)
-        assert reading.connection().exec_driver_sql("SELECT count(*) FROM jobs").scalar() == 1
-    store.check_writable()
+# The life of a job
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
