@@ -4,7 +4,7 @@ the job itself, from a state it names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -46,12 +46,12 @@ class Dispatcher:
         settler: Settler,
         outbox: Outbox,
         tasks: Tasks,
-        reconcile_job: Callable[[bytes], None],
+        reconcile_jobs: Callable[[Sequence[bytes]], None],
         dry: bool,
     ) -> None:
         self._store, self._facts, self._desk, self._worker = store, facts, desk, worker
         self._settler, self._outbox, self._tasks, self._dry = settler, outbox, tasks, dry
-        self._reconcile_job = reconcile_job
+        self._reconcile_jobs = reconcile_jobs
         self._provider = desk.policy.provider
 
     def recover(self) -> None:
@@ -73,7 +73,6 @@ class Dispatcher:
         self.recover()
         self._consider_open(now)
         self._start_runs()
-        self._settler.give_up_late(now)
         self._settler.form(now)
         for settlement in self._store.settlements():
             self._tasks.start(SETTLE, settlement.id, partial(self._settler.step, settlement.id))
@@ -182,7 +181,7 @@ class Dispatcher:
                 self._outbox.send(label, "JobMarket", function, job.terms.to_abi())
             except Reverted as reverted:
                 self._reverted(job, function, reverted)
-        self._reconcile_job(job.job_id)
+        self._reconcile_jobs([job.job_id])
 
     def _reverted(self, job: JobRow, function: str, reverted: Reverted) -> None:
         _log.warning("call reverts", job=job.label, call=function, reason=str(reverted))

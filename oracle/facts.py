@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-from web3.exceptions import BlockNotFound, Web3RPCError
 
 from oracle.receipt import JobFacts
 from scrip import jobs
@@ -61,11 +59,8 @@ class Facts:
 
     def now(self) -> int:
         """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours."""
-        latest = self.chain.block_time(self.chain.head())
-        try:
-            return max(latest, int(self.chain.w3.eth.get_block("pending")["timestamp"]))
-        except (BlockNotFound, Web3RPCError, KeyError):
-            return latest  # the node knows no pending block: the newest one is a lower bound
+        # A node that knows no pending block: the newest one is a lower bound.
+        return max(self.chain.time_of("latest") or 0, self.chain.time_of("pending") or 0)
 
     def finalized(self) -> ChainView:
         """The state that decisions rest on."""
@@ -74,6 +69,10 @@ class Facts:
     def job(self, job: bytes, view: ChainView | None = None) -> JobState:
         """The job's slot at `view`, by default the head. Empty once the job has ended after its acceptBy."""
         return (view or self.chain.at()).job_state(job)
+
+    def jobs(self, jobs: Sequence[bytes]) -> dict[bytes, JobState]:
+        """The slots of several jobs at the head."""
+        return dict(zip(jobs, self.chain.at().job_states(jobs), strict=True))
 
     def ending(self, job: bytes, view: ChainView, since: int) -> Ending | None:
         """How a job without a slot ended by `view`, None if it didn't. It wasn't opened before `since`."""

@@ -81,8 +81,15 @@ class Outbox:
         mined = self._journal.mined(label)
         if mined is None:
             return False
-        receipt = self._chain.receipt(mined)
-        return receipt is not None and receipt["blockNumber"] > self._chain.finalized()
+        block = self._chain.mined_in(mined)
+        return block is not None and block > self._chain.finalized()
+
+    def mined(self, label: str) -> bytes | None:
+        """Hash of the mined transaction for this intent, None if there is none or a reorganisation took
+        it.
+        """
+        found = self._journal.mined(label)
+        return None if found is None or self._chain.mined_in(found) is None else found
 
     def receipt(self, label: str) -> TxReceipt | None:
         """Receipt of the mined transaction for this intent, None if there is none or a reorganisation

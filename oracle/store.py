@@ -12,10 +12,11 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, delete, event, func, select, text
+from sqlalchemy import Engine, and_, create_engine, delete, event, func, insert, or_, select, text, update
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.orm import Session
 
@@ -28,6 +29,8 @@ from scrip.types import Attestation, JobTerms
 
 BUSY_TIMEOUT_S: Final = 15
 REASON_CHARS: Final = 500
+PAGE: Final = 200
+"""Jobs that are loaded at a time where all of them are looked at."""
 POOL: Final = 32
 """Connections kept: every thread of the API and of the workers may need one at once."""
 
@@ -38,6 +41,17 @@ class StateConflict(ScripError):
     def __init__(self, job_id: bytes, found: str, wanted: str) -> None:
         self.job_id, self.found, self.wanted = job_id, found, wanted
         super().__init__(f"job 0x{job_id.hex()} is {found}, which can't become {wanted}")
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One job's change of state among several; the fields are those of `Store.move`."""
+
+    job_id: bytes
+    to: State
+    reason: str | None = ""
+    since: tuple[State, ...] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Store:
@@ -127,6 +141,15 @@ class Store:
             session.add(StepRow(job_id=job_id, at_ms=now, state=state.value, reason=row.reason))
         return True
 
+    def add_jobs(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert jobs that nobody has added yet, together. Each names its `job_id`, `terms` and `state`."""
+        now = self.now_ms()
+        whole = [{"created_ms": now, "updated_ms": now, **row, "state": row["state"].value} for row in rows]
+        steps = [{"job_id": row["job_id"], "at_ms": now, "state": row["state"]} for row in whole]
+        with self.writing() as session:
+            session.execute(insert(JobRow), whole)
+            session.execute(insert(StepRow), steps)
+
     def find(self, job_id: bytes) -> JobRow | None:
         """The job, None if it is unknown here."""
         with self.reading() as session:
@@ -142,8 +165,41 @@ class Store:
     def jobs(self, states: Iterable[State], limit: int | None = None) -> Sequence[JobRow]:
         """Jobs in any of `states`, oldest first."""
         with self.reading() as session:
-            query = select(JobRow).where(_in(states)).order_by(JobRow.created_ms, JobRow.job_id).limit(limit)
-            return session.scalars(query).all()
+            return session.scalars(_oldest(_in(states)).limit(limit)).all()
+
+    def many(self, job_ids: Sequence[bytes]) -> list[JobRow]:
+        """Those of the jobs that are known, in the order asked for."""
+        with self.reading() as session:
+            found = session.scalars(select(JobRow).where(JobRow.job_id.in_(job_ids)))
+            rows = {row.job_id: row for row in found}
+        return [rows[job_id] for job_id in job_ids if job_id in rows]
+
+    def due(self, states: Iterable[State], limit: int) -> Sequence[JobRow]:
+        """At most `limit` jobs in any of `states` that don't wait for a later time, oldest first."""
+        with self.reading() as session:
+            ready = and_(_in(states), JobRow.not_before_ms <= self.now_ms())
+            return session.scalars(_oldest(ready).limit(limit)).all()
+
+    def walk(self, states: Iterable[State], *, waiting: bool = False) -> Iterator[Sequence[JobRow]]:
+        """All jobs in any of `states`, oldest first, a page at a time, so that memory doesn't grow with them.
+
+        Only those that wait for a later time if `waiting`. A job that gets there meanwhile may be left out.
+        """
+        wanted, after = list(states), None
+        while True:
+            where = _in(wanted)
+            if waiting:
+                where = and_(where, JobRow.not_before_ms > self.now_ms())
+            if after is not None:
+                same = and_(JobRow.created_ms == after.created_ms, JobRow.job_id > after.job_id)
+                where = and_(where, or_(JobRow.created_ms > after.created_ms, same))
+            with self.reading() as session:
+                page = session.scalars(_oldest(where).limit(PAGE)).all()
+            if page:
+                yield page
+            if len(page) < PAGE:
+                return
+            after = page[-1]
 
     def count(self, states: Iterable[State]) -> int:
         """How many jobs are in any of `states`."""
@@ -195,6 +251,37 @@ class Store:
         session.add(StepRow(job_id=job_id, at_ms=now, state=to.value, reason=step))
         return row
 
+    def move_all(self, moves: Sequence[Move]) -> list[bytes]:
+        """Make those of the moves that are allowed, in one transaction. Returns the jobs that moved; the
+        others are in another state by now.
+        """
+        with self.writing() as session:
+            return self._move_all(session, moves, strict=False)
+
+    def _move_all(self, session: Session, moves: Sequence[Move], *, strict: bool = True) -> list[bytes]:
+        """`_move` of many, with three statements. Raises StateConflict, if `strict`."""
+        now, ids = self.now_ms(), [move.job_id for move in moves]
+        query = select(JobRow.job_id, JobRow.state, JobRow.reason).where(JobRow.job_id.in_(ids))
+        known = {row.job_id: row for row in session.execute(query.with_for_update())}
+        changes, steps = [], []
+        for move in moves:
+            row = known.get(move.job_id)
+            found = None if row is None else State(row.state)
+            allowed = found is not None and (move.since is None or found in move.since)
+            if row is None or found is None or not allowed or not may_follow(move.to, found):
+                if strict:
+                    raise StateConflict(move.job_id, "unknown" if row is None else row.state, move.to.value)
+                continue
+            _check_columns(move.values)
+            reason = row.reason if move.reason is None else move.reason[:REASON_CHARS]
+            same = {"job_id": move.job_id, "state": move.to.value}
+            changes.append({**same, "reason": reason, "updated_ms": now, **move.values})
+            steps.append({**same, "at_ms": now, "reason": "" if move.reason is None else reason})
+        if changes:
+            session.execute(update(JobRow), changes)
+            session.execute(insert(StepRow), steps)
+        return [change["job_id"] for change in changes]
+
     def note(self, job_id: bytes, **values: Any) -> None:
         """Set values of a job without a change of state (process group, retry time, reason)."""
         with self.writing() as session:
@@ -225,9 +312,16 @@ class Store:
             )
             session.add(row)
             session.flush()
-            for job_id in jobs:
-                self._move(session, job_id, State.SIGNING, None, (State.METERED,), {"settlement_id": row.id})
+            bound, since = {"settlement_id": row.id}, (State.METERED,)
+            self._move_all(session, [Move(job_id, State.SIGNING, None, since, bound) for job_id in jobs])
             return row
+
+    def live_settlements(self) -> int:
+        """How many settlements go on now; those that wait for a later time don't count."""
+        wanted = [stage.value for stage in LIVE_STAGES]
+        ready = and_(SettlementRow.stage.in_(wanted), SettlementRow.not_before_ms <= self.now_ms())
+        with self.reading() as session:
+            return session.scalar(select(func.count()).select_from(SettlementRow).where(ready)) or 0
 
     def settlements(self, stages: Iterable[Stage] = LIVE_STAGES) -> Sequence[SettlementRow]:
         """Settlements in any of `stages`, oldest first."""
@@ -255,8 +349,7 @@ class Store:
             row.stage = stage.value
             if attestation is not None:
                 row.attestation = attestation
-            for job_id in self._bound(session, row):
-                self._move(session, job_id, state, None, None, {})
+            self._move_all(session, [Move(job_id, state, None) for job_id in self._bound(session, row)])
             return row
 
     def close_settlement(
@@ -265,18 +358,26 @@ class Store:
         stage: Stage,
         back: Mapping[bytes, Mapping[str, Any]],
         reason: str = "",
+        tx_hash: bytes | None = None,
     ) -> None:
         """End a settlement (DONE or DROPPED). The jobs in `back` become metered again with the values
-        given.
+        given; the others were decided by the transaction `tx_hash`, if it was ours.
         """
         with self.writing() as session:
             row = self._same(session, settlement)
             row.stage, row.reason = stage.value, reason[:REASON_CHARS]
+            moves = []
             for job_id in self._bound(session, row):
                 if job_id in back:
                     changed = {"settlement_id": None, **back[job_id]}
                     why = str(changed.pop("reason", reason))
-                    self._move(session, job_id, State.METERED, why, None, changed)
+                    moves.append(Move(job_id, State.METERED, why, None, changed))
+            self._move_all(session, moves)
+            if tx_hash is not None:
+                decided = [job_id for job_id in row.jobs if job_id not in back]
+                changes = [{"job_id": job_id, "tx_hash": tx_hash} for job_id in decided]
+                if changes:
+                    session.execute(update(JobRow), changes)
 
     def delay_settlement(self, settlement: SettlementRow, not_before_ms: int, reason: str) -> None:
         """Try a settlement again later."""
@@ -286,8 +387,9 @@ class Store:
 
     def _bound(self, session: Session, settlement: SettlementRow) -> list[bytes]:
         """Rows of a settlement that are still its own: the chain may have ended some meanwhile."""
-        rows = [session.get(JobRow, job_id) for job_id in settlement.jobs]
-        return [row.job_id for row in rows if row and row.at in BOUND and row.settlement_id == settlement.id]
+        query = select(JobRow.job_id).where(JobRow.settlement_id == settlement.id, _in(BOUND))
+        own = set(session.scalars(query))
+        return [job_id for job_id in settlement.jobs if job_id in own]
 
     def _same(self, session: Session, known: SettlementRow) -> SettlementRow:
         row = session.get(SettlementRow, known.id, with_for_update=True)
@@ -331,6 +433,16 @@ class Store:
 
 def _in(states: Iterable[State]) -> Any:
     return JobRow.state.in_([state.value for state in states])
+
+
+def _oldest(where: Any) -> Any:
+    return select(JobRow).where(where).order_by(JobRow.created_ms, JobRow.job_id)
+
+
+def _check_columns(values: Mapping[str, Any]) -> None:
+    for name in values:
+        if not hasattr(JobRow, name):
+            raise AttributeError(f"JobRow has no column {name}")
 
 
 def _assign(row: Any, values: Mapping[str, Any]) -> None:

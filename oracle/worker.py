@@ -320,7 +320,8 @@ class Worker:
         reason = "" if recorded.result.completed else f"{recorded.result.reason}: {_tail(recorded.exit.log)}"
         self._store.move(
             job.job_id, State.METERED, reason, since=(State.EXECUTING,), receipt=receipt,
-            simulated=attempt.usage.simulated, exited_ms=self._store.now_ms(), tries=0, not_before_ms=0,
+            simulated=attempt.usage.simulated, exited_ms=recorded.exit.ended_wall_ms, tries=0,
+            not_before_ms=0,
         )  # fmt: skip
         _note_receipt(job, draft, attempt)
 

@@ -88,8 +88,3 @@ def signature(contract: str, function: str) -> Signature:
     if function not in known:
         raise BadInput("function", function, f"a function of {contract}: {sorted(known)}")
     return Signature.of(known[function])
-
-
-def encoded(function: ContractFunction) -> TxParams:
-    """Parameters for eth_call of a view function."""
-    return Call.of(function).params()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -217,6 +217,12 @@ class FakeView:
         known = self._market.history[max(blocks)] if blocks else {}
         return known.get(job, EMPTY)
 
+    def job_states(self, jobs: Sequence[bytes]) -> list[JobState]:
+        return [self.job_state(job) for job in jobs]
+
+    def job_statuses(self, jobs: Sequence[bytes]) -> list[Status]:
+        return [self.job_state(job).status for job in jobs]
+
     def time(self) -> int:
         return self._market.now
 
@@ -238,6 +244,7 @@ class FakeFacts:
             head=lambda: market.block,
             finalized=lambda: market.block - market.finality,
             receipt=lambda tx_hash: market.receipts.get(tx_hash),
+            mined_in=lambda tx_hash: market.receipts.get(tx_hash, {}).get("blockNumber"),
             contract=lambda _: SimpleNamespace(
                 functions=_Functions(), events=SimpleNamespace(RowSkipped=lambda: self)
             ),
@@ -260,6 +267,9 @@ class FakeFacts:
 
     def job(self, job: bytes, view: FakeView | None = None) -> JobState:
         return (view or FakeView(self.fake, self.fake.block)).job_state(job)
+
+    def jobs(self, jobs: Sequence[bytes]) -> dict[bytes, JobState]:
+        return {job: self.job(job) for job in jobs}
 
     def ending(self, job: bytes, view: FakeView, since: int) -> Ending | None:
         self.fake.searched.append((job, since))
