@@ -10,12 +10,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from eth_typing import HexStr
 
 from bench.lab import GAS, MONEY
 from oracle.executors.base import Exit, Work
@@ -101,32 +102,42 @@ class OracleLab:
         return self.up.chain.contract("JobMarket").functions.open(given.to_abi(), quote)
 
     def _send_all(self, calls: Sequence[Any]) -> None:
-        """Mine all calls of the buyer in one block. Raises if the first or last one reverted."""
-        chain, anvil = self.up.chain, self.up.anvil
-        nonce = chain.nonce(self.buyer)
+        """Mine all calls of the buyer in one block."""
+        anvil = self.up.anvil
+        anvil.rpc("evm_setAutomine", False)
+        sent = self.post([(call.address, call._encode_transaction_data()) for call in calls], 400_000)
+        anvil.mine()
+        anvil.rpc("evm_setAutomine", True)
+        self.check(sent)
+
+    def post(self, calls: Sequence[tuple[str, str]], gas: int) -> list[str]:
+        """Send calls (address, data) of the buyer in one request. Returns their hashes."""
+        nonce = self.up.chain.nonce(self.buyer)
         body = [
             {
                 "jsonrpc": "2.0", "id": number, "method": "eth_sendTransaction",
                 "params": [
                     {
-                        "from": self.buyer, "to": call.address, "data": call._encode_transaction_data(),
-                        "gas": hex(400_000), "nonce": hex(nonce + number),
+                        "from": self.buyer, "to": to, "data": data, "gas": hex(gas),
+                        "nonce": hex(nonce + number),
                     }
                 ],
             }
-            for number, call in enumerate(calls)
+            for number, (to, data) in enumerate(calls)
         ]  # fmt: skip
-        anvil.rpc("evm_setAutomine", False)
-        answers = httpx.post(anvil.url, json=body, timeout=120, verify=NO_TLS, trust_env=False).json()
-        anvil.mine()
-        anvil.rpc("evm_setAutomine", True)
+        url = self.up.anvil.url
+        answers = httpx.post(url, json=body, timeout=300, verify=NO_TLS, trust_env=False).json()
         refused = [answer["error"]["message"] for answer in answers if "error" in answer]
         if refused:
-            raise AssertionError(f"{len(refused)} opens refused: {refused[0]}")
-        for answer in (answers[0], answers[-1]):
-            mined = chain.w3.eth.wait_for_transaction_receipt(answer["result"], poll_latency=0.01)
+            raise AssertionError(f"{len(refused)} transactions refused: {refused[0]}")
+        return [answer["result"] for answer in answers]
+
+    def check(self, sent: Sequence[str]) -> None:
+        """Raise if the first or the last of these transactions reverted."""
+        for tx_hash in (sent[0], sent[-1]):
+            mined = self.up.chain.w3.eth.wait_for_transaction_receipt(HexStr(tx_hash), poll_latency=0.01)
             if mined["status"] != 1:
-                raise AssertionError("an open reverted")
+                raise AssertionError(f"{tx_hash} reverted")
 
     # Nodes
 
@@ -176,12 +187,22 @@ class Provider:
         rows = self.ask("SELECT count(*) FROM jobs WHERE state = ?", state)
         return int(rows[0][0]) if rows else 0
 
+    def check(self) -> None:
+        """Raise if the process has ended."""
+        if not self.node.is_running:
+            raise AssertionError(f"the node ended: {self.node.log.read_text()[-2000:]}")
+
+    def peak_mb(self) -> float:
+        """The most memory the process has held, in MiB."""
+        status = Path(f"/proc/{self.node.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 1024, 1)
+
     def wait(self, state: str, count: int, seconds: float = 1_800.0) -> None:
         """Wait until `count` jobs are in `state`. Raises if the process ends before."""
         deadline = time.monotonic() + seconds
         while self.count(state) < count:
-            if not self.node.is_running:
-                raise AssertionError(f"the node ended: {self.node.log.read_text()[-2000:]}")
+            self.check()
             if time.monotonic() > deadline:
                 raise AssertionError(f"{self.count(state)} of {count} jobs {state} in {seconds:.0f} s")
             time.sleep(0.05)
@@ -244,7 +265,8 @@ class NoMeter:
         return ()
 
 
+@contextmanager
 def running() -> Iterator[OracleLab]:
-    """A lab on a stack that is up as long as the generator is open."""
-    with stack.running(Options(watchers=2, poll_ms=50)) as up:
+    """A lab on a stack of its own, which mines each transaction at once."""
+    with stack.running(Options(poll_ms=1_000)) as up:
         yield OracleLab.on(up)

@@ -20,6 +20,7 @@ from scrip.jobs import Ending
 from scrip.types import ClassTerms, Dispute, JobState, JobTerms, Submission
 from scrip.view import ChainView
 
+NOW_S: Final = 0.2
 CACHE_S: Final = 10.0
 """How long the state of a class (not its terms, which never change) may be remembered."""
 
@@ -51,6 +52,7 @@ class Facts:
         self.verifier = chain.address("ReceiptVerifier")
         self._terms: dict[int, ClassTerms] = {}
         self._classes: dict[tuple[int, str], tuple[float, ClassFacts]] = {}
+        self._now: tuple[float, int] | None = None
         self._lock = threading.Lock()
 
     def job_id(self, terms: JobTerms) -> bytes:
@@ -58,9 +60,19 @@ class Facts:
         return job_id(terms, self.chain.chain_id, self.market)
 
     def now(self) -> int:
-        """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours."""
+        """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours. As it
+        was at most `NOW_S` ago, so that many who ask at once cost one look.
+        """
+        with self._lock:
+            known = self._now
+        if known is not None and self._clock() - known[0] < NOW_S:
+            return known[1]
+        asked = self._clock()
         # A node that knows no pending block: the newest one is a lower bound.
-        return max(self.chain.time_of("latest") or 0, self.chain.time_of("pending") or 0)
+        found = max(self.chain.time_of("latest") or 0, self.chain.time_of("pending") or 0)
+        with self._lock:
+            self._now = (asked, found)
+        return found
 
     def finalized(self) -> ChainView:
         """The state that decisions rest on."""
