@@ -16,7 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, and_, create_engine, delete, event, func, insert, or_, select, text, update
+from sqlalchemy import (
+    Engine,
+    and_,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.orm import Session
 
@@ -174,32 +187,41 @@ class Store:
             rows = {row.job_id: row for row in found}
         return [rows[job_id] for job_id in job_ids if job_id in rows]
 
-    def due(self, states: Iterable[State], limit: int) -> Sequence[JobRow]:
-        """At most `limit` jobs in any of `states` that don't wait for a later time, oldest first."""
+    def page(
+        self,
+        states: Iterable[State],
+        limit: int,
+        *,
+        after: JobRow | None = None,
+        waiting: bool | None = None,
+        finalize_by: int | None = None,
+    ) -> Sequence[JobRow]:
+        """At most `limit` jobs in any of `states`, oldest first, from the one that follows `after` on.
+
+        `waiting` takes only those that wait for a later time, or only those that don't; `finalize_by` only
+        those that may be finalized by then, chain seconds.
+        """
+        where = [_in(states)]
+        if after is not None:
+            same = and_(JobRow.created_ms == after.created_ms, JobRow.job_id > after.job_id)
+            where.append(or_(JobRow.created_ms > after.created_ms, same))
+        if waiting is not None:
+            later = JobRow.not_before_ms > self.now_ms()
+            where.append(later if waiting else not_(later))
+        if finalize_by is not None:
+            where.append(JobRow.finalize_at <= finalize_by)
         with self.reading() as session:
-            ready = and_(_in(states), JobRow.not_before_ms <= self.now_ms())
-            return session.scalars(_oldest(ready).limit(limit)).all()
+            return session.scalars(_oldest(and_(*where)).limit(limit)).all()
 
-    def walk(self, states: Iterable[State], *, waiting: bool = False) -> Iterator[Sequence[JobRow]]:
-        """All jobs in any of `states`, oldest first, a page at a time, so that memory doesn't grow with them.
+    def walk(self, states: Iterable[State], size: int = PAGE, **which: Any) -> Iterator[Sequence[JobRow]]:
+        """All of those jobs, a `page` of `size` at a time, so that memory doesn't grow with them.
 
-        Only those that wait for a later time if `waiting`. A job that gets there meanwhile may be left out.
+        A job that gets among them meanwhile may be left out.
         """
         wanted, after = list(states), None
-        while True:
-            where = _in(wanted)
-            if waiting:
-                where = and_(where, JobRow.not_before_ms > self.now_ms())
-            if after is not None:
-                same = and_(JobRow.created_ms == after.created_ms, JobRow.job_id > after.job_id)
-                where = and_(where, or_(JobRow.created_ms > after.created_ms, same))
-            with self.reading() as session:
-                page = session.scalars(_oldest(where).limit(PAGE)).all()
-            if page:
-                yield page
-            if len(page) < PAGE:
-                return
-            after = page[-1]
+        while found := self.page(wanted, size, after=after, **which):
+            yield found
+            after = found[-1]
 
     def count(self, states: Iterable[State]) -> int:
         """How many jobs are in any of `states`."""

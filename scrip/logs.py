@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 SPAN = 10_000
 """Most blocks in a query. Many providers' own limit; smaller ones are found by halving."""
 
-FIRST = 16
-"""Blocks in the first query of a scan by pages: how crowded they are isn't known yet."""
+FIRST, WIDEST = 16, 2_000
+"""Blocks in the first query of a scan by pages, and at most: how crowded the next ones are isn't known."""
 
-PAGE = 2_000
-"""Events that a page should hold, about a megabyte of answer."""
+PAGE = 1_000
+"""Events that a page should hold, just under a megabyte of answer."""
 
 ATTEMPTS = 4
 
@@ -109,7 +109,7 @@ def pages(
     Queries grow from a few blocks until an answer holds about `size` events: memory stays flat however much
     the range holds. Only a single block with more makes a larger page.
     """
-    yield from _scan(chain, contract, event, from_block, to_block, filters, _Width(SPAN, FIRST, size))
+    yield from _scan(chain, contract, event, from_block, to_block, filters, _Width(WIDEST, FIRST, size))
 
 
 def _scan(
@@ -148,7 +148,7 @@ class _Width:
 
     A limit on blocks never changes, so running into it again would waste every other query; one on results
     does, so the memory of a refusal fades with success. With a `page` size it aims at answers of that many
-    events, and grows up to fourfold.
+    events, and at most doubles.
     """
 
     FADES_AFTER = 8
@@ -173,8 +173,7 @@ class _Width:
     def _wanted(self, width: int, found: int) -> int:
         if self._page is None:
             return self.now + max(1, self.now // 4)
-        # The last query of a range is narrower than it might have been: what it found says how crowded it is.
-        return max(1, min(4 * self.now, self._page * width // max(1, found)))
+        return max(1, min(2 * self.now, self._page * width // max(1, found)))
 
 
 class _TooBig(Exception):

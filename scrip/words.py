@@ -18,7 +18,8 @@ from scrip.errors import BadInput
 
 WORD: Final = 32
 
-Decoder = Callable[[bytes], Any]
+_FALSE, _TRUE = bytes(WORD), (1).to_bytes(WORD)
+
 Encoder = Callable[[Any], bytes]
 
 _SIZED: Final = re.compile(r"(uint|int|bytes)([0-9]+)")
@@ -41,13 +42,20 @@ def decode(types: tuple[str, ...], data: bytes) -> list[Any]:
     """Values of one-word types; addresses are checksummed. Raises NotWords."""
     if len(data) != WORD * len(types):
         raise NotWords(types, data)
-    try:
-        return [
-            decoder(data[at : at + WORD])
-            for decoder, at in zip(_decoders(types), range(0, len(data), WORD), strict=True)
-        ]
-    except ValueError:
-        raise NotWords(types, data) from None
+    values: list[Any] = []
+    for base, size, at in _places(types):
+        word = data[at : at + WORD]
+        if base == "uint":  # by far the most frequent, so without a call
+            value = int.from_bytes(word)
+            if value >> size:
+                raise NotWords(types, data)
+            values.append(value)
+        else:
+            try:
+                values.append(_decoded(base, size, word))
+            except ValueError:
+                raise NotWords(types, data) from None
+    return values
 
 
 def encode(types: tuple[str, ...], values: Sequence[Any]) -> bytes:
@@ -65,26 +73,33 @@ def checksummed(address: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _decoders(types: tuple[str, ...]) -> tuple[Decoder, ...]:
-    return tuple(_decoder(kind) for kind in types)
+def _places(types: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
+    """Base and size of each type, and where its word begins."""
+    return tuple((*_sized(kind), WORD * index) for index, kind in enumerate(types))
+
+
+def _decoded(base: str, size: int, word: bytes) -> Any:
+    if base == "address":
+        if any(word[:12]):
+            raise ValueError
+        return checksummed("0x" + word[12:].hex())
+    if base == "bytes":
+        if any(word[size:]):
+            raise ValueError
+        return word[:size]
+    if base == "bool":
+        if word not in (_FALSE, _TRUE):
+            raise ValueError
+        return word == _TRUE
+    value = int.from_bytes(word, signed=True)
+    if not -1 << (size - 1) <= value < 1 << (size - 1):
+        raise ValueError
+    return value
 
 
 @lru_cache(maxsize=256)
 def _encoders(types: tuple[str, ...]) -> tuple[Encoder, ...]:
     return tuple(_encoder(kind) for kind in types)
-
-
-def _decoder(kind: str) -> Decoder:
-    if kind == "address":
-        return _to_address
-    if kind == "bool":
-        return _to_bool
-    base, size = _sized(kind)
-    if base == "bytes":
-        return lambda word: _to_bytes(word, size)
-    if base == "uint":
-        return lambda word: _to_uint(word, size)
-    return lambda word: _to_int(word, size)
 
 
 def _encoder(kind: str) -> Encoder:
@@ -100,40 +115,13 @@ def _encoder(kind: str) -> Encoder:
 
 
 def _sized(kind: str) -> tuple[str, int]:
+    """Base and size of a type: bits of a number, bytes of bytesN, 0 for the others."""
+    if kind in ("address", "bool"):
+        return kind, 0
     found = _SIZED.fullmatch(kind)
     if found is None:
         raise BadInput("type", kind, "a type of one word")
     return found[1], int(found[2])
-
-
-def _to_uint(word: bytes, bits: int) -> int:
-    value = int.from_bytes(word)
-    if value >> bits:
-        raise ValueError
-    return value
-
-
-def _to_int(word: bytes, bits: int) -> int:
-    value = int.from_bytes(word, signed=True)
-    if not -1 << (bits - 1) <= value < 1 << (bits - 1):
-        raise ValueError
-    return value
-
-
-def _to_address(word: bytes) -> str:
-    if any(word[:12]):
-        raise ValueError
-    return checksummed("0x" + word[12:].hex())
-
-
-def _to_bool(word: bytes) -> bool:
-    return bool(_to_uint(word, 1))
-
-
-def _to_bytes(word: bytes, size: int) -> bytes:
-    if any(word[size:]):
-        raise ValueError
-    return word[:size]
 
 
 def _from_int(value: Any, low: int, high: int) -> bytes:
