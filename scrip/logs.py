@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,18 +130,39 @@ def _scan(
     if to_block > head:
         raise BadInput("to_block", to_block, f"at most the node's head, {head}")
     start = max(0, start)
-    while start <= to_block:
-        end = min(start + width.now - 1, to_block)
-        try:
-            logs = query.fetch(start, end)
-        except _TooBig as error:
-            if start == end:
-                raise RpcLimit(start, str(error)) from None
-            width.refused(end - start + 1)
-            continue
-        width.answered(end - start + 1, len(logs))
-        yield Page(start, end, query.decode(logs))
-        start = end + 1
+    with ThreadPoolExecutor(1, "scrip-logs") as ahead:
+        asked = _Asked(query, start, min(start + width.now - 1, to_block))
+        while asked.first <= to_block:
+            try:
+                logs = asked.answer()
+            except _TooBig as error:
+                if asked.first == asked.last:
+                    raise RpcLimit(asked.first, str(error)) from None
+                width.refused(asked.last - asked.first + 1)
+                asked = _Asked(query, asked.first, min(asked.first + width.now - 1, to_block))
+                continue
+            width.answered(asked.last - asked.first + 1, len(logs))
+            done, start = asked, asked.last + 1
+            asked = _Asked(query, start, min(start + width.now - 1, to_block))
+            if start <= to_block:
+                asked.ask(ahead)  # the node looks while the caller works
+            yield Page(done.first, done.last, query.decode(logs))
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A query, asked now or ahead of time."""
+
+    query: _Query
+    first: int
+    last: int
+    future: Future[list[dict[str, Any]]] | None = None
+
+    def ask(self, thread: ThreadPoolExecutor) -> None:
+        self.future = thread.submit(self.query.fetch, self.first, self.last)
+
+    def answer(self) -> list[dict[str, Any]]:
+        return self.query.fetch(self.first, self.last) if self.future is None else self.future.result()
 
 
 class _Width:
