@@ -102,11 +102,12 @@ class OracleLab:
         return self.up.chain.contract("JobMarket").functions.open(given.to_abi(), quote)
 
     def _send_all(self, calls: Sequence[Any]) -> None:
-        """Mine all calls of the buyer in one block."""
+        """Mine all calls of the buyer, nearly always in one block."""
         anvil = self.up.anvil
         anvil.rpc("evm_setAutomine", False)
         sent = self.post([(call.address, call._encode_transaction_data()) for call in calls], 400_000)
-        anvil.mine()
+        while anvil.rpc("eth_getTransactionReceipt", sent[-1]) is None:
+            anvil.mine()  # a busy node takes a moment to let a batch into its pool
         anvil.rpc("evm_setAutomine", True)
         self.check(sent)
 
