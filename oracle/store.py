@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +22,6 @@ from sqlalchemy import (
     delete,
     event,
     func,
-    insert,
-    not_,
-    or_,
     select,
     text,
     update,
@@ -33,38 +29,22 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.orm import Session
 
+from oracle import moves
 from oracle.migrations import upgrade
 from oracle.models import CursorRow, JobRow, RefusalRow, SettlementRow, SpecRow, StepRow
+from oracle.moves import REASON_CHARS, Move, StateConflict, in_states, oldest
 from oracle.states import ACTIVE, BOUND, LIVE_STAGES, Stage, State, may_follow
-from scrip.errors import NotFound, ScripError
+from scrip.errors import NotFound
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Attestation, JobTerms
 
 BUSY_TIMEOUT_S: Final = 15
-REASON_CHARS: Final = 500
+__all__ = ["REASON_CHARS", "Move", "StateConflict", "Store"]
+
 PAGE: Final = 200
 """Jobs that are loaded at a time where all of them are looked at."""
 POOL: Final = 32
 """Connections kept: every thread of the API and of the workers may need one at once."""
-
-
-class StateConflict(ScripError):
-    """A job isn't in the state a step starts from: somebody else took the step, or the chain moved it."""
-
-    def __init__(self, job_id: bytes, found: str, wanted: str) -> None:
-        self.job_id, self.found, self.wanted = job_id, found, wanted
-        super().__init__(f"job 0x{job_id.hex()} is {found}, which can't become {wanted}")
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One job's change of state among several; the fields are those of `Store.move`."""
-
-    job_id: bytes
-    to: State
-    reason: str | None = ""
-    since: tuple[State, ...] | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Store:
@@ -128,7 +108,9 @@ class Store:
         return key
 
     def _forget_specs(self, session: Session, count: int, keep: bytes) -> None:
-        used = {row.terms.spec_hash for row in session.scalars(select(JobRow).where(_in(ACTIVE)))} | {keep}
+        used = {row.terms.spec_hash for row in session.scalars(select(JobRow).where(in_states(ACTIVE)))} | {
+            keep
+        }
         oldest = session.scalars(select(SpecRow.spec_hash).order_by(SpecRow.created_ms))
         doomed = [key for key in oldest if key not in used][:count]
         session.execute(delete(SpecRow).where(SpecRow.spec_hash.in_(doomed)))
@@ -156,12 +138,8 @@ class Store:
 
     def add_jobs(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert jobs that nobody has added yet, together. Each names its `job_id`, `terms` and `state`."""
-        now = self.now_ms()
-        whole = [{"created_ms": now, "updated_ms": now, **row, "state": row["state"].value} for row in rows]
-        steps = [{"job_id": row["job_id"], "at_ms": now, "state": row["state"]} for row in whole]
         with self.writing() as session:
-            session.execute(insert(JobRow), whole)
-            session.execute(insert(StepRow), steps)
+            moves.add(session, rows, self.now_ms())
 
     def find(self, job_id: bytes) -> JobRow | None:
         """The job, None if it is unknown here."""
@@ -178,7 +156,7 @@ class Store:
     def jobs(self, states: Iterable[State], limit: int | None = None) -> Sequence[JobRow]:
         """Jobs in any of `states`, oldest first."""
         with self.reading() as session:
-            return session.scalars(_oldest(_in(states)).limit(limit)).all()
+            return session.scalars(oldest(in_states(states)).limit(limit)).all()
 
     def many(self, job_ids: Sequence[bytes]) -> list[JobRow]:
         """Those of the jobs that are known, in the order asked for."""
@@ -201,17 +179,9 @@ class Store:
         `waiting` takes only those that wait for a later time, or only those that don't; `finalize_by` only
         those that may be finalized by then, chain seconds.
         """
-        where = [_in(states)]
-        if after is not None:
-            same = and_(JobRow.created_ms == after.created_ms, JobRow.job_id > after.job_id)
-            where.append(or_(JobRow.created_ms > after.created_ms, same))
-        if waiting is not None:
-            later = JobRow.not_before_ms > self.now_ms()
-            where.append(later if waiting else not_(later))
-        if finalize_by is not None:
-            where.append(JobRow.finalize_at <= finalize_by)
+        query = moves.page_of(states, self.now_ms(), after, waiting, finalize_by)
         with self.reading() as session:
-            return session.scalars(_oldest(and_(*where)).limit(limit)).all()
+            return session.scalars(query.limit(limit)).all()
 
     def walk(self, states: Iterable[State], size: int = PAGE, **which: Any) -> Iterator[Sequence[JobRow]]:
         """All of those jobs, a `page` of `size` at a time, so that memory doesn't grow with them.
@@ -226,7 +196,7 @@ class Store:
     def count(self, states: Iterable[State]) -> int:
         """How many jobs are in any of `states`."""
         with self.reading() as session:
-            return session.scalar(select(func.count()).select_from(JobRow).where(_in(states))) or 0
+            return session.scalar(select(func.count()).select_from(JobRow).where(in_states(states))) or 0
 
     def counts(self) -> Mapping[State, int]:
         """How many jobs are in each state."""
@@ -273,36 +243,15 @@ class Store:
         session.add(StepRow(job_id=job_id, at_ms=now, state=to.value, reason=step))
         return row
 
-    def move_all(self, moves: Sequence[Move]) -> list[bytes]:
+    def move_all(self, wanted: Sequence[Move]) -> list[bytes]:
         """Make those of the moves that are allowed, in one transaction. Returns the jobs that moved; the
         others are in another state by now.
         """
         with self.writing() as session:
-            return self._move_all(session, moves, strict=False)
+            return moves.move(session, wanted, self.now_ms(), strict=False)
 
-    def _move_all(self, session: Session, moves: Sequence[Move], *, strict: bool = True) -> list[bytes]:
-        """`_move` of many, with three statements. Raises StateConflict, if `strict`."""
-        now, ids = self.now_ms(), [move.job_id for move in moves]
-        query = select(JobRow.job_id, JobRow.state, JobRow.reason).where(JobRow.job_id.in_(ids))
-        known = {row.job_id: row for row in session.execute(query.with_for_update())}
-        changes, steps = [], []
-        for move in moves:
-            row = known.get(move.job_id)
-            found = None if row is None else State(row.state)
-            allowed = found is not None and (move.since is None or found in move.since)
-            if row is None or found is None or not allowed or not may_follow(move.to, found):
-                if strict:
-                    raise StateConflict(move.job_id, "unknown" if row is None else row.state, move.to.value)
-                continue
-            _check_columns(move.values)
-            reason = row.reason if move.reason is None else move.reason[:REASON_CHARS]
-            same = {"job_id": move.job_id, "state": move.to.value}
-            changes.append({**same, "reason": reason, "updated_ms": now, **move.values})
-            steps.append({**same, "at_ms": now, "reason": "" if move.reason is None else reason})
-        if changes:
-            session.execute(update(JobRow), changes)
-            session.execute(insert(StepRow), steps)
-        return [change["job_id"] for change in changes]
+    def _move_all(self, session: Session, wanted: Sequence[Move]) -> None:
+        moves.move(session, wanted, self.now_ms(), strict=True)
 
     def note(self, job_id: bytes, **values: Any) -> None:
         """Set values of a job without a change of state (process group, retry time, reason)."""
@@ -388,13 +337,13 @@ class Store:
         with self.writing() as session:
             row = self._same(session, settlement)
             row.stage, row.reason = stage.value, reason[:REASON_CHARS]
-            moves = []
+            wanted = []
             for job_id in self._bound(session, row):
                 if job_id in back:
                     changed = {"settlement_id": None, **back[job_id]}
                     why = str(changed.pop("reason", reason))
-                    moves.append(Move(job_id, State.METERED, why, None, changed))
-            self._move_all(session, moves)
+                    wanted.append(Move(job_id, State.METERED, why, None, changed))
+            self._move_all(session, wanted)
             if tx_hash is not None:
                 decided = [job_id for job_id in row.jobs if job_id not in back]
                 changes = [{"job_id": job_id, "tx_hash": tx_hash} for job_id in decided]
@@ -409,7 +358,7 @@ class Store:
 
     def _bound(self, session: Session, settlement: SettlementRow) -> list[bytes]:
         """Rows of a settlement that are still its own: the chain may have ended some meanwhile."""
-        query = select(JobRow.job_id).where(JobRow.settlement_id == settlement.id, _in(BOUND))
+        query = select(JobRow.job_id).where(JobRow.settlement_id == settlement.id, in_states(BOUND))
         own = set(session.scalars(query))
         return [job_id for job_id in settlement.jobs if job_id in own]
 
@@ -451,20 +400,6 @@ class Store:
                 session.add(CursorRow(name=name, block=block))
             else:
                 row.block = block
-
-
-def _in(states: Iterable[State]) -> Any:
-    return JobRow.state.in_([state.value for state in states])
-
-
-def _oldest(where: Any) -> Any:
-    return select(JobRow).where(where).order_by(JobRow.created_ms, JobRow.job_id)
-
-
-def _check_columns(values: Mapping[str, Any]) -> None:
-    for name in values:
-        if not hasattr(JobRow, name):
-            raise AttributeError(f"JobRow has no column {name}")
 
 
 def _assign(row: Any, values: Mapping[str, Any]) -> None:

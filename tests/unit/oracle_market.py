@@ -8,12 +8,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from eth_abi.abi import decode
 from eth_account import Account
 from eth_utils.crypto import keccak
 
 from oracle.facts import ClassFacts
 from oracle.journal import SqlJournal
 from oracle.receipt import JobFacts
+from scrip.abi import abi
+from scrip.calls import Call, signature
 from scrip.eip712 import acceptance_digest, batch_digest, job_id, receipt_digest, receipt_struct_hash, recover
 from scrip.errors import Reverted, TxUnknown
 from scrip.jobs import Ending
@@ -227,9 +230,12 @@ class FakeView:
         return self._market.now
 
 
-class _Functions(dict):  # type: ignore[type-arg]
-    def __missing__(self, function: str) -> Any:
-        return lambda *args: (function, args)
+def read_call(call: Call) -> tuple[str, tuple[Any, ...]]:
+    """Function and arguments of a call of the market."""
+    functions = [entry["name"] for entry in abi("JobMarket") if entry["type"] == "function"]
+    known = {one.selector: one for one in (signature("JobMarket", name) for name in functions)}
+    found = known[call.data[:4]]
+    return found.name, tuple(decode(found.inputs, call.data[4:]))
 
 
 class FakeFacts:
@@ -245,9 +251,8 @@ class FakeFacts:
             finalized=lambda: market.block - market.finality,
             receipt=lambda tx_hash: market.receipts.get(tx_hash),
             mined_in=lambda tx_hash: market.receipts.get(tx_hash, {}).get("blockNumber"),
-            contract=lambda _: SimpleNamespace(
-                functions=_Functions(), events=SimpleNamespace(RowSkipped=lambda: self)
-            ),
+            address=lambda _: MARKET,
+            contract=lambda _: SimpleNamespace(events=SimpleNamespace(RowSkipped=lambda: self)),
         )
 
     def process_receipt(self, receipt: dict[str, Any], errors: Any) -> list[dict[str, Any]]:
@@ -323,7 +328,7 @@ class FakeSender:
         self.held: dict[str, tuple[bytes, int, str, tuple[Any, ...]]] = {}
 
     def send(self, call: Any, *, label: str) -> Any:
-        function, args = call
+        function, args = read_call(call)
         before = self.market.refuse(function)
         if before is not None:
             raise before
