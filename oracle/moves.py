@@ -9,9 +9,9 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, insert, not_, or_, select, update
 from sqlalchemy.orm import Session
 
-from oracle.models import JobRow, StepRow
-from oracle.states import State, may_follow
-from scrip.errors import ScripError
+from oracle.models import JobRow, SettlementRow, StepRow
+from oracle.states import BOUND, State, may_follow
+from scrip.errors import NotFound, ScripError
 
 REASON_CHARS: Final = 500
 
@@ -78,7 +78,7 @@ def add(session: Session, rows: Sequence[Mapping[str, Any]], now_ms: int) -> Non
 def move(session: Session, moves: Sequence[Move], now_ms: int, *, strict: bool) -> list[bytes]:
     """Make those of the moves that are allowed, with three statements. Returns the jobs that moved.
 
-    Raises StateConflict for the first that isn't allowed, if `strict`.
+    Raises StateConflict or NotFound for the first that isn't allowed, if `strict`.
     """
     query = select(JobRow.job_id, JobRow.state, JobRow.reason)
     query = query.where(JobRow.job_id.in_([one.job_id for one in moves])).with_for_update()
@@ -87,9 +87,11 @@ def move(session: Session, moves: Sequence[Move], now_ms: int, *, strict: bool) 
     for one in moves:
         row = known.get(one.job_id)
         if row is None or not _allowed(one, State(row.state)):
-            if strict:
-                raise StateConflict(one.job_id, "unknown" if row is None else row.state, one.to.value)
-            continue
+            if not strict:
+                continue
+            if row is None:
+                raise NotFound("job", one.job_id, "This node doesn't know it")
+            raise StateConflict(one.job_id, row.state, one.to.value)
         check_columns(one.values)
         reason = row.reason if one.reason is None else one.reason[:REASON_CHARS]
         same = {"job_id": one.job_id, "state": one.to.value}
@@ -99,6 +101,13 @@ def move(session: Session, moves: Sequence[Move], now_ms: int, *, strict: bool) 
         session.execute(update(JobRow), changes)
         session.execute(insert(StepRow), steps)
     return [change["job_id"] for change in changes]
+
+
+def bound(session: Session, settlement: SettlementRow) -> list[bytes]:
+    """Rows of a settlement that are still its own: the chain may have ended some meanwhile."""
+    query = select(JobRow.job_id).where(JobRow.settlement_id == settlement.id, in_states(BOUND))
+    own = set(session.scalars(query))
+    return [job_id for job_id in settlement.jobs if job_id in own]
 
 
 def check_columns(values: Mapping[str, Any]) -> None:

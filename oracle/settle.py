@@ -35,7 +35,7 @@ MAX_TRIES: Final = 12
 """How often a job goes back before it is given up, whatever its deadline."""
 SOON_MS: Final = 1_500
 SWEEP_S: Final = 2.0
-MAX_LIVE: Final = 16
+MAX_LIVE: Final = 8
 """Settlements that are worked on at once; more would only wait for each other."""
 
 _log = get(__name__)

@@ -32,8 +32,8 @@ from sqlalchemy.orm import Session
 from oracle import moves
 from oracle.migrations import upgrade
 from oracle.models import CursorRow, JobRow, RefusalRow, SettlementRow, SpecRow, StepRow
-from oracle.moves import REASON_CHARS, Move, StateConflict, in_states, oldest
-from oracle.states import ACTIVE, BOUND, LIVE_STAGES, Stage, State, may_follow
+from oracle.moves import REASON_CHARS, Move, StateConflict, in_states
+from oracle.states import ACTIVE, LIVE_STAGES, Stage, State
 from scrip.errors import NotFound
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Attestation, JobTerms
@@ -155,8 +155,7 @@ class Store:
 
     def jobs(self, states: Iterable[State], limit: int | None = None) -> Sequence[JobRow]:
         """Jobs in any of `states`, oldest first."""
-        with self.reading() as session:
-            return session.scalars(oldest(in_states(states)).limit(limit)).all()
+        return self.page(states, limit)
 
     def many(self, job_ids: Sequence[bytes]) -> list[JobRow]:
         """Those of the jobs that are known, in the order asked for."""
@@ -168,7 +167,7 @@ class Store:
     def page(
         self,
         states: Iterable[State],
-        limit: int,
+        limit: int | None,
         *,
         after: JobRow | None = None,
         waiting: bool | None = None,
@@ -219,29 +218,10 @@ class Store:
         `reason` None keeps the present one. `since` are the states it may come from, by default any that
         `may_follow` allows. Raises StateConflict, NotFound.
         """
+        allowed = None if since is None else tuple(since)
         with self.writing() as session:
-            return self._move(session, job_id, to, reason, since, values)
-
-    def _move(
-        self,
-        session: Session,
-        job_id: bytes,
-        to: State,
-        reason: str | None,
-        since: Iterable[State] | None,
-        values: Mapping[str, Any],
-    ) -> JobRow:
-        row = session.get(JobRow, job_id, with_for_update=True)
-        if row is None:
-            raise NotFound("job", job_id, "This node doesn't know it")
-        if not may_follow(to, row.at) or (since is not None and row.at not in tuple(since)):
-            raise StateConflict(job_id, row.state, to.value)
-        now = self.now_ms()
-        known = row.reason if reason is None else reason[:REASON_CHARS]
-        _assign(row, {"reason": known, "state": to.value, "updated_ms": now, **values})
-        step = "" if reason is None else known
-        session.add(StepRow(job_id=job_id, at_ms=now, state=to.value, reason=step))
-        return row
+            self._move_all(session, [Move(job_id, to, reason, allowed, values)])
+            return session.get_one(JobRow, job_id)
 
     def move_all(self, wanted: Sequence[Move]) -> list[bytes]:
         """Make those of the moves that are allowed, in one transaction. Returns the jobs that moved; the
@@ -320,7 +300,7 @@ class Store:
             row.stage = stage.value
             if attestation is not None:
                 row.attestation = attestation
-            self._move_all(session, [Move(job_id, state, None) for job_id in self._bound(session, row)])
+            self._move_all(session, [Move(job_id, state, None) for job_id in moves.bound(session, row)])
             return row
 
     def close_settlement(
@@ -338,7 +318,7 @@ class Store:
             row = self._same(session, settlement)
             row.stage, row.reason = stage.value, reason[:REASON_CHARS]
             wanted = []
-            for job_id in self._bound(session, row):
+            for job_id in moves.bound(session, row):
                 if job_id in back:
                     changed = {"settlement_id": None, **back[job_id]}
                     why = str(changed.pop("reason", reason))
@@ -355,12 +335,6 @@ class Store:
         with self.writing() as session:
             row = self._same(session, settlement)
             row.tries, row.not_before_ms, row.reason = row.tries + 1, not_before_ms, reason[:REASON_CHARS]
-
-    def _bound(self, session: Session, settlement: SettlementRow) -> list[bytes]:
-        """Rows of a settlement that are still its own: the chain may have ended some meanwhile."""
-        query = select(JobRow.job_id).where(JobRow.settlement_id == settlement.id, in_states(BOUND))
-        own = set(session.scalars(query))
-        return [job_id for job_id in settlement.jobs if job_id in own]
 
     def _same(self, session: Session, known: SettlementRow) -> SettlementRow:
         row = session.get(SettlementRow, known.id, with_for_update=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import encode
 from eth_abi.exceptions import EncodingError
-from hexbytes import HexBytes
 from web3.contract import Contract
 from web3.types import RPCEndpoint, RPCResponse
 
@@ -294,8 +293,8 @@ class _Shape:
     def _any_args(self, log: Mapping[str, Any]) -> dict[str, Any]:
         whole = {
             **log,
-            "topics": [HexBytes(topic) for topic in log["topics"]],
-            "data": HexBytes(log["data"]),
+            "topics": [bytes.fromhex(topic[2:]) for topic in log["topics"]],
+            "data": bytes.fromhex(log["data"][2:]),
         }
         return dict(self.event.process_log(whole)["args"])
 
