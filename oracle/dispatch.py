@@ -93,7 +93,7 @@ class Dispatcher:
 
     def _consider_open(self, now: int) -> None:
         # Some at a time: while no place is free, all of them wait, and there may be many.
-        page = self._store.page([State.OPEN], CONSIDERED, after=self._considered, waiting=False)
+        page = self._store.oldest([State.OPEN], CONSIDERED, after=self._considered, waiting=False)
         self._considered = page[-1] if len(page) == CONSIDERED else None
         for job in page:
             with suppress(StateConflict):  # the chain ended it between the two looks

@@ -52,7 +52,7 @@ def page_of(
     waiting: bool | None,
     finalize_by: int | None,
 ) -> Select[JobRow]:
-    """The query of `Store.page`."""
+    """The query of `Store.oldest`."""
     where = [in_states(states)]
     if after is not None:
         same = and_(JobRow.created_ms == after.created_ms, JobRow.job_id > after.job_id)

@@ -80,7 +80,7 @@ class Settler:
             return
         now_ms, most = self._store.now_ms(), self._settings.settle.max_batch
         groups: dict[int, list[JobRow]] = defaultdict(list)
-        for job in self._store.page([State.METERED], room * most, waiting=False):
+        for job in self._store.oldest([State.METERED], room * most, waiting=False):
             if self._given_back(job, now):
                 continue
             if job.alone or most == 1:

@@ -15,17 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import (
-    Engine,
-    and_,
-    create_engine,
-    delete,
-    event,
-    func,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Engine, and_, create_engine, delete, event, func, select, text, tuple_, update
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.orm import Session
 
@@ -155,16 +145,15 @@ class Store:
 
     def jobs(self, states: Iterable[State], limit: int | None = None) -> Sequence[JobRow]:
         """Jobs in any of `states`, oldest first."""
-        return self.page(states, limit)
+        return self.oldest(states, limit)
 
     def many(self, job_ids: Sequence[bytes]) -> list[JobRow]:
         """Those of the jobs that are known, in the order asked for."""
         with self.reading() as session:
-            found = session.scalars(select(JobRow).where(JobRow.job_id.in_(job_ids)))
-            rows = {row.job_id: row for row in found}
+            rows = {one.job_id: one for one in session.scalars(oldest(JobRow.job_id.in_(job_ids)))}
         return [rows[job_id] for job_id in job_ids if job_id in rows]
 
-    def page(
+    def oldest(
         self,
         states: Iterable[State],
         limit: int | None,
@@ -183,14 +172,23 @@ class Store:
             return session.scalars(query.limit(limit)).all()
 
     def walk(self, states: Iterable[State], size: int = PAGE, **which: Any) -> Iterator[Sequence[JobRow]]:
-        """All of those jobs, a `page` of `size` at a time, so that memory doesn't grow with them.
-
-        A job that gets among them meanwhile may be left out.
-        """
+        """All that `oldest` gives, `size` at a time. A job that gets among them meanwhile may be left out."""
         wanted, after = list(states), None
-        while found := self.page(wanted, size, after=after, **which):
+        while found := self.oldest(wanted, size, after=after, **which):
             yield found
             after = found[-1]
+
+    def page(
+        self, state: State | None, limit: int, after: tuple[int, bytes] | None = None
+    ) -> Sequence[JobRow]:
+        """Jobs, newest first, of one state or all; `after` is created_ms and id of the last one seen."""
+        query = select(JobRow).order_by(JobRow.created_ms.desc(), JobRow.job_id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(JobRow.state == state.value)
+        if after is not None:
+            query = query.where(tuple_(JobRow.created_ms, JobRow.job_id) < after)
+        with self.reading() as session:
+            return session.scalars(query).all()
 
     def count(self, states: Iterable[State]) -> int:
         """How many jobs are in any of `states`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError
 
 from scrip import bulk, words
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 TOKEN: Final = {entry["name"]: Signature.of(entry) for entry in ERC20}
 """What we read of any payment token."""
+
+_ERC1271 = bytes.fromhex("1626ba7e")
+"""Selector of `isValidSignature(bytes32,bytes)`, and what it answers for yes."""
 
 
 class ChainView:
@@ -260,6 +264,15 @@ class ChainView:
         if last is None:
             raise NotFound("watcher set", set_id, "It doesn't exist, or its proposal isn't activated yet")
         return WatcherSet(set_id, tuple(last.args["watchers"]), int(last.args["threshold"]))
+
+    def is_valid_signature(self, account: str, message: bytes, signature: bytes) -> bool:
+        """Whether the contract `account` takes `signature` for a 32-byte digest (ERC-1271)."""
+        data = _ERC1271 + encode(["bytes32", "bytes"], [message, signature])
+        try:
+            answer = self.chain.call(Call(account, data).params(), self.block)
+        except Reverted:
+            return False
+        return answer[:4] == _ERC1271 and len(answer) == 32
 
     def _token(self, token: str, function: str, *args: object) -> Any:
         return self._call(to_address("token", token), TOKEN[function], args)

@@ -372,19 +372,19 @@ def test_walk__jobs_that_leave_the_state__are_no_reason_to_skip_others(store: St
     assert seen == jobs
 
 
-def test_page__waiting__tells_those_that_wait_for_a_later_time(store: Store) -> None:
+def test_oldest__waiting__tells_those_that_wait_for_a_later_time(store: Store) -> None:
     first, second, third = several(store, 3)
     store.note(second, not_before_ms=1_001)
     store.note(third, not_before_ms=1_000)
-    assert [job.job_id for job in store.page([State.QUEUED], 9, waiting=True)] == [second]
-    assert [job.job_id for job in store.page([State.QUEUED], 9, waiting=False)] == [first, third]
+    assert [job.job_id for job in store.oldest([State.QUEUED], 9, waiting=True)] == [second]
+    assert [job.job_id for job in store.oldest([State.QUEUED], 9, waiting=False)] == [first, third]
 
 
-def test_page__finalize_by__leaves_out_open_windows(store: Store) -> None:
+def test_oldest__finalize_by__leaves_out_open_windows(store: Store) -> None:
     first, second = several(store, 2)
     store.note(second, finalize_at=50)
-    assert [job.job_id for job in store.page([State.QUEUED], 9, finalize_by=49)] == [first]
-    assert len(store.page([State.QUEUED], 9, finalize_by=50)) == 2
+    assert [job.job_id for job in store.oldest([State.QUEUED], 9, finalize_by=49)] == [first]
+    assert len(store.oldest([State.QUEUED], 9, finalize_by=50)) == 2
 
 
 def test_many__unknown_ones__are_left_out_and_the_order_is_kept(store: Store) -> None:
