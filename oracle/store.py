@@ -150,7 +150,8 @@ class Store:
     def many(self, job_ids: Sequence[bytes]) -> list[JobRow]:
         """Those of the jobs that are known, in the order asked for."""
         with self.reading() as session:
-            rows = {one.job_id: one for one in session.scalars(oldest(JobRow.job_id.in_(job_ids)))}
+            found = session.scalars(select(JobRow).where(JobRow.job_id.in_(job_ids)))
+            rows = {row.job_id: row for row in found}
         return [rows[job_id] for job_id in job_ids if job_id in rows]
 
     def oldest(
