@@ -261,12 +261,12 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     )
     settler = Settler(
         store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
-        evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_job,
+        evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_jobs,
     )  # fmt: skip
     tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES})
     dispatcher = Dispatcher(
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
-        reconcile_job=reconciler.reconcile_job, dry=account is None,
+        reconcile_jobs=reconciler.reconcile_jobs, dry=account is None,
     )  # fmt: skip
     return ProviderNode(base, lead, desk, evidence, executor, worker, reconciler, dispatcher, tasks, stopping)
 
