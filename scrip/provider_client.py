@@ -116,6 +116,19 @@ class ProviderClient:
         return body
 
 
+def fetch_bundle(url: str, *, transport: httpx.BaseTransport | None = None) -> Bundle:
+    """The bundle at a URL, its form checked. Raises ProviderUnreachable, EvidenceInvalid."""
+    try:
+        with (
+            httpx.Client(timeout=TIMEOUT, transport=transport) as http,
+            http.stream("GET", url) as response,
+        ):
+            response.raise_for_status()
+            return Bundle.decode(_read_at_most(response, MAX_BUNDLE_BYTES))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ProviderUnreachable(url, str(error) or type(error).__name__) from None
+
+
 def discover(provider: ProviderInfo, *, transport: httpx.BaseTransport | None = None) -> Offer:
     """Read the registration file a provider's URI names.
 
