@@ -29,6 +29,7 @@ from oracle.tasks import Tasks, is_passing, pause_s
 EXIT_OK: Final = 0
 EXIT_FORCED: Final = 130
 QUIET_CYCLES: Final = 2
+PRUNE_EVERY_S: Final = 60.0
 
 Work = Callable[[], int]
 """Runs a node and returns the exit code."""
@@ -58,7 +59,7 @@ class ProviderCycle:
     def __init__(self, node: ProviderNode) -> None:
         self._node = node
         self._every_s = node.base.settings.reconcile_s
-        self._due = 0.0
+        self._due = self._prune_due = 0.0
 
     def begin(self) -> None:
         """Take up what an earlier process left: its orphans, its transactions."""
@@ -66,7 +67,7 @@ class ProviderCycle:
         self._node.dispatcher.follow_open()
 
     def __call__(self) -> None:
-        """Scan, reconcile when due, dispatch."""
+        """Scan, reconcile when due, dispatch; now and then prune evidence."""
         node = self._node
         node.reconciler.scan()
         if time.monotonic() >= self._due:
@@ -75,6 +76,9 @@ class ProviderCycle:
             self._due = time.monotonic() + self._every_s
         node.dispatcher.dispatch()
         node.tasks.check()
+        if time.monotonic() >= self._prune_due:
+            self._prune_due = time.monotonic() + PRUNE_EVERY_S
+            node.retention.prune()
 
     def quiet(self) -> bool:
         """Whether no task runs."""
@@ -225,7 +229,11 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         metrics=base.metrics,
         pulse=pulse,
         probes=probes(base)
-        | {"executor": lambda: node.executor.confinement, "work": _work_probe(node.tasks)},
+        | {
+            "executor": lambda: node.executor.confinement,
+            "work": _work_probe(node.tasks),
+            "evidence": node.retention.probe,
+        },
         oracle=None if base.account is None else base.account.address,
         chain_id=base.chain.chain_id,
         market=base.facts.market,

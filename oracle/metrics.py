@@ -41,6 +41,9 @@ class Metrics:
         self.cosigned = Counter("scrip_cosigned", "Co-sign requests answered", ["result"], registry=r)
         self.simulated = Gauge("scrip_simulated_gpu", "1 if GPU metering is simulated", registry=r)
         self.dry = Gauge("scrip_dry_run", "1 if the node has no key and sends nothing", registry=r)
+        self.evidence_bytes = Gauge("scrip_evidence_bytes", "Evidence on disk", registry=r)
+        self.evidence_quota = Gauge("scrip_evidence_quota_bytes", "Most evidence to take jobs at", registry=r)
+        self.evidence_pruned = Counter("scrip_evidence_pruned", "Jobs whose evidence was deleted", registry=r)
         r.register(_JobStates(store))
 
     def render(self) -> bytes:

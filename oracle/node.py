@@ -27,6 +27,7 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
 from oracle.reconcile import Reconciler
+from oracle.retention import Retention
 from oracle.reviews import Reviews
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
 from oracle.settle import Settler
@@ -79,6 +80,7 @@ class ProviderNode:
     base: Base
     desk: Desk
     evidence: EvidenceStore
+    retention: Retention
     executor: LocalExecutor
     worker: Worker
     reconciler: Reconciler
@@ -227,7 +229,8 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
     executor = LocalExecutor()
     evidence = EvidenceStore(settings.state_dir / "evidence")
-    desk = Desk(store, facts, policy, account, base.metrics)
+    retention = Retention(store, facts, evidence, settings.evidence, base.metrics)
+    desk = Desk(store, facts, policy, account, base.metrics, retention.room)
     worker = Worker(
         store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
         workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
@@ -251,7 +254,9 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
         reconcile_job=reconciler.reconcile_job, dry=account is None,
     )  # fmt: skip
-    return ProviderNode(base, desk, evidence, executor, worker, reconciler, dispatcher, tasks, stopping)
+    return ProviderNode(
+        base, desk, evidence, retention, executor, worker, reconciler, dispatcher, tasks, stopping
+    )
 
 
 def open_watcher(settings: Settings) -> WatcherNode:

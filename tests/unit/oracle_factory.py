@@ -26,6 +26,7 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox
 from oracle.quorum import Outcome, Quorum
 from oracle.reconcile import Reconciler
+from oracle.retention import Retention
 from oracle.settings import Settings
 from oracle.settle import Settler
 from oracle.states import State
@@ -173,6 +174,7 @@ class Node:
     quorum: FakeQuorum
     tasks: Tasks
     kills: list[tuple[int, int]]
+    retention: Retention
 
     def cycle(self) -> None:
         """One pass of the daemon, with a full reconciliation."""
@@ -231,7 +233,7 @@ class Lab:
         )
 
     def settings(self, **provider: Any) -> Settings:
-        sections = {name: provider.pop(name) for name in ("settle", "quorum") if name in provider}
+        sections = {name: provider.pop(name) for name in ("settle", "quorum", "evidence") if name in provider}
         return Settings.model_validate(
             {
                 "role": "provider", "state_dir": self.folder,
@@ -255,7 +257,8 @@ class Lab:
         if not held:
             executor.may_end.set()
         evidence = EvidenceStore(self.folder / "evidence")
-        desk = Desk(store, facts, policy, account, metrics)  # type: ignore[arg-type]
+        retention = Retention(store, facts, evidence, wanted.evidence, metrics)  # type: ignore[arg-type]
+        desk = Desk(store, facts, policy, account, metrics, retention.room)  # type: ignore[arg-type]
         kills: list[tuple[int, int]] = []
 
         def kill(pgid: int, born_ns: int) -> int:
@@ -289,7 +292,7 @@ class Lab:
         )  # fmt: skip
         node = Node(
             self.market, wanted, store, facts, desk, worker, executor, evidence, reconciler, settler,
-            dispatcher, outbox, sender, quorum, tasks, kills,
+            dispatcher, outbox, sender, quorum, tasks, kills, retention,
         )  # fmt: skip
         self._nodes.append(node)
         return node
