@@ -27,6 +27,7 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
 from oracle.retention import Retention
 from oracle.reviews import Reviews
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
@@ -34,6 +35,7 @@ from oracle.settle import Settler
 from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
+from oracle.telemetry.confidential import ConfidentialGpus
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
 from oracle.telemetry.replay.build import STEADY_TRACE
@@ -218,6 +220,7 @@ def open_provider(settings: Settings) -> ProviderNode:
             key=None if base.account is None else base.account.address,
             watchers=len(settings.quorum.watchers),
             simulated=nvml is not None and nvml.simulated,
+            attests=_attests(nvml),
         )
         base.metrics.simulated.set(int(policy.simulated))
         node = _join_provider(base, policy, nvml)
@@ -231,9 +234,11 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     evidence = EvidenceStore(settings.state_dir / "evidence")
     retention = Retention(store, facts, evidence, settings.evidence, base.metrics)
     desk = Desk(store, facts, policy, account, base.metrics, retention.room)
+    collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
     worker = Worker(
         store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
         workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+        reports=GpuReports(facts, policy.key, collect),
     )  # fmt: skip
     stopping = threading.Event()
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
@@ -278,6 +283,15 @@ def open_watcher(settings: Settings) -> WatcherNode:
         )
         undo.pop_all()
         return WatcherNode(base, watcher, executor)
+
+
+def _attests(nvml: Nvml | None) -> bool:
+    """Whether the GPUs sign reports, so that assurance 3 is within reach."""
+    if nvml is None:
+        return False
+    why = ConfidentialGpus(nvml).unready()
+    _log.info("GPU reports", attests=not why, reason=why)
+    return not why
 
 
 def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:

@@ -49,9 +49,9 @@ class Retention:
     def kept_until(self, job: JobRow) -> int | None:
         """Unix seconds until which the evidence of a job is kept; None while the job goes on.
 
-        From its end or its submitBy, whichever is later: the class's challenge window, the arbiters' time, and
-        the margin that is set. No receipt comes after submitBy, so even if our clock was wrong at the end, the
-        first two cover any dispute. Raises NotFound if the chain doesn't know the class.
+        From its end or its submitBy, whichever is later: the class's challenge window, the arbiters' time,
+        and the margin that is set. No receipt comes after submitBy, so even if our clock was wrong at the
+        end, the first two cover any dispute. Raises NotFound if the chain doesn't know the class.
         """
         if not job.at.final:
             return None

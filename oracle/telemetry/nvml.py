@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -137,6 +137,19 @@ class Nvml:
                 "asked for a simulated GPU, but this process has the driver's NVML loaded already"
             )
         return nvml
+
+    @property
+    def binding(self) -> Any:
+        """NVIDIA's module, for symbols that concern no device."""
+        return self._nvml
+
+    def guarded(self, symbol: str, gpu: str) -> AbstractContextManager[None]:
+        """Translates what the binding raises."""
+        return self._translated(symbol, gpu)
+
+    def call(self, symbol: str, gpu: str, *arguments: object) -> Any:
+        """Call a symbol that takes a device first. Raises MetricAbsent, GpuLost, NvmlFailed."""
+        return self._call(symbol, gpu, *arguments)
 
     def close(self) -> None:
         """Release NVML."""

@@ -26,6 +26,7 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox
 from oracle.quorum import Outcome, Quorum
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
 from oracle.retention import Retention
 from oracle.settings import Settings
 from oracle.settle import Settler
@@ -221,6 +222,8 @@ class Lab:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.market = folder, FakeMarket()
         self.signers: list[Any] = []
+        self.collect: Any = None
+        """What GPUs answer when asked for reports; None: they sign none."""
         self._nodes: list[Node] = []
         monkeypatch.setattr(reconcile, "scan", self._scan)
 
@@ -251,7 +254,7 @@ class Lab:
         account = None if dry else ORACLE
         policy = Policy(
             wanted.of_provider(), Catalogue.load(), None if dry else ORACLE.address,
-            watchers=len(wanted.quorum.watchers), simulated=False,
+            watchers=len(wanted.quorum.watchers), simulated=False, attests=self.collect is not None,
         )  # fmt: skip
         executor = FakeExecutor()
         if not held:
@@ -268,6 +271,7 @@ class Lab:
         worker = Worker(
             store=store, facts=facts, desk=desk, executor=executor, meters=lambda _: [FakeMeter()],  # type: ignore[arg-type]
             evidence=evidence, workroot=self.folder / "work", metrics=metrics, kill=kill,
+            reports=GpuReports(facts, policy.key, self.collect),  # type: ignore[arg-type]
         )  # fmt: skip
         journal = SqlJournal(store)
         sender = FakeSender(self.market, journal)
