@@ -80,7 +80,7 @@ def ending(view: ChainView, job: bytes, since: int | None = None) -> Ending | No
 
     Scans no further than its ending.
     """
-    found = view.events("JobMarket", list(ENDINGS), since=since, jobId=to_bytes("job_id", job, 32))
+    found = view.events("JobMarket", list(ENDINGS), since=since, jobId=[to_bytes("job_id", job, 32)])
     return next((_ending(event) for event in found), None)
 
 

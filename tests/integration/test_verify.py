@@ -15,6 +15,7 @@ import pytest
 from eth_utils import keccak
 from typer.testing import CliRunner
 
+from scrip.attestation import report_nonce
 from scrip.chain import Chain
 from scrip.cli.main import app
 from scrip.eip712 import (
@@ -30,8 +31,9 @@ from scrip.eip712 import (
 from scrip.evidence import Bundle, Result, Sample, evidence_root, output_hash, seal
 from scrip.rpc import NodeProvider
 from scrip.spec import JobSpec, spec_hash
-from scrip.types import Attestation, JobTerms, Outcome, Receipt, Status
+from scrip.types import Attestation, JobTerms, Outcome, Receipt, Resource, Status
 from tests.integration.system import System, account, signed
+from tests.unit.attestation_factory import MadeUpGpu
 
 OK, FAILED = Result(0, None, "ok"), Result(1, None, "failed")
 SPEC = JobSpec("hash.chain", {"seed": "0x" + "ab" * 32, "steps": 1})
@@ -315,6 +317,32 @@ def test_window__submitted_then_final__both_pass(market: Market) -> None:
     settled = market.passes(bundle)
     assert settled["job.state"].startswith("settled")
     assert settled["receipt.signed"] == waiting["receipt.signed"]
+
+
+def test_hardware__reports_must_name_the_key_that_signed(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAKE GPU: its root stands in for NVIDIA's. Everything else is real."""
+    gpu = MadeUpGpu()
+    monkeypatch.setattr("scrip.attestation.certificates.nvidia_root", lambda: gpu.root)
+    market.system.watcher_set(WATCHERS, 2)
+    class_id = market.class_(min_assurance=3, watcher_set=1, resource=Resource.GPU_SECOND)
+    for signer, failure in (("oracle", None), ("watcher 0", "attestation.nonce"), (None, "attestation.gpus")):
+        bundle = market.bundle(market.open(class_id), assurance=3)
+        seed = (market.chain.chain_id, market.address, bundle.job_id, bundle.nonce)
+        named = () if signer is None else (gpu.report(report_nonce(*seed, account(signer).address), "GPU-1"),)
+        leased = tuple(
+            replace(sample, device="GPU-1") if sample.source == "lease" else sample
+            for sample in bundle.samples[:4]
+        )
+        sealed = seal(leased, result=OK, attempt=1, sku="test-cpu", reports=[item.digest() for item in named])
+        receipt = replace(bundle.receipt, evidence_root=evidence_root(*seed, sealed))
+        bundle = replace(bundle, samples=sealed, receipt=receipt, gpu_reports=named)
+        market.submit(bundle, WATCHERS)
+        if failure is not None:
+            assert market.fails(bundle) == failure
+            continue
+        assert market.passes(bundle)["attestation.report"].startswith("GPU-1: Made-up leaf")
 
 
 def test_url__bundle_served_by_a_provider__passes(market: Market) -> None:
