@@ -21,6 +21,7 @@ from oracle.api_watcher import WatcherParts, watcher_app
 from oracle.health import Probe, Pulse
 from oracle.logging import get
 from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
+from oracle.retention import PRUNE
 from oracle.server import Server, ServerProblem
 from oracle.settings import Role, Settings
 from oracle.store import StateConflict
@@ -29,7 +30,7 @@ from oracle.tasks import Tasks, is_passing, pause_s
 EXIT_OK: Final = 0
 EXIT_FORCED: Final = 130
 QUIET_CYCLES: Final = 2
-PRUNE_EVERY_S: Final = 60.0
+PRUNE_EVERY_S: Final = 600.0
 
 Work = Callable[[], int]
 """Runs a node and returns the exit code."""
@@ -78,7 +79,7 @@ class ProviderCycle:
         node.tasks.check()
         if time.monotonic() >= self._prune_due:
             self._prune_due = time.monotonic() + PRUNE_EVERY_S
-            node.retention.prune()
+            node.tasks.start(PRUNE, PRUNE, node.retention.prune)
 
     def quiet(self) -> bool:
         """Whether no task runs."""

@@ -111,10 +111,17 @@ class EvidenceStore:
         except OSError as error:
             raise _typed(place, error) from error
 
-    def jobs(self, *, after: bytes, limit: int) -> tuple[bytes, ...]:
-        """The first `limit` job ids beyond `after` (empty: from the start), ascending."""
-        names = sorted(name for name in _names(self.root) if _JOB.fullmatch(name) and name > after.hex())
-        return tuple(bytes.fromhex(name) for name in names[:limit])
+    def untouched_since(self, unix_s: int) -> Iterator[bytes]:
+        """Ids of jobs whose evidence was last written before then, in no order. Raises StorageFailed."""
+        try:
+            with os.scandir(self.root) as entries:
+                for entry in entries:
+                    if _JOB.fullmatch(entry.name) and entry.stat().st_mtime < unix_s:
+                        yield bytes.fromhex(entry.name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _typed(self.root, error) from error
 
     def _count(self, change: int) -> None:
         with self._lock:

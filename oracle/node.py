@@ -28,7 +28,7 @@ from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
 from oracle.reconcile import Reconciler
 from oracle.reports import GpuReports
-from oracle.retention import Retention
+from oracle.retention import PRUNE, Retention
 from oracle.reviews import Reviews
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
 from oracle.settle import Settler
@@ -232,7 +232,8 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
     executor = LocalExecutor()
     evidence = EvidenceStore(settings.state_dir / "evidence")
-    retention = Retention(store, facts, evidence, settings.evidence, base.metrics)
+    stopping = threading.Event()
+    retention = Retention(store, facts, evidence, settings.evidence, base.metrics, stopping)
     desk = Desk(store, facts, policy, account, base.metrics, retention.room)
     collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
     worker = Worker(
@@ -240,7 +241,6 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
         reports=GpuReports(facts, policy.key, collect),
     )  # fmt: skip
-    stopping = threading.Event()
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
     reconciler = Reconciler(
         store,
@@ -254,7 +254,7 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
         evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_job,
     )  # fmt: skip
-    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES})
+    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES, PRUNE: 1})
     dispatcher = Dispatcher(
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
         reconcile_job=reconciler.reconcile_job, dry=account is None,

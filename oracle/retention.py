@@ -6,6 +6,7 @@ before anybody could still ask for it, and never to make room. Where room runs o
 
 from __future__ import annotations
 
+import threading
 from typing import Final
 
 from oracle.evidence import EvidenceStore, StorageFailed, StorageFull
@@ -21,8 +22,8 @@ from scrip.errors import NotFound
 
 DISPUTE_S: Final = 7 * 86_400
 """`JobRules.DISPUTE_PERIOD`: how long arbiters have from a challenge on."""
-LOOK_AT: Final = 500
-"""Jobs looked at in one pass, so that a pass stays short however many there are."""
+PRUNE: Final = "prune"
+"""Name of the task that prunes, and of its pool."""
 EXPECTED_BYTES: Final = 2**20
 """What a job taken is counted with until its evidence is there."""
 
@@ -39,10 +40,10 @@ class Retention:
         evidence: EvidenceStore,
         settings: EvidenceSettings,
         metrics: Metrics,
+        stopping: threading.Event,
     ) -> None:
         self._store, self._facts, self._evidence = store, facts, evidence
-        self._settings, self._metrics = settings, metrics
-        self._seen = b""
+        self._settings, self._metrics, self._stopping = settings, metrics, stopping
         self._quota = settings.quota_mib * 2**20
         metrics.evidence_quota.set(self._quota)
 
@@ -60,15 +61,17 @@ class Retention:
         return ended + window + DISPUTE_S + self._settings.margin_s
 
     def prune(self) -> int:
-        """Delete what nobody can ask for any more, among the next `LOOK_AT` jobs. Returns of how many jobs.
+        """Delete what nobody can ask for any more. Returns of how many jobs.
 
         A clock that jumps deletes nothing: time has passed only if both ours and the chain's say so. Evidence
         of jobs that the store doesn't know stays. Raises what reading the chain raises.
         """
-        jobs = self._evidence.jobs(after=self._seen, limit=LOOK_AT)
-        self._seen = jobs[-1] if len(jobs) == LOOK_AT else b""
-        now = min(self._store.now_ms() // 1000, self._facts.now()) if jobs else 0
-        pruned = sum(self._prune_one(job_id, now) for job_id in jobs)
+        now, pruned = min(self._store.now_ms() // 1000, self._facts.now()), 0
+        # Written before its job ended: whatever is younger than this isn't due, and needs no look.
+        for job_id in self._evidence.untouched_since(now - DISPUTE_S - self._settings.margin_s):
+            if self._stopping.is_set():
+                break
+            pruned += self._prune_one(job_id, now)
         self._metrics.evidence_bytes.set(self._evidence.used_bytes())
         return pruned
 

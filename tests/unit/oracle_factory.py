@@ -27,7 +27,7 @@ from oracle.outbox import Outbox
 from oracle.quorum import Outcome, Quorum
 from oracle.reconcile import Reconciler
 from oracle.reports import GpuReports
-from oracle.retention import Retention
+from oracle.retention import PRUNE, Retention
 from oracle.settings import Settings
 from oracle.settle import Settler
 from oracle.states import State
@@ -260,7 +260,7 @@ class Lab:
         if not held:
             executor.may_end.set()
         evidence = EvidenceStore(self.folder / "evidence")
-        retention = Retention(store, facts, evidence, wanted.evidence, metrics)  # type: ignore[arg-type]
+        retention = Retention(store, facts, evidence, wanted.evidence, metrics, threading.Event())  # type: ignore[arg-type]
         desk = Desk(store, facts, policy, account, metrics, retention.room)  # type: ignore[arg-type]
         kills: list[tuple[int, int]] = []
 
@@ -289,7 +289,7 @@ class Lab:
             store=store, facts=facts, outbox=outbox, quorum=quorum, evidence=evidence, signer=account,  # type: ignore[arg-type]
             settings=wanted, decided=reconciler.reconcile_job,
         )  # fmt: skip
-        tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2})
+        tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2, PRUNE: 1})
         dispatcher = Dispatcher(
             store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,  # type: ignore[arg-type]
             reconcile_job=reconciler.reconcile_job, dry=dry,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from oracle import retention
 from oracle.daemon import ProviderCycle
 from oracle.evidence import EvidenceStore, StorageFailed, StorageFull
 from oracle.intake import Declined, Why
@@ -36,6 +36,7 @@ def settled(lab: Lab, node: Node, salt: int = 1) -> bytes:
     asked = replace(terms(lab.market), salt=salt)
     job: bytes = lab.market.open(asked, node.desk.quote(asked, SPEC).signature)
     node.until_at(job, State.SETTLED)
+    node.until(lambda: node.store.job(job).tx_hash and node.tasks.idle())  # what is noted last
     return job
 
 
@@ -117,13 +118,25 @@ def test_evidence_of_a_job_the_store_does_not_know__stays(lab: Lab) -> None:
     assert node.evidence.get(stray.job_id) == stray
 
 
-def test_many_jobs__a_slice_in_each_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_young_evidence__not_even_looked_up(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     node = lab.start()
-    for salt in range(3):
-        settled(lab, node, salt)
-    monkeypatch.setattr(retention, "LOOK_AT", 2)
+    settled(lab, node)
+    now = int(time.time())
+    clocks(lab, node, ours=now, chains=now)
+
+    def never(_: bytes) -> None:
+        raise AssertionError("looked up")
+
+    monkeypatch.setattr(node.store, "find", never)
+    assert node.retention.prune() == 0
+
+
+def test_stopping__ends_the_pass(lab: Lab) -> None:
+    node = lab.start()
+    settled(lab, node)
     clocks(lab, node, ours=2**40, chains=2**40)
-    assert [node.retention.prune() for _ in range(3)] == [2, 1, 0]
+    node.retention._stopping.set()
+    assert node.retention.prune() == 0
 
 
 def test_file_that_can_not_be_deleted__the_others_are_and_it_is_tried_again(
@@ -179,7 +192,9 @@ def test_cycle_of_the_daemon__prunes(lab: Lab) -> None:
         base=SimpleNamespace(settings=node.settings), reconciler=node.reconciler, dispatcher=node.dispatcher,
         tasks=node.tasks, retention=node.retention,
     )  # fmt: skip
-    ProviderCycle(parts)()
+    cycle = ProviderCycle(parts)
+    cycle()
+    node.until(cycle.quiet)
     assert node.evidence.attempts(job) == ()
 
 
