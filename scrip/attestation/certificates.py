@@ -86,6 +86,9 @@ def verify_chain(pem: bytes, *, root: Certificate, now: int) -> Device:
     extension that is unknown here. Raises EvidenceInvalid("attestation.root", "attestation.chain",
     "attestation.validity" or "attestation.usage").
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import DuplicateExtension, UnsupportedGeneralNameType
+
     chain = load(pem)
     # leaf, the device's identity, then any number of issuers
     _require(3 <= len(chain) <= MOST, "attestation.chain", f"{len(chain)} certificates, must be 3 to {MOST}")
@@ -99,7 +102,8 @@ def verify_chain(pem: bytes, *, root: Certificate, now: int) -> Device:
         for certificate, issuer in pairwise(chain):
             _check_link(certificate, issuer)
         return _device(chain)
-    except ValueError as error:  # what a hostile certificate makes the parser say
+    # What a hostile certificate makes the parser say: much is only parsed when it is asked for.
+    except (ValueError, UnsupportedAlgorithm, DuplicateExtension, UnsupportedGeneralNameType) as error:
         raise EvidenceInvalid("attestation.chain", f"malformed certificate: {error!s:.100}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from eth_abi import encode
 from eth_utils import keccak
 from hypothesis import given, settings
@@ -168,6 +170,21 @@ def test_chain__not_complete_or_not_in_order__refused() -> None:
 @pytest.mark.parametrize("text", [b"x", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_chain__no_certificates__refused(text: bytes) -> None:
     assert refused(replace(GOOD, certificates=text)) == "attestation.chain"
+
+
+DERS = [item.public_bytes(Encoding.DER) for item in MADE_UP.chain]
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.integers(0, len(DERS) - 1), data=st.data())
+def test_chain__any_bit_flipped__refused_and_no_crash(place: int, data: st.DataObject) -> None:
+    raw = bytearray(DERS[place])
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    pem = b""
+    for der in (*DERS[:place], bytes(raw), *DERS[place + 1 :]):
+        body = base64.encodebytes(der)
+        pem += b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+    assert refused(replace(GOOD, certificates=pem)).startswith("attestation.")
 
 
 def test_chain__leaf_of_another_gpu__refused_by_signature() -> None:
