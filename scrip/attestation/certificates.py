@@ -6,7 +6,8 @@ asked for: that would need NVIDIA's OCSP server.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -66,10 +67,21 @@ def load(pem: bytes) -> list[Certificate]:
         from cryptography.x509 import load_pem_x509_certificates
     except ImportError as missing:
         raise AttestationUnavailable(missing) from missing
-    try:
+    with _hostile():
         return load_pem_x509_certificates(pem)
-    except ValueError as error:
-        raise EvidenceInvalid("attestation.chain", f"not certificates in PEM: {error!s:.100}") from error
+
+
+@contextmanager
+def _hostile() -> Iterator[None]:
+    """Whatever reading a hostile certificate raises is a refusal. `cryptography` parses late and raises what
+    it likes (ValueError, TypeError, InvalidVersion, ...), so no list of it would be complete.
+    """
+    try:
+        yield
+    except ScripError:
+        raise
+    except Exception as error:
+        raise EvidenceInvalid("attestation.chain", f"malformed certificate: {error!s:.100}") from error
 
 
 def fingerprint(certificate: Certificate) -> str:
@@ -86,9 +98,6 @@ def verify_chain(pem: bytes, *, root: Certificate, now: int) -> Device:
     extension that is unknown here. Raises EvidenceInvalid("attestation.root", "attestation.chain",
     "attestation.validity" or "attestation.usage").
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.x509 import DuplicateExtension, UnsupportedGeneralNameType
-
     chain = load(pem)
     # leaf, the device's identity, then any number of issuers
     _require(3 <= len(chain) <= MOST, "attestation.chain", f"{len(chain)} certificates, must be 3 to {MOST}")
@@ -96,15 +105,12 @@ def verify_chain(pem: bytes, *, root: Certificate, now: int) -> Device:
     detail = f"the chain ends in {last}, the root is {fingerprint(root)}"
     _require(last == fingerprint(root), "attestation.root", detail)
     moment = datetime.fromtimestamp(now, UTC)
-    try:
+    with _hostile():
         for depth, certificate in enumerate(chain):
             _check_one(certificate, depth, moment)
         for certificate, issuer in pairwise(chain):
             _check_link(certificate, issuer)
         return _device(chain)
-    # What a hostile certificate makes the parser say: much is only parsed when it is asked for.
-    except (ValueError, UnsupportedAlgorithm, DuplicateExtension, UnsupportedGeneralNameType) as error:
-        raise EvidenceInvalid("attestation.chain", f"malformed certificate: {error!s:.100}") from error
 
 
 def _check_one(certificate: Certificate, depth: int, moment: datetime) -> None:
@@ -142,10 +148,14 @@ def _check_one(certificate: Certificate, depth: int, moment: datetime) -> None:
 def _check_link(certificate: Certificate, issuer: Certificate) -> None:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.hashes import SHA384
+    from cryptography.hazmat.primitives.serialization import Encoding
 
     link = f"{_name(certificate)} by {_name(issuer)}"
     hashed = isinstance(certificate.signature_hash_algorithm, SHA384)
     _require(hashed, "attestation.chain", f"{link}: not signed over SHA-384")
+    # DER has one form for a bit string of whole bytes; the parser takes others, outside what is signed.
+    whole = certificate.public_bytes(Encoding.DER).endswith(b"\0" + certificate.signature)
+    _require(whole, "attestation.chain", f"{link}: its signature isn't written in DER")
     try:
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError) as error:

@@ -172,6 +172,11 @@ def test_chain__no_certificates__refused(text: bytes) -> None:
     assert refused(replace(GOOD, certificates=text)) == "attestation.chain"
 
 
+def pem_of(ders: list[bytes]) -> bytes:
+    begin, end = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
+    return b"".join(begin + base64.encodebytes(der) + end for der in ders)
+
+
 DERS = [item.public_bytes(Encoding.DER) for item in MADE_UP.chain]
 
 
@@ -180,11 +185,16 @@ DERS = [item.public_bytes(Encoding.DER) for item in MADE_UP.chain]
 def test_chain__any_bit_flipped__refused_and_no_crash(place: int, data: st.DataObject) -> None:
     raw = bytearray(DERS[place])
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    pem = b""
-    for der in (*DERS[:place], bytes(raw), *DERS[place + 1 :]):
-        body = base64.encodebytes(der)
-        pem += b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+    pem = pem_of([*DERS[:place], bytes(raw), *DERS[place + 1 :]])
     assert refused(replace(GOOD, certificates=pem)).startswith("attestation.")
+
+
+def test_chain__signature_with_unused_bits__refused() -> None:
+    signature = MADE_UP.chain[1].signature
+    at = len(DERS[1]) - len(signature) - 1
+    assert DERS[1][at] == 0
+    odd = DERS[1][:at] + bytes((1,)) + signature[:-1] + bytes((signature[-1] & 0xFE,))
+    assert refused(replace(GOOD, certificates=pem_of([DERS[0], odd, *DERS[2:]]))) == "attestation.chain"
 
 
 def test_chain__leaf_of_another_gpu__refused_by_signature() -> None:
