@@ -235,6 +235,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
             "work": _work_probe(node.tasks),
             "evidence": node.retention.probe,
         },
+        parties=base.facts,
         oracle=None if base.account is None else base.account.address,
         chain_id=base.chain.chain_id,
         market=base.facts.market,
