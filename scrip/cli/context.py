@@ -65,6 +65,10 @@ class Context:
             raise BadInput("--rpc", self.rpc, "an http or https URL")
         return self.rpc
 
+    def chain_id(self) -> int:
+        """Id of the node's chain. Raises NodeUnavailable, NodeDeclined, BadInput."""
+        return _chain_id(self.node_url())
+
     def _deployment(self, chain_id: int | None) -> Path:
         # The file is named even where the folder is missing, so that an error says which one is.
         return self.deployment if chain_id is None else self.deployment / f"{chain_id}.json"

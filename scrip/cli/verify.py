@@ -31,15 +31,21 @@ def verify(
         str | None,
         typer.Option(metavar="ADDRESS", help="The JobMarket you trust; by default the one the bundle names."),
     ] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the bundle in this file, as it was given.")] = None,
 ) -> None:
-    """Check a bundle against the chain: job, receipt, signatures, samples, output. Exits 1 if one fails."""
+    """Check a bundle against the chain: job, receipt, signatures, samples, output. Exits 1 if one fails.
+
+    A provider shows evidence to the parties of its job only: for a URL of one, give a party's key with
+    --keystore.
+    """
     from scrip.errors import EvidenceInvalid
     from scrip.structs import to_address
     from scrip.verify import checks
 
     context = Context.of(ctx)
     known = None if market is None else to_address("--market", market)
-    given = _read(bundle)
+    given = _read(context, bundle, known)
+    _save(given, save)
     passed: list[Check] = []
     problem: EvidenceInvalid | None = None
     try:
@@ -52,18 +58,48 @@ def verify(
         raise problem
 
 
-def _read(source: str) -> Bundle:
+def _read(context: Context, source: str, market: str | None) -> Bundle:
     from scrip.bundle import MAX_BUNDLE_BYTES, Bundle
     from scrip.errors import BadInput
-    from scrip.provider_client import fetch_bundle
 
     if source.startswith(("http://", "https://")):
-        return fetch_bundle(source)
+        return _fetch(context, source, market)
     try:
         with Path(source).open("rb") as file:
             return Bundle.decode(file.read(MAX_BUNDLE_BYTES + 1))
     except OSError as error:
         raise BadInput("BUNDLE", source, f"a file that can be read, or a URL ({error.strerror})") from None
+
+
+def _fetch(context: Context, url: str, market: str | None) -> Bundle:
+    """The market is needed to sign the request: the one that is trusted, or the deployment's."""
+    from scrip.errors import Refused
+    from scrip.provider_client import fetch_bundle
+    from scrip.signed_requests import SignedBy
+
+    if context.keystore is None:
+        try:
+            return fetch_bundle(url)
+        except Refused as refused:
+            hint = "If it is for the job's parties, give one's key with --keystore"
+            raise Refused(f"{refused.reason}. {hint}", refused.check) from None
+    if market is None:
+        chain = context.chain()
+        chain_id, market = chain.chain_id, chain.address("JobMarket")
+    else:
+        chain_id = context.chain_id()
+    return fetch_bundle(url, auth=SignedBy(context.account(chain_id), chain_id, market))
+
+
+def _save(bundle: Bundle, target: Path | None) -> None:
+    from scrip.errors import BadInput
+
+    if target is None:
+        return
+    try:
+        target.write_bytes(bundle.encode())
+    except OSError as error:
+        raise BadInput("--save", str(target), f"a file that can be written ({error.strerror})") from None
 
 
 def _json(bundle: Bundle, passed: list[Check], problem: EvidenceInvalid | None) -> dict[str, Any]:
