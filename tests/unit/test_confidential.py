@@ -25,6 +25,7 @@ from oracle.states import State
 from oracle.telemetry.base import Note, Reading
 from oracle.telemetry.confidential import Collected, ConfidentialGpus
 from oracle.telemetry.nvml import MetricAbsent, NvmlFailed
+from oracle.telemetry.replay.build import STEADY_TRACE
 from oracle.verify import VerifyRequest, verify_request
 from scrip.attestation import GpuReport, check_gpu_reports, report_nonce, verify_report
 from scrip.errors import Refused
@@ -35,6 +36,7 @@ from tests.unit.attestation_factory import MadeUpGpu
 from tests.unit.evidence_factory import CHAIN_ID, GPU, GPU_SKU, MARKET, NONCE, NOW, OK
 from tests.unit.oracle_factory import Lab, Node, terms
 from tests.unit.oracle_market import CPU_CLASS, ORACLE, PROVIDER, cpu_class
+from tests.unit.replay_gpu import simulated
 from tests.unit.verify_factory import matmul, of_class
 
 MADE_UP = MadeUpGpu()
@@ -126,6 +128,17 @@ def test_collect__can_not_be_had__noted_and_none_kept(nvml: FakeNvml, reason: st
     [note] = found.notes
     assert reason in note.reason
     assert (note.source, note.metric) == ("nvml", "gpu_report")
+
+
+def test_collect__through_nvidias_binding_and_a_library_without_the_symbols__noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real way to NVML, as far as it leads on a machine whose GPUs can't do it."""
+    with simulated(tmp_path, STEADY_TRACE) as (nvml, _clock):
+        assert ConfidentialGpus(nvml).unready() == "the GPU is simulated"
+        monkeypatch.setattr(nvml, "simulated", False)
+        [note] = ConfidentialGpus(nvml).collect([nvml.gpus()[0].uuid], NONCE_32).notes
+        assert "driver is too old" in note.reason
 
 
 def test_collect__one_of_two_fails__none_kept() -> None:
