@@ -152,6 +152,10 @@ class Facts:
         """URI of the provider's registration file, "" if it isn't registered."""
         return str(self.chain.at().read("ProviderRegistry", "uriOf", provider))
 
+    def oracle_of(self, provider: str) -> str:
+        """Key registered for the provider."""
+        return self.chain.at().oracle_of(provider)
+
     def threshold(self, set_id: int) -> int:
         """How many watchers of the set must sign; 0 if it isn't in force."""
         return int(self.chain.at().read("ReceiptVerifier", "thresholdOf", set_id))

@@ -13,7 +13,7 @@ from typing import Final
 from oracle.catalogue import Catalogue, SpecRefused, Template
 from oracle.facts import ClassFacts
 from oracle.jobs.params import Params
-from oracle.receipt import TOKEN_RESOURCES
+from oracle.receipt import HARDWARE, TOKEN_RESOURCES
 from oracle.settings import ProviderSettings
 from scrip.errors import Refused
 from scrip.spec import JobSpec, spec_hash
@@ -57,7 +57,7 @@ class Declined(Refused):
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What this node offers. `key` is its oracle key, None in a dry run; `watchers` how many it can ask;
-    `simulated` whether its GPU metering is.
+    `simulated` whether its GPU metering is; `attests` whether its GPUs sign reports (assurance 3).
     """
 
     provider: ProviderSettings
@@ -65,6 +65,7 @@ class Policy:
     key: str | None
     watchers: int
     simulated: bool
+    attests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ def _check_assurance(facts: ClassFacts, gpus: int, policy: Policy) -> None:
     if gpus and policy.simulated:
         most = 0
     elif 0 < facts.threshold <= policy.watchers:
-        most = WATCHED
+        most = HARDWARE if gpus and policy.attests else WATCHED
     else:
         most = 1
     if facts.terms.min_assurance > most:

@@ -43,6 +43,9 @@ class Metrics:
         self.dry = Gauge("scrip_dry_run", "1 if the node has no key and sends nothing", registry=r)
         leads = Gauge("scrip_leads", "1 if this node acts, 0 if another one on its database does", registry=r)
         leads.set_function(lambda: int(store.epoch != NOBODY))
+        self.evidence_bytes = Gauge("scrip_evidence_bytes", "Evidence on disk", registry=r)
+        self.evidence_quota = Gauge("scrip_evidence_quota_bytes", "Most evidence to take jobs at", registry=r)
+        self.evidence_pruned = Counter("scrip_evidence_pruned", "Jobs whose evidence was deleted", registry=r)
         r.register(_JobStates(store))
 
     def render(self) -> bytes:

@@ -31,12 +31,15 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
+from oracle.retention import PRUNE, Retention
 from oracle.reviews import Reviews
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
 from oracle.settle import Settler
 from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
+from oracle.telemetry.confidential import ConfidentialGpus
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
 from oracle.telemetry.replay.build import STEADY_TRACE
@@ -84,6 +87,7 @@ class ProviderNode:
     lead: Lead
     desk: Desk
     evidence: EvidenceStore
+    retention: Retention
     executor: LocalExecutor
     worker: Worker
     reconciler: Reconciler
@@ -231,6 +235,7 @@ def open_provider(settings: Settings) -> ProviderNode:
             key=None if base.account is None else base.account.address,
             watchers=len(settings.quorum.watchers),
             simulated=nvml is not None and nvml.simulated,
+            attests=_attests(nvml),
         )
         base.metrics.simulated.set(int(policy.simulated))
         node = _join_provider(base, policy, nvml)
@@ -244,12 +249,15 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     base.cleanup.callback(lead.release)
     executor = LocalExecutor()
     evidence = EvidenceStore(settings.evidence_folder)
-    desk = Desk(store, facts, policy, account, base.metrics)
+    stopping = threading.Event()
+    retention = Retention(store, facts, evidence, settings.evidence, base.metrics, stopping)
+    desk = Desk(store, facts, policy, account, base.metrics, retention.room)
+    collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
     worker = Worker(
         store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
         workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+        reports=GpuReports(facts, policy.key, collect),
     )  # fmt: skip
-    stopping = threading.Event()
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
     reconciler = Reconciler(
         store,
@@ -263,12 +271,14 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
         evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_jobs,
     )  # fmt: skip
-    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES})
+    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES, PRUNE: 1})
     dispatcher = Dispatcher(
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
         reconcile_jobs=reconciler.reconcile_jobs, dry=account is None,
     )  # fmt: skip
-    return ProviderNode(base, lead, desk, evidence, executor, worker, reconciler, dispatcher, tasks, stopping)
+    return ProviderNode(
+        base, lead, desk, evidence, retention, executor, worker, reconciler, dispatcher, tasks, stopping
+    )
 
 
 def open_watcher(settings: Settings) -> WatcherNode:
@@ -296,6 +306,15 @@ def open_watcher(settings: Settings) -> WatcherNode:
 def _owner(base: Base) -> dict[str, str]:
     """What nodes on one database have in common."""
     return {"role": base.settings.role.value, "chain": str(base.chain.chain_id), "market": base.facts.market}
+
+
+def _attests(nvml: Nvml | None) -> bool:
+    """Whether the GPUs sign reports, so that assurance 3 is within reach."""
+    if nvml is None:
+        return False
+    why = ConfidentialGpus(nvml).unready()
+    _log.info("GPU reports", attests=not why, reason=why)
+    return not why
 
 
 def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:

@@ -6,15 +6,15 @@ it exactly. Nothing is assumed: where the metering of the class's resource is mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from oracle.attribution import Usage
-from oracle.telemetry.base import HOST
 from scrip.eip712 import job_id as job_id_of
 from scrip.errors import Refused
 from scrip.evidence import Result, Sample, evidence_root, output_hash, sealed_sku
+from scrip.samples import leased_gpus as leased_gpus
 from scrip.structs import ZERO_BYTES32
 from scrip.types import ClassTerms, JobState, JobTerms, Outcome, Receipt, Resource, sku_id
 
@@ -174,11 +174,6 @@ def check_telemetry(terms: ClassTerms, samples: Sequence[Sample]) -> None:
             raise Refused(
                 f"no NVML reading of {gpu} at both edges: nothing shows it was there", "usage.telemetry"
             )
-
-
-def leased_gpus(samples: Iterable[Sample]) -> tuple[str, ...]:
-    """UUIDs of the GPUs that the lease held, in order of appearance."""
-    return tuple(dict.fromkeys(s.device for s in samples if s.metric == "lease_ms" and s.device != HOST))
 
 
 def anchor_interval(

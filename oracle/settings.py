@@ -221,6 +221,15 @@ class SettleSettings(_Section):
     retry_s: Annotated[int, Field(ge=1, le=3_600)] = 5
 
 
+class EvidenceSettings(_Section):
+    """How long a provider keeps evidence, and how much of it. `margin_s` is added to what a dispute may need;
+    with `quota_mib` used up new jobs are declined, and nothing is deleted early.
+    """
+
+    margin_s: Annotated[int, Field(ge=3_600, le=10 * 366 * 86_400)] = 7 * 86_400
+    quota_mib: Annotated[int, Field(ge=64, le=1 << 30)] = 50 * 1_024
+
+
 class WatcherSettings(_Section):
     """Watcher side. `re_execute` runs deterministic jobs again; `allowed_origins` may serve bundles besides a
     provider's registered origin; sizes in bytes, times in seconds."""
@@ -250,6 +259,7 @@ class Settings(_Section):
     provider: ProviderSettings | None = None
     quorum: QuorumSettings = QuorumSettings()
     settle: SettleSettings = SettleSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     watcher: WatcherSettings = WatcherSettings()
 
     @field_validator("log_level")

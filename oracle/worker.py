@@ -23,12 +23,13 @@ from oracle.executors.base import Executor, ExecutorError, Exit, ResultInvalid, 
 from oracle.executors.result import read_output
 from oracle.executors.stale import kill_stale
 from oracle.facts import Facts
-from oracle.intake import WATCHED, Declined, Plan
+from oracle.intake import Declined, Plan
 from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.models import JobRow
 from oracle.outbox import Stopped
 from oracle.receipt import TELEMETRY, Attempt, Draft, anchor_interval, make_receipt, with_assurance
+from oracle.reports import GpuReports, level_of
 from oracle.settings import ProviderSettings
 from oracle.states import State
 from oracle.store import Store
@@ -104,11 +105,12 @@ class Worker:
         evidence: EvidenceStore,
         workroot: Path,
         metrics: Metrics,
+        reports: GpuReports,
         kill: Callable[[int, int], int] = kill_stale,
     ) -> None:
         self._store, self._facts, self._desk, self._executor = store, facts, desk, executor
         self._meters, self._evidence, self._workroot, self._metrics = meters, evidence, workroot, metrics
-        self._kill_stale = kill
+        self._kill_stale, self._reports = kill, reports
         self._settings: ProviderSettings = desk.policy.provider
         self._gpus = GpuPool(self._settings.gpus)
         self._lock = threading.Lock()
@@ -295,13 +297,18 @@ class Worker:
     # Evidence and receipt
 
     def _keep(self, job: JobRow, spec: JobSpec, planned: Plan, recorded: Recorded, state: JobState) -> None:
-        sealed = seal(recorded.samples, result=recorded.result, attempt=job.attempt, sku=planned.sku)
+        completed = recorded.result.completed
+        reports = self._reports.of(job, recorded.samples, state.nonce) if completed else ()
+        sealed = seal(
+            recorded.samples, result=recorded.result, attempt=job.attempt, sku=planned.sku,
+            reports=[report.digest() for report in reports],
+        )  # fmt: skip
         try:
             attempt = self._account(job, sealed, recorded, state)
             draft = make_receipt(self._facts.job_facts(job.terms, state), attempt)
         except (AttributionError, Refused, EvidenceInvalid) as problem:
             raise AttemptLost(str(problem)) from problem
-        receipt = self._aim(draft.receipt, job.terms.class_id)
+        receipt = self._aim(draft.receipt, job.terms.class_id, level_of(reports))
         bundle = Bundle(
             chain_id=self._facts.chain.chain_id,
             market=self._facts.market,
@@ -315,6 +322,7 @@ class Worker:
             receipt=receipt,
             simulated=attempt.usage.simulated,
             attempt=job.attempt,
+            gpu_reports=reports,
         )
         self._evidence.put(bundle)
         reason = "" if recorded.result.completed else f"{recorded.result.reason}: {_tail(recorded.exit.log)}"
@@ -336,11 +344,11 @@ class Worker:
         )
         return Attempt(sealed, usage, recorded.result, recorded.output, started_at, ended_at)
 
-    def _aim(self, receipt: Receipt, class_id: int) -> Receipt:
-        """The receipt at the assurance we try for: 2 where watchers can be asked, otherwise as it is."""
+    def _aim(self, receipt: Receipt, class_id: int, level: int) -> Receipt:
+        """The receipt at the assurance we try for: `level` if watchers can be asked, otherwise as it is."""
         watched = self._desk.policy.watchers and self._facts.class_terms(class_id).watcher_set != 0
         if watched and receipt.outcome is Outcome.COMPLETED and receipt.assurance == TELEMETRY:
-            return with_assurance(receipt, WATCHED)
+            return with_assurance(receipt, level)
         return receipt
 
     def _workdir(self, job_id: bytes, attempt: int) -> Path:
