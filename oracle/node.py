@@ -33,6 +33,7 @@ from oracle.settle import Settler
 from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
+from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
 from oracle.telemetry.replay.build import STEADY_TRACE
@@ -225,12 +226,12 @@ def open_provider(settings: Settings) -> ProviderNode:
 
 def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNode:
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
-    executor = LocalExecutor()
+    executor, boards = LocalExecutor(), boards_of(nvml, policy.provider)
     evidence = EvidenceStore(settings.state_dir / "evidence")
     desk = Desk(store, facts, policy, account, base.metrics)
     worker = Worker(
-        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
-        workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml, boards),
+        evidence=evidence, workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
     )  # fmt: skip
     stopping = threading.Event()
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
@@ -275,7 +276,15 @@ def open_watcher(settings: Settings) -> WatcherNode:
         return WatcherNode(base, watcher, executor)
 
 
-def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
+def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]:
+    """Ledgers of the GPUs that jobs share; empty where each job has its GPUs to itself."""
+    if nvml is None or provider.gpu_tenants == 1:
+        return {}
+    slots, idle_mw = provider.gpu_tenants, provider.gpu_idle_mw
+    return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
+
+
+def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], Sequence[Meter]]:
     """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any."""
 
     def meters(planned: Plan) -> Sequence[Meter]:
@@ -283,7 +292,7 @@ def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
         if planned.params.most_tokens() is not None:
             found.append(UsageFileMeter(planned.template.sku))
         if planned.gpus and nvml is not None:
-            found.append(NvmlMeter(nvml))
+            found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
         return found
 
     return meters

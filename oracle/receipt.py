@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from oracle.attribution import Usage
+from oracle.tdp import shared_suffix
 from oracle.telemetry.base import HOST
 from scrip.eip712 import job_id as job_id_of
 from scrip.errors import Refused
@@ -168,11 +169,22 @@ def check_telemetry(terms: ClassTerms, samples: Sequence[Sample]) -> None:
     gpus = leased_gpus(samples)
     if terms.resource == Resource.GPU_SECOND and not gpus:
         raise Refused("no GPU was leased, and the class sells GPU-seconds", "usage.telemetry")
+    _check_shared(label, samples)
     for gpu in gpus:
         edges = {sample.edge for sample in samples if sample.device == gpu and sample.source in _NVML_SOURCES}
         if not {"start", "end"} <= edges:
             raise Refused(
                 f"no NVML reading of {gpu} at both edges: nothing shows it was there", "usage.telemetry"
+            )
+
+
+def _check_shared(label: str, samples: Iterable[Sample]) -> None:
+    """A share of a GPU is another good than a GPU: its SKU label says how many jobs share one."""
+    for tenants in {sample.value for sample in samples if sample.metric == "share_slots"}:
+        if not label.endswith(shared_suffix(tenants)):
+            raise Refused(
+                f"{tenants} jobs share a GPU, and the SKU {label!r} doesn't end in {shared_suffix(tenants)}",
+                "class.sku",
             )
 
 

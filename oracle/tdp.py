@@ -38,7 +38,16 @@ COUNTER_UPDATE_MS: Final = 100
 end.
 """
 
-_BY_ID: Final = {sku_id(label): watts for label, watts in TDP_WATTS.items()}
+MOST_TENANTS: Final = 64
+
+
+def shared_suffix(tenants: object) -> str:
+    """How the SKU label of a GPU ends that so many jobs share: a buyer must see it in the class."""
+    return f"-shared-{tenants}"
+
+
+_SUFFIXES: Final = ("", *(shared_suffix(tenants) for tenants in range(2, MOST_TENANTS + 1)))
+_BY_ID: Final = {sku_id(label + end): watts for label, watts in TDP_WATTS.items() for end in _SUFFIXES}
 
 
 def most_millijoules(sku: bytes, gpus: int, span_ms: int) -> int:

@@ -64,30 +64,35 @@ class Recorded:
 
 
 class GpuPool:
-    """GPUs that no job holds. One job at a time holds a GPU."""
+    """Free places on GPUs. Up to `tenants` jobs hold a GPU at once, a job never holds one twice."""
 
-    def __init__(self, uuids: Sequence[str]) -> None:
-        self._free = list(uuids)
+    def __init__(self, uuids: Sequence[str], tenants: int = 1) -> None:
+        self._free = dict.fromkeys(uuids, tenants)
         self._changed = threading.Condition()
 
     @contextmanager
     def lease(self, count: int, given_up: Callable[[], bool]) -> Iterator[tuple[str, ...]]:
-        """Hold `count` GPUs, waiting until they are free. There must be that many in all.
+        """Hold a place on each of `count` GPUs, the emptiest first, waiting until there are as many.
 
         Raises Stopped once `given_up` says so before they are.
         """
         with self._changed:
-            while not self._changed.wait_for(lambda: len(self._free) >= count, LOOK_S):
+            while not self._changed.wait_for(lambda: len(self._open()) >= count, LOOK_S):
                 if given_up():
                     raise Stopped
-            held = tuple(self._free[:count])
-            del self._free[:count]
+            held = tuple(self._open()[:count])
+            for gpu in held:
+                self._free[gpu] -= 1
         try:
             yield held
         finally:
             with self._changed:
-                self._free += held
+                for gpu in held:
+                    self._free[gpu] += 1
                 self._changed.notify_all()
+
+    def _open(self) -> list[str]:
+        return sorted((gpu for gpu, free in self._free.items() if free), key=lambda gpu: -self._free[gpu])
 
 
 class Worker:
@@ -110,7 +115,7 @@ class Worker:
         self._meters, self._evidence, self._workroot, self._metrics = meters, evidence, workroot, metrics
         self._kill_stale = kill
         self._settings: ProviderSettings = desk.policy.provider
-        self._gpus = GpuPool(self._settings.gpus)
+        self._gpus = GpuPool(self._settings.gpus, self._settings.gpu_tenants)
         self._lock = threading.Lock()
         self._active: dict[bytes, threading.Event] = {}
         self._closing = threading.Event()

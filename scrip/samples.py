@@ -19,11 +19,15 @@ from scrip.merkle import merkle_root
 
 EDGES: Final = ("start", "tick", "end")
 SIMULATED_SOURCES: Final = frozenset({"nvml-replay"})
-SOURCES: Final = frozenset({"nvml", "cpu-rusage", "cpu-cgroup", "tokens", "lease"}) | SIMULATED_SOURCES
+SOURCES: Final = SIMULATED_SOURCES | {
+    "nvml", "cpu-rusage", "cpu-cgroup", "rapl", "tokens", "storage", "network", "lease",
+}  # fmt: skip
 CLOSING_METRICS: Final = frozenset({"attempt", "sku", "exit_reason", "exit_code", "exit_signal"})
 METRICS: Final = CLOSING_METRICS | {
     "lease_ms", "energy_mj", "power_mw", "util_pct", "process_present", "cpu_us", "wall_ms", "rss_bytes",
-    "input_tokens", "cached_tokens", "output_tokens",
+    "input_tokens", "cached_tokens", "output_tokens", "stored_bytes", "moved_bytes", "package_uj",
+    "slice_us", "idle_mw", "share_slots", "share", "share_before", "share_total",
+    "sm_weight", "sm_weight_before", "sm_weight_total",
 }  # fmt: skip
 REASONS: Final = frozenset({"ok", "failed", "timeout", "memory", "output", "processes", "killed"})
 
