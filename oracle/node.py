@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -227,6 +228,8 @@ def open_provider(settings: Settings) -> ProviderNode:
 def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNode:
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
     executor, boards = LocalExecutor(), boards_of(nvml, policy.provider)
+    for gpu, board in boards.items():
+        base.metrics.unattributed.labels(gpu).set_function(partial(getattr, board, "unattributed_mj"))
     evidence = EvidenceStore(settings.state_dir / "evidence")
     desk = Desk(store, facts, policy, account, base.metrics)
     worker = Worker(
