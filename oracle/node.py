@@ -36,8 +36,10 @@ from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
 from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.cpu import CpuMeter
+from oracle.telemetry.network import NetworkMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
 from oracle.telemetry.replay.build import STEADY_TRACE
+from oracle.telemetry.storage import StorageMeter
 from oracle.telemetry.tokens import UsageFileMeter
 from oracle.watcher import Watcher
 from oracle.worker import Worker
@@ -294,6 +296,10 @@ def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], S
         found: list[Meter] = [CpuMeter()]
         if planned.params.most_tokens() is not None:
             found.append(UsageFileMeter(planned.template.sku))
+        if planned.params.stored() is not None:
+            found.append(StorageMeter())
+        if planned.params.moved_bytes() is not None:
+            found.append(NetworkMeter())
         if planned.gpus and nvml is not None:
             found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
         return found

@@ -13,6 +13,7 @@ from typing import Final
 from oracle.attribution import Usage
 from oracle.tdp import shared_suffix
 from oracle.telemetry.base import HOST
+from scrip.amounts import GB, HOUR_S
 from scrip.eip712 import job_id as job_id_of
 from scrip.errors import Refused
 from scrip.evidence import Result, Sample, evidence_root, output_hash, sealed_sku
@@ -24,6 +25,7 @@ TELEMETRY: Final = 1
 HARDWARE: Final = 3
 _NVML_SOURCES: Final = frozenset({"nvml", "nvml-replay"})
 TOKEN_RESOURCES: Final = frozenset({Resource.INPUT_TOKEN, Resource.OUTPUT_TOKEN})
+ARTEFACT_RESOURCES: Final = frozenset({Resource.GB_HOUR, Resource.GB_TRANSFER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,8 @@ def with_assurance(receipt: Receipt, level: int) -> Receipt:
 def metered_units(usage: Usage, terms: ClassTerms) -> int:
     """Base units of the class's resource that were metered, rounded down. Raises Refused if it wasn't.
 
-    1 credit = 10**decimals base units = one second of one GPU or CPU, or one token.
+    1 credit = 10**decimals base units = one second of one GPU or CPU, one token, one GB kept for an hour or
+    one GB moved. A GB is 10**9 bytes.
     """
     scale = int(10**terms.decimals)
     if terms.resource == Resource.GPU_SECOND:
@@ -135,6 +138,10 @@ def metered_units(usage: Usage, terms: ClassTerms) -> int:
         return _measured(usage.output_tokens, "output_tokens") * scale
     if terms.resource == Resource.INPUT_TOKEN:
         return _measured(usage.input_tokens, "input_tokens") * scale
+    if terms.resource == Resource.GB_HOUR:
+        return _measured(usage.stored_byte_ns, "stored_bytes") * scale // (GB * HOUR_S * 10**9)
+    if terms.resource == Resource.GB_TRANSFER:
+        return _measured(usage.moved_bytes, "moved_bytes") * scale // GB
     raise Refused(f"nothing meters the resource {terms.resource.label}", "usage.telemetry")
 
 

@@ -154,7 +154,8 @@ class ProviderSettings(_Section):
     `accept_margin_s` is the least time left to accept, `submit_margin_s` what stays free for signing and
     settling. `cancel_declined` gives a job we can't take back to its payer at once, at our gas, instead of at
     its deadline. `cpu_sku` and `gpu_sku` are labels whose hash a class names; a model is a SKU that the
-    catalogue names. A quote holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+    catalogue names; `storage_sku` and `network_sku` are what classes of GB-hours and of GB name. A quote
+    holds its place until the job's acceptBy, at most `max_quote_s` ahead.
 
     `gpu_tenants` jobs share each GPU, nothing between them but what the driver does: for programs and buyers
     that may meet. A job is charged for its share of the GPU's time, and `gpu_sku` must say so by ending in

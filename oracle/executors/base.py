@@ -64,7 +64,8 @@ class Work:
     """One attempt at one job. `oracle.catalogue.Template.work` makes it.
 
     `module` is the program, `settings` what the provider's catalogue fixes for it, `params` what the buyer
-    asked for. `workdir` must be absent or empty. `gpus` are the UUIDs of the GPUs leased to the job.
+    asked for. `workdir` must be absent or empty. `gpus` are the UUIDs of the GPUs leased to the job. With
+    `network` it has the provider's, otherwise none where it is confined.
     """
 
     job_id: bytes
@@ -76,6 +77,7 @@ class Work:
     module: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
+    network: bool = False
 
 
 @dataclass(frozen=True, slots=True)

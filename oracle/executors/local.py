@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import scrip
 from oracle.executors.base import ExecutorError, NoConfinement, Work
 from oracle.executors.running import LocalRunning
 from oracle.executors.sandbox import JOB_DIR, Sandbox, find
@@ -18,7 +19,8 @@ from scrip.errors import BadInput
 from scrip.spec import canonical_json
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
-"""The oracle package itself: all that a built-in job program needs besides installed ones."""
+_OURS: Final = (_PACKAGE, Path(scrip.__file__).resolve().parent)
+"""The oracle package and what it stands on: all that a built-in job program needs besides installed ones."""
 _MODULE: Final = re.compile(r"[A-Za-z_][\w]*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
 _GPU: Final = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,100}\Z")
 _THREAD_VARIABLES: Final = (
@@ -46,7 +48,7 @@ class LocalExecutor:
         grace_s: float = 2.0,
         nice: int = 5,
     ) -> None:
-        self._packages = (_PACKAGE, *(path.resolve() for path in packages))
+        self._packages = (*_OURS, *(path.resolve() for path in packages))
         self._grace_ms = round(grace_s * 1000)
         self._nice = nice
         self._sandbox = self._choose(confinement)
@@ -89,7 +91,7 @@ class LocalExecutor:
         inside = JOB_DIR if self._sandbox is not None else str(work.workdir)
         argv = [sys.executable, "-P", "-s", "-B", "-m", work.module, inside]
         if self._sandbox is not None:
-            argv = self._sandbox.wrap(argv, work.workdir, gpus=bool(work.gpus))
+            argv = self._sandbox.wrap(argv, work.workdir, gpus=bool(work.gpus), network=work.network)
         limits = work.limits
         return {
             "argv": argv,

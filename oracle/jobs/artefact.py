@@ -1,0 +1,34 @@
+"""Getting the content that a job is about: from an allowed origin, with the size and hash the buyer named."""
+
+from __future__ import annotations
+
+import hashlib
+
+from oracle.fetch import FetchFailed, get, origin
+from oracle.jobs.common import BadParams, Unable
+from oracle.jobs.params import ArtefactParams, ArtefactSettings
+
+
+def allowed(params: ArtefactParams, settings: ArtefactSettings) -> bool:
+    """Whether the content's origin is one of the provider's list."""
+    given = origin(params.url)
+    return given != "" and given in {origin(each) for each in settings.origins}
+
+
+def fetch(params: ArtefactParams, settings: ArtefactSettings) -> bytes:
+    """The content. Raises BadParams if it isn't what the buyer named, Unable if it can't be had."""
+    if not allowed(params, settings):
+        raise BadParams(f"url: {origin(params.url) or 'no origin'} isn't one that this provider fetches from")
+    try:
+        content = get(params.url, limit=params.size, timeout_s=settings.timeout_s)
+    except FetchFailed as problem:
+        raise Unable(str(problem)) from problem
+    if len(content) != params.size or not intact(content, params):
+        found = hashlib.sha256(content).hexdigest()
+        raise BadParams(f"content: {len(content)} bytes of sha256 {found}, the spec names another")
+    return content
+
+
+def intact(content: bytes, params: ArtefactParams) -> bool:
+    """Whether this is the content that the buyer named."""
+    return hashlib.sha256(content).hexdigest() == params.sha256
