@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, ValidationError
 
 from oracle.executors.base import Limits, Work
-from oracle.jobs.params import SCHEMAS, Params, Strict
+from oracle.jobs.params import SCHEMAS, ArtefactSettings, Params, Strict
 from scrip.amounts import GB, HOUR_S
 from scrip.errors import BadInput, Refused
 from scrip.spec import JobSpec
@@ -141,6 +141,16 @@ class Template:
             network=self.network,
         )
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where content may be fetched from; none for a template that fetches nothing."""
+        return tuple(self.settings.origins) if isinstance(self.settings, ArtefactSettings) else ()
+
+    @property
+    def offered(self) -> bool:
+        """Whether there is anything it could do: one that fetches needs an origin to fetch from."""
+        return bool(self.origins) or not isinstance(self.settings, ArtefactSettings)
+
     def describe(self) -> dict[str, Any]:
         """What a buyer may know, as plain JSON: the parameters' JSON schema, what it is paid in, its
         limits.
@@ -154,6 +164,7 @@ class Template:
             "deterministic": self.deterministic,
             "seconds": self.limits.seconds,
             "outputBytes": self.limits.output_bytes,
+            "origins": list(self.origins),
         }
 
 

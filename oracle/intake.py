@@ -14,7 +14,7 @@ from oracle.catalogue import KEEP_SLACK_S, Catalogue, SpecRefused, Template
 from oracle.facts import ClassFacts
 from oracle.fetch import origin
 from oracle.jobs.artefact import allowed
-from oracle.jobs.params import ArtefactParams, ArtefactSettings, Params
+from oracle.jobs.params import ArtefactParams, Params
 from oracle.receipt import ARTEFACT_RESOURCES, TOKEN_RESOURCES
 from oracle.settings import ProviderSettings
 from scrip.errors import Refused
@@ -181,10 +181,8 @@ def _parse(catalogue: Catalogue, spec: JobSpec) -> tuple[Template, Params]:
 
 def _check_origin(template: Template, params: Params) -> None:
     """Where content comes from is this node's matter: another provider, or a watcher, may allow others."""
-    if not isinstance(params, ArtefactParams) or not isinstance(template.settings, ArtefactSettings):
-        return
-    if not allowed(params, template.settings):
-        origins = ", ".join(template.settings.origins) or "none here"
+    if isinstance(params, ArtefactParams) and not allowed(params, template.origins):
+        origins = ", ".join(template.origins) or "none here"
         raise SpecRefused(template.name, "url", origin(params.url), f"at an allowed origin: {origins}")
 
 

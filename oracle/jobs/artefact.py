@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from oracle.fetch import FetchFailed, get, origin
 from oracle.jobs.common import BadParams, Unable
 from oracle.jobs.params import ArtefactParams, ArtefactSettings
 
 
-def allowed(params: ArtefactParams, settings: ArtefactSettings) -> bool:
+def allowed(params: ArtefactParams, origins: Iterable[str]) -> bool:
     """Whether the content's origin is one of the provider's list."""
     given = origin(params.url)
-    return given != "" and given in {origin(each) for each in settings.origins}
+    return given != "" and given in {origin(each) for each in origins}
 
 
 def fetch(params: ArtefactParams, settings: ArtefactSettings) -> bytes:
     """The content. Raises BadParams if it isn't what the buyer named, Unable if it can't be had."""
-    if not allowed(params, settings):
+    if not allowed(params, settings.origins):
         raise BadParams(f"url: {origin(params.url) or 'no origin'} isn't one that this provider fetches from")
     try:
         content = get(params.url, limit=params.size, timeout_s=settings.timeout_s)
