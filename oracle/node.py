@@ -38,6 +38,7 @@ from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.network import NetworkMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.rapl import RaplMeter
 from oracle.telemetry.replay.build import STEADY_TRACE
 from oracle.telemetry.storage import StorageMeter
 from oracle.telemetry.tokens import UsageFileMeter
@@ -290,10 +291,10 @@ def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]
 
 
 def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], Sequence[Meter]]:
-    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any."""
+    """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs."""
 
     def meters(planned: Plan) -> Sequence[Meter]:
-        found: list[Meter] = [CpuMeter()]
+        found: list[Meter] = [CpuMeter(), RaplMeter()]
         if planned.params.most_tokens() is not None:
             found.append(UsageFileMeter(planned.template.sku))
         if planned.params.stored() is not None:

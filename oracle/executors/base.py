@@ -85,8 +85,8 @@ class Exit:
     """How a job ended. Either `code` or `signal` is set, neither if its supervisor was lost.
 
     `ended_wall_ms` is the start plus `duration_ns`, so a stepped clock can't stretch a job. `rusage` is
-    user µs, system µs and peak resident bytes of the whole process tree. `log` is stdout and stderr, the
-    middle left out beyond 64 KiB.
+    user µs, system µs and peak resident bytes of the whole process tree, by its cgroup where it has one.
+    `log` is stdout and stderr, the middle left out beyond 64 KiB.
     """
 
     code: int | None

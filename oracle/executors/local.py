@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import scrip
+from oracle.executors import cgroup
 from oracle.executors.base import ExecutorError, NoConfinement, Work
 from oracle.executors.running import LocalRunning
 from oracle.executors.sandbox import JOB_DIR, Sandbox, find
@@ -52,6 +53,7 @@ class LocalExecutor:
         self._grace_ms = round(grace_s * 1000)
         self._nice = nice
         self._sandbox = self._choose(confinement)
+        self._cgroups = cgroup.home()
 
     @property
     def confinement(self) -> str:
@@ -98,6 +100,7 @@ class LocalExecutor:
             "env": self._environment(work, inside),
             "cwd": str(work.workdir),
             "workdir": str(work.workdir),
+            "cgroup": self._cgroup(),
             "sandboxed": self._sandbox is not None,
             "gpus": len(work.gpus),
             "grace_ms": self._grace_ms,
@@ -108,6 +111,15 @@ class LocalExecutor:
             "processes": limits.processes,
             "cores": limits.cores,
         }
+
+    def _cgroup(self) -> str:
+        """A new control group for a job, or "" where there can't be one: then rusage has to do."""
+        if self._cgroups is None:
+            return ""
+        try:
+            return str(cgroup.make(self._cgroups))
+        except OSError as problem:
+            raise ExecutorError(f"no cgroup can be made in {self._cgroups}: {problem.strerror}") from problem
 
     def _environment(self, work: Work, inside: str) -> dict[str, str]:
         """Built from nothing: no variable of the oracle reaches a job."""
