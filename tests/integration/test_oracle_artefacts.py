@@ -37,20 +37,27 @@ def server() -> Iterator[ArtefactServer]:
         yield made
 
 
-def redeemed(place: OracleLab, server: ArtefactServer, resource: Resource, spec: JobSpec) -> VerifyRequest:
-    """Open, wait until it is settled, and what a watcher checked."""
-    label = {Resource.GB_HOUR: "test-disk", Resource.GB_TRANSFER: "test-line"}[resource]
-    class_id = place.system.create_class(
-        resource=resource, sku=sku_id(label), decimals=9, max_rate=10**10, min_assurance=2, watcher_set=1,
-        price_per_million=5 * 10**15,
-    )  # fmt: skip
-    buyer = place.buy(class_id, 10**8)
-    place.serve(label)
+LABELS = {Resource.GB_HOUR: "test-disk", Resource.GB_TRANSFER: "test-line"}
+
+
+def start(place: OracleLab, server: ArtefactServer) -> None:
+    """A provider that fetches from the server, and from itself; a watcher with the default catalogue."""
+    for label in LABELS.values():
+        place.serve(label)
     offer = {
-        "storage_sku": "test-disk", "network_sku": "test-line", "tick_ms": 100,
-        "catalogue": catalogue_file(place.folder, server.origin),
+        "storage_sku": LABELS[Resource.GB_HOUR], "network_sku": LABELS[Resource.GB_TRANSFER], "tick_ms": 100,
+        "catalogue": catalogue_file(place.folder, server.origin, place.url),
     }  # fmt: skip
     place.start_all(provider=offer)
+
+
+def redeemed(place: OracleLab, resource: Resource, spec: JobSpec) -> VerifyRequest:
+    """Buy, open, wait until it is settled; what a watcher checked."""
+    class_id = place.system.create_class(
+        resource=resource, sku=sku_id(LABELS[resource]), decimals=9, max_rate=10**10, min_assurance=2,
+        watcher_set=1, price_per_million=5 * 10**14,
+    )  # fmt: skip
+    buyer = place.buy(class_id, 10**8)
     terms = place.terms(buyer, class_id, spec_hash=spec_hash(spec), max_units=2_000_000)
     job = place.open(buyer, terms, place.quote(terms, spec))
     running = place.chain.at().job_state(job)
@@ -73,19 +80,38 @@ def checks(request: VerifyRequest) -> dict[str, Any]:
     return {check.name: check.detail for check in verify_request(request).checks}
 
 
-def test_transfer__settles_for_the_bytes_that_moved(place: OracleLab, server: ArtefactServer) -> None:
-    spec = JobSpec("transfer", server.params())
-    request = redeemed(place, server, Resource.GB_TRANSFER, spec)
-    assert request.receipt.units == len(CONTENT)  # with 9 decimals one base unit is one byte
-    assert request.bundle.output == CONTENT
-    assert checks(request)["bounds.moved"] == f"{len(CONTENT)} bytes"
+def test_transfer_and_keep__settle_for_bytes_and_for_byte_time(
+    place: OracleLab, server: ArtefactServer
+) -> None:
+    """An artefact is moved to the provider; the output of that job is then kept for its buyer."""
+    start(place, server)
+    artefact = server.params()
+    moved = redeemed(place, Resource.GB_TRANSFER, JobSpec("transfer", artefact))
+    assert moved.receipt.units == len(CONTENT)  # with 9 decimals one base unit is one byte
+    assert moved.bundle.output == CONTENT
+    assert checks(moved)["bounds.moved"] == f"{len(CONTENT)} bytes"
+    assert server.asked == ["/a"]
+
+    output = {"url": f"{place.url}/jobs/0x{moved.receipt.job_id.hex()}/output"}
+    asked = {"seconds": SECONDS, "proofs": 4, "seed": "0x" + hashlib.sha256(b"x").hexdigest()}
+    kept = redeemed(place, Resource.GB_HOUR, JobSpec("keep", artefact | output | asked))
+    expected = len(CONTENT) * SECONDS * 10**9 // (GB * HOUR_S)
+    assert expected * 9 // 10 <= kept.receipt.units <= expected * 3 // 2
+    assert checks(kept)["output.content"].startswith("4 proofs of sha256")
+    assert "bounds.kept" in checks(kept)
     assert server.asked == ["/a"]
 
 
-def test_keep__settles_for_the_byte_time_that_was_kept(place: OracleLab, server: ArtefactServer) -> None:
-    params = server.params(seconds=SECONDS, proofs=4, seed="0x" + hashlib.sha256(b"x").hexdigest())
-    request = redeemed(place, server, Resource.GB_HOUR, JobSpec("keep", params))
-    asked = len(CONTENT) * SECONDS * 10**9 // (GB * HOUR_S)
-    assert asked * 9 // 10 <= request.receipt.units <= asked * 3 // 2
-    assert checks(request)["output.content"].startswith("4 proofs of sha256")
-    assert "bounds.kept" in checks(request)
+def test_transfer__content_that_is_gone__is_refunded_whole(place: OracleLab, server: ArtefactServer) -> None:
+    start(place, server)
+    spec = JobSpec("transfer", server.params() | {"url": f"{server.origin}/gone"})
+    class_id = place.system.create_class(
+        resource=Resource.GB_TRANSFER, sku=sku_id("test-line"), decimals=9, max_rate=10**10, min_assurance=1,
+        price_per_million=5 * 10**14,
+    )  # fmt: skip
+    buyer = place.buy(class_id, 10**8)
+    terms = place.terms(buyer, class_id, spec_hash=spec_hash(spec), max_units=2_000_000)
+    job = place.open(buyer, terms, place.quote(terms, spec))
+    place.wait_for([job], Status.REFUNDED)
+    assert "HTTP 404" in place.show(job)["reason"]
+    assert place.chain.at().balance(buyer.address, class_id) == 10**8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,8 +63,8 @@ def serving() -> Iterator[ArtefactServer]:
             thread.join()
 
 
-def catalogue_file(folder: Path, origin: str) -> Path:
-    """The default catalogue with that origin allowed."""
+def catalogue_file(folder: Path, *origins: str) -> Path:
+    """The default catalogue with these origins allowed."""
     path = folder / "catalogue.toml"
-    path.write_text(DEFAULT_FILE.read_text().replace("origins = []", f'origins = ["{origin}"]'))
+    path.write_text(DEFAULT_FILE.read_text().replace("origins = []", f"origins = {json.dumps(origins)}"))
     return path
