@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from oracle.attribution import Usage
-from oracle.tdp import shared_suffix
+from oracle.tdp import tenants_of
 from oracle.telemetry.base import HOST
 from scrip.amounts import GB, HOUR_S
 from scrip.eip712 import job_id as job_id_of
@@ -176,8 +176,8 @@ def check_telemetry(terms: ClassTerms, samples: Sequence[Sample]) -> None:
     gpus = leased_gpus(samples)
     if terms.resource == Resource.GPU_SECOND and not gpus:
         raise Refused("no GPU was leased, and the class sells GPU-seconds", "usage.telemetry")
-    _check_shared(label, samples)
     for gpu in gpus:
+        _check_shared(label, gpu, samples)
         edges = {sample.edge for sample in samples if sample.device == gpu and sample.source in _NVML_SOURCES}
         if not {"start", "end"} <= edges:
             raise Refused(
@@ -185,14 +185,13 @@ def check_telemetry(terms: ClassTerms, samples: Sequence[Sample]) -> None:
             )
 
 
-def _check_shared(label: str, samples: Iterable[Sample]) -> None:
-    """A share of a GPU is another good than a GPU: its SKU label says how many jobs share one."""
-    for tenants in {sample.value for sample in samples if sample.metric == "share_slots"}:
-        if not label.endswith(shared_suffix(tenants)):
-            raise Refused(
-                f"{tenants} jobs share a GPU, and the SKU {label!r} doesn't end in {shared_suffix(tenants)}",
-                "class.sku",
-            )
+def _check_shared(label: str, gpu: str, samples: Iterable[Sample]) -> None:
+    """A share of a GPU is another good than a GPU: SKU and evidence say alike how many jobs share one."""
+    sold = tenants_of(label)
+    slots = {sample.value for sample in samples if (sample.device, sample.metric) == (gpu, "share_slots")}
+    if (slots or {1}) != {sold}:
+        held = f"{gpu} takes {sorted(slots) or 1} jobs at once by its evidence"
+        raise Refused(f"{held}, {sold} by the SKU {label!r}", "class.sku")
 
 
 def leased_gpus(samples: Iterable[Sample]) -> tuple[str, ...]:

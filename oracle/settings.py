@@ -32,7 +32,7 @@ from pydantic import (
     field_validator,
 )
 
-from oracle.tdp import MOST_TENANTS, shared_suffix
+from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
 from scrip.errors import BadInput, ScripError
 from scrip.keys import LOCAL_CHAINS
 from scrip.structs import to_address
@@ -348,8 +348,9 @@ def _cross_problems(data: Mapping[str, Any]) -> Iterator[str]:
         where = f"refused on chain {chain.get('chain_id')}"
         yield f"provider.simulated_gpu: {where}, simulated metering is for local chains"
     tenants, sku = str(provider.get("gpu_tenants", 1)), str(provider.get("gpu_sku", ""))
-    if tenants != "1" and sku and not sku.endswith(shared_suffix(tenants)):
-        yield f"provider.gpu_sku: must end in {shared_suffix(tenants)}, since {tenants} jobs share a GPU"
+    if sku and tenants != str(tenants_of(sku)):
+        ending = f'end in "{shared_suffix(tenants)}"' if tenants != "1" else "not name a share"
+        yield f"provider.gpu_sku: must {ending}, gpu_tenants is {tenants}"
     if provider.get("gpu_trace") and not _truth(provider.get("simulated_gpu")):
         yield "provider.gpu_trace: has no use without simulated_gpu"
 

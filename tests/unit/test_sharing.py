@@ -14,6 +14,7 @@ from oracle.attribution import AttributionError, attribute
 from oracle.jobs import matmul_int8
 from oracle.jobs.params import MatmulParams
 from oracle.sharing import Part, split
+from oracle.tdp import tenants_of
 from oracle.telemetry.base import Lease, Reading
 from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.replay import generate as shipped
@@ -23,7 +24,7 @@ from scrip.errors import Refused
 from scrip.evidence import Sample
 from scrip.types import Resource, sku_id
 from tests.unit.board_place import Place
-from tests.unit.evidence_factory import GPU_SKU, make_class
+from tests.unit.evidence_factory import GPU_SKU, gpu_samples, make_class
 from tests.unit.replay_gpu import GPU, simulated
 from tests.unit.tenant_trace import (
     IDLE_MW,
@@ -234,6 +235,24 @@ def test_watcher__other_figures_than_the_evidence_gives__are_refused(change: dic
 
 
 def test_receipt__half_a_gpu_sold_as_a_whole_one__is_refused() -> None:
-    with pytest.raises(Refused, match="doesn't end in -shared-2") as error:
+    with pytest.raises(Refused, match=r"takes \[2\] jobs at once by its evidence, 1 by the SKU") as error:
         shared_receipt(label=GPU_SKU)
     assert error.value.check == "class.sku"
+
+
+def test_receipt__whole_gpu_time_charged_for_a_share__is_refused() -> None:
+    """Evidence without a word of the others, under a SKU that says there are others."""
+    params = CATALOGUE.parse(MATMUL)
+    assert isinstance(params, MatmulParams)
+    label = f"{GPU_SKU}-shared-2"
+    terms = make_class(Resource.GPU_SECOND, 3, sku=sku_id(label))
+    with pytest.raises(Refused, match="takes 1 jobs at once by its evidence, 2 by the SKU"):
+        honest(terms, gpu_samples(), MATMUL, matmul_int8.compute(params).output, label)
+
+
+@pytest.mark.parametrize(
+    ("label", "tenants"),
+    [("h100", 1), ("h100-shared-2", 2), ("h100-shared-64", 64), ("h100-shared-1", 1), ("h100-shared-2-x", 1)],
+)
+def test_label__says_how_many_share(label: str, tenants: int) -> None:
+    assert tenants_of(label) == tenants
