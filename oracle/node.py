@@ -37,7 +37,7 @@ from oracle.telemetry.base import Meter
 from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.network import NetworkMeter
-from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.nvml import MetricAbsent, Nvml, NvmlMeter, NvmlUnavailable, Replay
 from oracle.telemetry.rapl import RaplMeter
 from oracle.telemetry.replay.build import STEADY_TRACE
 from oracle.telemetry.storage import StorageMeter
@@ -283,9 +283,19 @@ def open_watcher(settings: Settings) -> WatcherNode:
 
 
 def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]:
-    """Ledgers of the GPUs that jobs share; empty where each job has its GPUs to itself."""
+    """Ledgers of the GPUs that jobs share; empty where each job has its GPUs to itself. Raises
+    NodeProblem.
+    """
     if nvml is None or provider.gpu_tenants == 1:
         return {}
+    split = [gpu for gpu in provider.gpus if nvml.is_split(gpu)]
+    if split:
+        raise NodeProblem(f"provider.gpu_tenants: {', '.join(split)} divided by MIG can't be shared as well")
+    try:
+        for gpu in provider.gpus:
+            nvml.energy_mj(gpu)
+    except MetricAbsent as problem:
+        raise NodeProblem(f"provider.gpu_tenants: sharing needs an energy counter. {problem}") from problem
     slots, idle_mw = provider.gpu_tenants, provider.gpu_idle_mw
     return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
 

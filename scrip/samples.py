@@ -25,9 +25,13 @@ SOURCES: Final = SIMULATED_SOURCES | {
 CLOSING_METRICS: Final = frozenset({"attempt", "sku", "exit_reason", "exit_code", "exit_signal"})
 METRICS: Final = CLOSING_METRICS | {
     "lease_ms", "energy_mj", "power_mw", "util_pct", "process_present", "cpu_us", "wall_ms", "rss_bytes",
-    "input_tokens", "cached_tokens", "output_tokens", "stored_bytes", "moved_bytes", "package_uj",
+    "input_tokens", "cached_tokens", "output_tokens", "stored_bytes", "moved_bytes",
+    # A board that several jobs hold.
     "slice_us", "idle_mw", "share_slots", "share", "share_before", "share_total",
     "sm_weight", "sm_weight_before", "sm_weight_total",
+    # Side information: nothing is billed by it.
+    "package_uj", "energy_refused_mj", "memory_bytes", "process_sm_pct", "accounted_ms",
+    "accounted_peak_bytes", "gpm_sm_pct", "gpm_tensor_pct", "gpm_dram_pct",
 }  # fmt: skip
 REASONS: Final = frozenset({"ok", "failed", "timeout", "memory", "output", "processes", "killed"})
 

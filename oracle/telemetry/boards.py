@@ -12,16 +12,17 @@ faults; nothing here isolates them. For that there is MIG.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from oracle.sharing import ALL, Account, Part, split
 from oracle.telemetry.base import Finished, Lease, Note, Reading, TelemetryError
+from oracle.telemetry.clock import Clock, SystemClock
 from oracle.telemetry.cpu import belongs
 from oracle.telemetry.nvml import MetricAbsent, ProcessUtil
+from oracle.telemetry.nvml.crosscheck import CrossCheck
 
 MOST_PERIOD_US: Final = 1_000_000
 """The driver's sampling period is a sixth of a second to one second, by product (nvml.h)."""
@@ -40,19 +41,23 @@ class BoardReader(Protocol):
     def source(self) -> str: ...
     @property
     def simulated(self) -> bool: ...
-    def energy_mj(self, gpu: str) -> int: ...
-    def process_utils(self, gpu: str, since_us: int) -> tuple[ProcessUtil, ...]: ...
+    def board(self, gpu: str) -> Mapping[str, int | TelemetryError]: ...
+    def process_utils(
+        self, gpu: str, since_us: int, until_us: int | None = None
+    ) -> tuple[ProcessUtil, ...]: ...
+    def revive(self) -> None: ...
     def compute_pids(self, gpu: str) -> frozenset[int]: ...
     def is_split(self, gpu: str) -> bool: ...
 
 
 @dataclass(slots=True)
 class _Tenant:
-    """A job on the board, and what was read but not yet told to it."""
+    """A job on the board, what was read but not yet told to it, and whether power bears it out."""
 
     job_id: bytes
     owns: Callable[[int], bool]
     untold: list[tuple[str, int]] = field(default_factory=list)
+    check: CrossCheck = field(default_factory=CrossCheck)
 
 
 class _Rounds:
@@ -104,18 +109,19 @@ class Board:
         *,
         slots: int,
         idle_mw: int,
-        clock_ns: Callable[[], int] = time.monotonic_ns,
+        clock: Clock | None = None,
         fresh_ns: int = FRESH_NS,
     ) -> None:
         """`slots` is how many jobs it takes at once, `idle_mw` what it draws with nothing running."""
         self.gpu, self._reader, self._slots, self._idle_mw = gpu, reader, slots, idle_mw
-        self._clock_ns, self._fresh_ns = clock_ns, fresh_ns
+        self._clock, self._fresh_ns = clock or SystemClock(), fresh_ns
         self._lock = threading.Lock()
         self._tenants: list[_Tenant] = []
         self._owner: dict[int, bytes] = {}  # pids seen before: a process may be gone when its sample comes
         self._nobody = Account(ALL, idle_mw)
         self._rounds = _Rounds()
         self._at_ns, self._energy_mj = 0, -1
+        self._power_mw: int | None = None
         self._absent = ""
 
     @property
@@ -138,21 +144,23 @@ class Board:
             self._read()
             new = _Tenant(job_id, owns)
             self._tenants.append(new)
-            new.untold += [
-                ("energy_mj", self._energy_mj), ("idle_mw", self._idle_mw), ("share_slots", self._slots)
-            ]  # fmt: skip
+            self._tell(new, ("idle_mw", self._idle_mw), ("share_slots", self._slots))
             self._place()
             return _take(new)
 
     def tick(self, job_id: bytes) -> list[tuple[str, int]]:
         """Read the board, unless that was done just now; what the job hasn't been told yet."""
         with self._lock:
-            if self._clock_ns() - self._at_ns >= self._fresh_ns:
+            if self._clock.mono_ns() - self._at_ns >= self._fresh_ns:
                 self._read()
             return _take(self._tenant(job_id))
 
-    def leave(self, job_id: bytes) -> list[tuple[str, int]]:
-        """The job's last reading. Its place is free whether or not the board can be read."""
+    def leave(self, job_id: bytes) -> tuple[list[tuple[str, int]], str]:
+        """The job's last reading, and a remark about the counter, "" if there is none to make.
+
+        A counter that power contradicts (`crosscheck`) is told as `energy_refused_mj`: then the job has no
+        energy. Its place is free whether or not the board can be read.
+        """
         with self._lock:
             tenant = self._tenant(job_id)
             try:
@@ -162,7 +170,9 @@ class Board:
                 here = {each.job_id for each in self._tenants} | {job_id}
                 self._owner = {pid: job for pid, job in self._owner.items() if job in here}
                 self._place()
-            return _take(tenant)
+            believed, remark = tenant.check.verdict()
+            rows = _take(tenant)
+            return rows if believed else [_refused(row) for row in rows], remark
 
     def present(self, job_id: bytes) -> int:
         """How many of the job's processes are on the board now."""
@@ -178,21 +188,31 @@ class Board:
 
     def _read(self) -> None:
         """End a slice here."""
-        at_ns, raw = self._clock_ns(), self._reader.energy_mj(self.gpu)
+        board, at_ns = self._reader.board(self.gpu), self._clock.mono_ns()
+        raw, power = board["energy_mj"], board["power_mw"]
+        if isinstance(raw, TelemetryError):
+            raise raw
         used, strangers = self._used(
             at_ns // 1_000
         )  # may fail like the counter: nothing is noted before both are there
         first, before = self._energy_mj < 0, self._energy_mj
         # Below half is a restart of the counter; a smaller step back is noise, and it stands still meanwhile.
         self._energy_mj = raw if raw * 2 < before else max(raw, before)
+        self._power_mw = power if isinstance(power, int) else None
         length_us, self._at_ns = (at_ns - self._at_ns) // 1_000, at_ns
         if first:
             return
         weights = split([*used, strangers]) if sum(used) + strangers else []
         self._nobody.slice(before, self._energy_mj, length_us, weights[-1] if weights else None)
         for number, tenant in enumerate(self._tenants):
-            tenant.untold += [("energy_mj", self._energy_mj), ("slice_us", length_us)]
-            tenant.untold += _rows("sm_weight", weights[number]) if weights else []
+            used_here = _rows("sm_weight", weights[number]) if weights else []
+            self._tell(tenant, ("slice_us", length_us), *used_here)
+
+    def _tell(self, tenant: _Tenant, *rows: tuple[str, int]) -> None:
+        """A reading, for one job."""
+        tenant.check.add(self._at_ns, self._energy_mj, self._power_mw)
+        power = [] if self._power_mw is None else [("power_mw", self._power_mw)]
+        tenant.untold += [("energy_mj", self._energy_mj), *rows, *power]
 
     def _used(self, at_us: int) -> tuple[list[int], int]:
         """SM use since the last reading, by job and by processes of no job: percent times µs."""
@@ -211,7 +231,7 @@ class Board:
         if self._absent:
             return ()
         try:
-            return self._reader.process_utils(self.gpu, self._rounds.seen_us)
+            return self._reader.process_utils(self.gpu, self._rounds.seen_us, self._clock.wall_ms() * 1_000)
         except MetricAbsent as problem:
             self._absent = problem.reason
             return ()
@@ -249,6 +269,7 @@ class SharedGpuMeter:
         self._reader, self._boards, self._owns = reader, boards, owns
         self._held: list[Board] = []
         self._absent: dict[str, Note] = {}
+        self._odd: list[Note] = []
 
     @property
     def simulated(self) -> bool:
@@ -256,7 +277,10 @@ class SharedGpuMeter:
         return self._reader.simulated
 
     def start(self, lease: Lease) -> list[Reading]:
-        """Raises BoardInUse, GpuLost, NvmlFailed; then the job holds no place."""
+        """NVML is initialised anew if a GPU was lost before. Raises BoardInUse, GpuLost, NvmlFailed; then the
+        job holds no place.
+        """
+        self._reader.revive()
         self._job_id = lease.job_id
         owns = self._owns or (lambda pid: belongs(pid, lease.pgid))
         readings: list[Reading] = []
@@ -286,7 +310,9 @@ class SharedGpuMeter:
         problems: list[TelemetryError] = []
         for board in self._held:
             try:
-                readings += self._of(board, board.leave(self._job_id))
+                rows, remark = board.leave(self._job_id)
+                readings += self._of(board, rows)
+                self._remark(board, remark)
             except TelemetryError as problem:
                 problems.append(problem)
         if problems:
@@ -300,7 +326,11 @@ class SharedGpuMeter:
             for board in self._held
             if board.without_weights
         ]
-        return (*self._absent.values(), *without)
+        return (*self._absent.values(), *without, *self._odd)
+
+    def _remark(self, board: Board, remark: str) -> None:
+        if remark:
+            self._odd.append(Note(self._reader.source, board.gpu, "energy_mj", remark))
 
     def _present(self) -> list[Reading]:
         readings = []
@@ -322,6 +352,10 @@ class SharedGpuMeter:
 
 def _rows(name: str, part: Part) -> list[tuple[str, int]]:
     return [(name, part.own), (f"{name}_before", part.before), (f"{name}_total", part.total)]
+
+
+def _refused(row: tuple[str, int]) -> tuple[str, int]:
+    return ("energy_refused_mj", row[1]) if row[0] == "energy_mj" else row
 
 
 def _take(tenant: _Tenant) -> list[tuple[str, int]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 from oracle.attribution import Usage, attribute
-from oracle.telemetry.base import Lease
+from oracle.telemetry.base import Lease, TelemetryError
 from oracle.telemetry.boards import Board, SharedGpuMeter
-from oracle.telemetry.nvml import ProcessUtil
+from oracle.telemetry.nvml import MetricAbsent, ProcessUtil
 from oracle.telemetry.recorder import Recorder
 from scrip.evidence import Sample
 from tests.unit.replay_gpu import GPU
@@ -28,6 +29,7 @@ class FakeBoard:
     """A board and its clock, set by hand. Stands in for NVML, labelled as simulated."""
 
     energy: int = 0
+    power: int | None = None
     ns: int = 0
     utils: list[ProcessUtil] = field(default_factory=list)
     pids: frozenset[int] = frozenset()
@@ -40,13 +42,17 @@ class FakeBoard:
         if what in self.fails:
             raise self.fails[what]
 
-    def energy_mj(self, gpu: str) -> int:
+    def board(self, gpu: str) -> Mapping[str, int | TelemetryError]:
         self._check("energy")
-        return self.energy
+        no_power = MetricAbsent("nvmlDeviceGetPowerUsage", gpu, "not here")
+        return {"energy_mj": self.energy, "power_mw": no_power if self.power is None else self.power}
 
-    def process_utils(self, gpu: str, since_us: int) -> tuple[ProcessUtil, ...]:
+    def process_utils(self, gpu: str, since_us: int, until_us: int | None = None) -> tuple[ProcessUtil, ...]:
         self._check("utils")
         return tuple(util for util in self.utils if util.at_us > since_us)
+
+    def revive(self) -> None:
+        """Nothing is ever lost for good."""
 
     def compute_pids(self, gpu: str) -> frozenset[int]:
         self._check("pids")
@@ -74,9 +80,7 @@ class Place:
 
     def __init__(self, slots: int = 3, idle_mw: int = 0, start_mj: int = 5_000) -> None:
         self.fake = FakeBoard(energy=start_mj)
-        self.board = Board(
-            GPU, self.fake, slots=slots, idle_mw=idle_mw, clock_ns=self.fake.mono_ns, fresh_ns=1
-        )
+        self.board = Board(GPU, self.fake, slots=slots, idle_mw=idle_mw, clock=self.fake, fresh_ns=1)
         self.running: dict[Tenant, Recorder] = {}
         self.started: dict[Tenant, int] = {}
         self.samples: dict[Tenant, tuple[Sample, ...]] = {}

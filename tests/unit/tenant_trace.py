@@ -108,7 +108,7 @@ def record(
 ) -> Recording:
     """A recorder per job, edges as jobs come and go, ticks at a phase of their own."""
     pids = {tenant.job_id: tenant.pid for tenant in tenants}
-    board = Board(gpu, nvml, slots=2, idle_mw=IDLE_MW, clock_ns=clock.mono_ns)
+    board = Board(gpu, nvml, slots=2, idle_mw=IDLE_MW, clock=clock)
     running: dict[Tenant, Recorder] = {}
     found: dict[bytes, tuple[Sample, ...]] = {}
     edges = {ms for tenant in tenants for ms in (tenant.start_ms, tenant.end_ms)}

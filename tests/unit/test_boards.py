@@ -229,6 +229,25 @@ def test_meter__counts_the_jobs_processes() -> None:
     assert found == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("power_mw", "kind"), [(100_000, "exclusive"), (200_000, "none"), (None, "exclusive")]
+)
+def test_meter__power_contradicts_the_counter__the_job_has_no_energy(power_mw: int | None, kind: str) -> None:
+    """The counter says 100 W for 20 s."""
+    place = Place()
+    place.fake.power = power_mw
+    place.come(A)
+    for _ in range(20):
+        place.fake.pass_ms(1000, 100_000, A=50)
+        place.tick()
+    meter_notes = place.running[A].notes
+    place.go(A)
+    usage = place.usage(A)
+    assert usage.energy == kind
+    assert usage.gpu_millijoules == (0 if kind == "none" else 2_000_000)
+    assert ("apart" in str(meter_notes())) == (kind == "none")
+
+
 # EXACTNESS
 
 people = st.sampled_from([A, B, C])
@@ -252,8 +271,8 @@ def test_board__whatever_happens__jobs_and_nobody_sum_to_what_was_counted(
     """Jobs come, go and tick at any time; the counter resets and jitters; samples come or don't."""
     place = Place(idle_mw=idle_mw, start_mj=start_mj)
     readings: list[int] = []
-    inner = place.fake.energy_mj
-    place.fake.energy_mj = lambda gpu: readings.append(inner(gpu)) or readings[-1]  # type: ignore
+    inner = place.fake.board
+    place.fake.board = lambda gpu: readings.append(place.fake.energy) or inner(gpu)  # type: ignore
     ended: set[Tenant] = set()
     for what, value in moves:
         if what == "pass":

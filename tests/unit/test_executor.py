@@ -168,33 +168,6 @@ def test_run__endless_stderr__log_bounded(executor: LocalExecutor, workdir: Path
     assert "bytes left out" in done.log
 
 
-def test_run__grandchild_works__its_cpu_time_counts(executor: LocalExecutor, workdir: Path) -> None:
-    done = executor.start(probes.work(workdir, "spin_in_grandchild", ms=400)).wait(20)
-    user_us, system_us, peak = done.rusage
-    assert 390_000 <= user_us + system_us < 5_000_000
-    assert peak > 4 * probes.MIB
-
-
-@pytest.mark.parametrize("act", ["spin_detached", "spin_unwaited"])
-def test_run__orphan_or_unwaited_child_works__its_cpu_time_counts(
-    executor: LocalExecutor, workdir: Path, act: str
-) -> None:
-    done = executor.start(probes.work(workdir, act, ms=400)).wait(20)
-    assert 390_000 <= sum(done.rusage[:2]) < 5_000_000, done.log
-
-
-def test_run__children_of_a_job_that_ignores_them__count_where_there_is_a_cgroup(
-    executor: LocalExecutor, workdir: Path
-) -> None:
-    """The kernel adds nothing of them to anybody's rusage: without a cgroup that time is not billed."""
-    done = executor.start(probes.work(workdir, "spin_ignored", ms=400)).wait(20)
-    cpu_us = sum(done.rusage[:2])
-    if cgroup.home() is None:
-        assert cpu_us < 5_000_000
-    else:
-        assert 390_000 <= cpu_us < 5_000_000
-
-
 def test_run__environment__nothing_of_ours(
     executor: LocalExecutor, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
