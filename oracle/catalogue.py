@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, ValidationError
 
 from oracle.executors.base import Limits, Work
-from oracle.jobs.params import SCHEMAS, ArtefactSettings, Params, Strict
+from oracle.jobs.params import SCHEMAS, ArtefactSettings, Params, Strict, TransferParams
 from scrip.amounts import GB, HOUR_S
 from scrip.errors import BadInput, Refused
 from scrip.spec import JobSpec
@@ -119,9 +119,10 @@ class Template:
         *,
         gpus: tuple[str, ...] = (),
         seconds: int | None = None,
+        content: bytes | None = None,
     ) -> Work:
         """One attempt at a job, for an executor. `seconds` may lower the time limit, e.g. to what the buyer
-        locked.
+        locked; `content` is the output of an earlier job that this one works on.
         """
         limits = (
             self.limits
@@ -139,6 +140,7 @@ class Template:
             settings=self.settings.model_dump(mode="json"),
             gpus=gpus,
             network=self.network,
+            content=content,
         )
 
     @property
@@ -148,8 +150,8 @@ class Template:
 
     @property
     def offered(self) -> bool:
-        """Whether there is anything it could do: one that fetches needs an origin to fetch from."""
-        return bool(self.origins) or not isinstance(self.settings, ArtefactSettings)
+        """Whether there is anything it could do: one that only fetches needs an origin to fetch from."""
+        return bool(self.origins) or not issubclass(self.params, TransferParams)
 
     def describe(self) -> dict[str, Any]:
         """What a buyer may know, as plain JSON: the parameters' JSON schema, what it is paid in, its

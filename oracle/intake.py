@@ -71,7 +71,9 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a job will run: `seconds` is its time limit, `sku` the label its evidence is sealed with."""
+    """How a job will run: `seconds` is its time limit, `sku` the label its evidence is sealed with,
+    `content` the output of an earlier job that it works on.
+    """
 
     template: Template
     params: Params
@@ -79,6 +81,7 @@ class Plan:
     sku: str
     gpus: int
     seconds: int
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ def _check_origin(template: Template, params: Params) -> None:
     """Where content comes from is this node's matter: another provider, or a watcher, may allow others."""
     if isinstance(params, ArtefactParams) and not allowed(params, template.origins):
         origins = ", ".join(template.origins) or "none here"
-        raise SpecRefused(template.name, "url", origin(params.url), f"at an allowed origin: {origins}")
+        raise SpecRefused(template.name, "url", origin(params.url or ""), f"at an allowed origin: {origins}")
 
 
 def _check_class(terms: JobTerms, facts: ClassFacts, policy: Policy) -> None:

@@ -10,8 +10,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,7 @@ from oracle.states import State
 from oracle.store import Store
 from oracle.telemetry.base import Lease, Meter, RecordingFailed, TelemetryError
 from oracle.telemetry.recorder import Recorder
-from scrip.errors import EvidenceInvalid, Refused
+from scrip.errors import EvidenceInvalid, NotFound, Refused
 from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec
 from scrip.types import JobState, Outcome, Receipt, Status
@@ -198,7 +198,19 @@ class Worker:
             raise Declined(intake.Why.SPEC, "the spec was never sent", "nothing", "PUT /specs/{specHash}")
         planned = self._desk.plan(job.terms, spec, taken=True)
         self._check_time(job, planned)
-        return spec, planned
+        return spec, replace(planned, content=self._content(job, planned))
+
+    def _content(self, job: JobRow, planned: Plan) -> bytes | None:
+        """The output that the job works on. Only its own payer may name it: outputs are private."""
+        source = planned.params.source_job()
+        if source is None:
+            return None
+        with suppress(NotFound):
+            found = self._evidence.get(source)
+            if found.terms.payer == job.terms.payer and found.result.completed:
+                return found.output
+        label, limit = "0x" + source.hex(), "a job done here for the same payer, and still kept"
+        raise Declined(intake.Why.SPEC, "there is no such output", label, limit)
 
     def _check_time(self, job: JobRow, planned: Plan) -> None:
         intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
@@ -249,7 +261,9 @@ class Worker:
         nonce: int,
     ) -> Recorded:
         limit = self._time_limit(job, planned)
-        work = planned.template.work(job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit)
+        work = planned.template.work(
+            job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit, content=planned.content
+        )
         running = self._executor.start(work)
         try:
             self._store.note(job.job_id, process_group=running.pgid, born_ns=running.born_ns)

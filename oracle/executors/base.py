@@ -65,7 +65,8 @@ class Work:
 
     `module` is the program, `settings` what the provider's catalogue fixes for it, `params` what the buyer
     asked for. `workdir` must be absent or empty. `gpus` are the UUIDs of the GPUs leased to the job. With
-    `network` it has the provider's, otherwise none where it is confined.
+    `network` it has the provider's, otherwise none where it is confined. `content` is what it works on, if
+    that isn't among the parameters.
     """
 
     job_id: bytes
@@ -78,6 +79,7 @@ class Work:
     settings: Mapping[str, Any] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
     network: bool = False
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from oracle.executors import cgroup
 from oracle.executors.base import ExecutorError, NoConfinement, Work
 from oracle.executors.running import LocalRunning
 from oracle.executors.sandbox import JOB_DIR, Sandbox, find
-from oracle.jobs.names import PARAMS, SCRATCH, SETTINGS
+from oracle.jobs.names import INPUT, PARAMS, SCRATCH, SETTINGS
 from scrip.errors import BadInput
 from scrip.spec import canonical_json
 
@@ -148,6 +148,8 @@ def _prepare(work: Work) -> None:
         (work.workdir / SCRATCH).mkdir(mode=0o700)
         (work.workdir / PARAMS).write_bytes(canonical_json(work.params))
         (work.workdir / SETTINGS).write_bytes(canonical_json(work.settings))
+        if work.content is not None:
+            (work.workdir / INPUT).write_bytes(work.content)
     except OSError as problem:
         raise ExecutorError(f"work directory {work.workdir}: {problem.strerror or problem}") from problem
 

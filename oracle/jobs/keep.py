@@ -62,9 +62,9 @@ def chain(params: KeepParams, read: Callable[[int], bytes]) -> Iterator[tuple[in
 
 
 def keep(params: KeepParams, settings: ArtefactSettings, folder: Path) -> Result:
-    """Fetch it, keep it, show it. Raises Unable if it doesn't last."""
+    """Get it, keep it, show it. Raises Unable if it doesn't last."""
     path = folder / CONTENT
-    path.write_bytes(fetch(params, settings))
+    path.write_bytes(fetch(params, settings, folder))
     began_ns = time.monotonic_ns()
 
     def now_ms() -> int:

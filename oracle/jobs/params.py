@@ -33,6 +33,7 @@ def _printable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_printable)]
 Seed = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+Url = Annotated[str, Field(pattern=r"^https?://[\x21-\x7e]{1,2000}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
@@ -62,6 +63,10 @@ class Params(Strict, ABC):
 
     def moved_bytes(self) -> int | None:
         """Bytes that the job moves, or None for a job that isn't there to move any."""
+        return None
+
+    def source_job(self) -> bytes | None:
+        """Id of the earlier job whose output this one works on, or None."""
         return None
 
 
@@ -143,15 +148,17 @@ class HashParams(Params):
 
 
 class ArtefactParams(Params):
-    """Content known by its hash: `size` bytes to be had at `url`, from an origin that the provider allows."""
+    """Content known by its hash: `size` bytes, from an origin that the provider allows if it has a `url`."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[\x21-\x7e]{1,2000}$")]
+    url: Url | None = None
     sha256: Digest
     size: int = Field(ge=1, le=ARTEFACT_MAX_BYTES)
 
 
 class TransferParams(ArtefactParams):
     """`transfer`: fetch the content, so that it lies with the provider and the buyer gets it from there."""
+
+    url: Url
 
     def moved_bytes(self) -> int:
         """All of it."""
@@ -163,18 +170,30 @@ class TransferParams(ArtefactParams):
 
 
 class KeepParams(ArtefactParams):
-    """`keep`: fetch the content, keep it for `seconds` and show `proofs` times in between that it is there.
+    """`keep`: keep content for `seconds` and show `proofs` times in between that it is there.
 
-    `seed` makes the challenges this job's own.
+    It is fetched from `url`, or it is the output of an earlier `job` that this provider did for the same
+    payer. `seed` makes the challenges this job's own.
     """
 
+    job: Seed | None = None
     seconds: int = Field(ge=1, le=86_400)
     proofs: int = Field(default=16, ge=1, le=256)
     seed: Seed
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.url is None) == (self.job is None):
+            raise PydanticCustomError("source", "an object with either a url or a job")
+        return self
+
     def stored(self) -> tuple[int, int]:
         """All of it, all the time."""
         return self.size, self.seconds
+
+    def source_job(self) -> bytes | None:
+        """The earlier job."""
+        return None if self.job is None else bytes.fromhex(self.job[2:])
 
     def work(self) -> int:
         """Seconds."""

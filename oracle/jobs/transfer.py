@@ -7,15 +7,16 @@ Output: the artefact.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from oracle.jobs.artefact import fetch, intact
 from oracle.jobs.common import Result, main
 from oracle.jobs.params import ArtefactSettings, TransferParams
 
 
-def move(params: TransferParams, settings: ArtefactSettings) -> Result:
+def move(params: TransferParams, settings: ArtefactSettings, folder: Path) -> Result:
     """Fetch it."""
-    content = fetch(params, settings)
+    content = fetch(params, settings, folder)
     return Result(content, {"bytes": len(content)})
 
 
@@ -26,4 +27,4 @@ def check(params: TransferParams, output: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(TransferParams, ArtefactSettings, move))
+    sys.exit(main(TransferParams, ArtefactSettings, lambda p, s: move(p, s, Path(sys.argv[1]))))

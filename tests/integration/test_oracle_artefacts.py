@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from oracle.catalogue import Catalogue
@@ -23,6 +21,7 @@ from tests.integration.system import System
 from tests.unit.artefact_server import CONTENT, ArtefactServer, catalogue_file, serving
 
 SECONDS = 4
+SEED = "0x" + "2d" * 32
 
 
 @pytest.fixture
@@ -41,12 +40,12 @@ LABELS = {Resource.GB_HOUR: "test-disk", Resource.GB_TRANSFER: "test-line"}
 
 
 def start(place: OracleLab, server: ArtefactServer) -> None:
-    """A provider that fetches from the server, and from itself; a watcher with the default catalogue."""
+    """A provider that fetches from the server; a watcher with the default catalogue."""
     for label in LABELS.values():
         place.serve(label)
     offer = {
         "storage_sku": LABELS[Resource.GB_HOUR], "network_sku": LABELS[Resource.GB_TRANSFER], "tick_ms": 100,
-        "catalogue": catalogue_file(place.folder, server.origin, place.url),
+        "catalogue": catalogue_file(place.folder, server.origin),
     }  # fmt: skip
     place.start_all(provider=offer)
 
@@ -69,7 +68,7 @@ def redeemed(place: OracleLab, resource: Resource, spec: JobSpec) -> VerifyReque
 
 
 def request_of(place: OracleLab, terms: JobTerms, running: JobState, receipt: Receipt) -> VerifyRequest:
-    raw = httpx.get(f"{place.url}/jobs/0x{receipt.job_id.hex()}/evidence", trust_env=False).content
+    raw = place.private(receipt.job_id, "evidence").content
     view = place.chain.at()
     market, class_terms = place.chain.address("JobMarket"), view.class_terms(terms.class_id)
     facts = JobFacts(place.chain.chain_id, market, terms, class_terms, running, local=True)
@@ -86,15 +85,15 @@ def test_transfer_and_keep__settle_for_bytes_and_for_byte_time(
     """An artefact is moved to the provider; the output of that job is then kept for its buyer."""
     start(place, server)
     artefact = server.params()
+    content = {name: artefact[name] for name in ("sha256", "size")}
     moved = redeemed(place, Resource.GB_TRANSFER, JobSpec("transfer", artefact))
     assert moved.receipt.units == len(CONTENT)  # with 9 decimals one base unit is one byte
     assert moved.bundle.output == CONTENT
     assert checks(moved)["bounds.moved"] == f"{len(CONTENT)} bytes"
     assert server.asked == ["/a"]
 
-    output = {"url": f"{place.url}/jobs/0x{moved.receipt.job_id.hex()}/output"}
-    asked = {"seconds": SECONDS, "proofs": 4, "seed": "0x" + hashlib.sha256(b"x").hexdigest()}
-    kept = redeemed(place, Resource.GB_HOUR, JobSpec("keep", artefact | output | asked))
+    asked = {"job": "0x" + moved.receipt.job_id.hex(), "seconds": SECONDS, "proofs": 4, "seed": SEED}
+    kept = redeemed(place, Resource.GB_HOUR, JobSpec("keep", content | asked))
     expected = len(CONTENT) * SECONDS * 10**9 // (GB * HOUR_S)
     assert expected * 9 // 10 <= kept.receipt.units <= expected * 3 // 2
     assert checks(kept)["output.content"].startswith("4 proofs of sha256")

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from oracle.attribution import attribute
@@ -37,7 +36,7 @@ def place(system: System, chain: Chain, tmp_path: Path) -> Iterator[OracleLab]:
 def request_of(place: OracleLab, terms: JobTerms, running: JobState) -> VerifyRequest:
     """What a watcher would check, had it been asked while the job ran."""
     job, view = place.id_of(terms), place.chain.at()
-    raw = httpx.get(f"{place.url}/jobs/0x{job.hex()}/evidence", trust_env=False).content
+    raw = place.private(job, "evidence").content
     market, class_terms = place.chain.address("JobMarket"), view.class_terms(terms.class_id)
     facts = JobFacts(place.chain.chain_id, market, terms, class_terms, running, local=True)
     receipt = Receipt.from_json(place.show(job)["receipt"])

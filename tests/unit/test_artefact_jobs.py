@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from oracle.catalogue import Catalogue, SpecRefused
 from oracle.executors.base import Exit, Work
 from oracle.executors.local import LocalExecutor
 from oracle.executors.result import read_output
+from oracle.intake import Declined
 from oracle.jobs import keep, transfer
 from oracle.jobs.common import Unable
 from oracle.jobs.names import CONTENT as CONTENT_FILE
@@ -25,6 +27,9 @@ from oracle.telemetry.storage import StorageMeter
 from scrip.evidence import Sample
 from scrip.types import Resource
 from tests.unit.artefact_server import CONTENT, ArtefactServer, catalogue_file, serving
+from tests.unit.evidence_factory import make_bundle
+from tests.unit.oracle_factory import Lab, terms
+from tests.unit.oracle_market import ORACLE
 
 SEED = "0x" + "5e" * 32
 KEEP = {"seconds": 2, "proofs": 3, "seed": SEED}
@@ -180,6 +185,46 @@ def test_keep__proves_and_is_metered_for_as_long_as_asked(
     assert output.endswith(CONTENT)
     sizes = [sample.value for sample in samples if sample.metric == "stored_bytes"]
     assert (sizes[0], sizes[-1], max(sizes)) == (0, len(CONTENT), len(CONTENT))
+
+
+@pytest.mark.parametrize("source", [{}, {"url": "http://x/a", "job": SEED}])
+def test_keep__no_source_or_two__is_refused(catalogue: Catalogue, source: dict[str, str]) -> None:
+    given = {"sha256": "ab" * 32, "size": 5, **KEEP, **source}
+    with pytest.raises(SpecRefused, match="either a url or a job"):
+        catalogue.template("keep").parse(given)
+
+
+def test_keep__output_of_an_earlier_job__needs_no_network_and_no_origin(
+    executor: LocalExecutor, tmp_path: Path
+) -> None:
+    template = Catalogue.load().template("keep")
+    given = {"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT), "job": SEED, **KEEP}
+    params = template.parse(given | {"seconds": 1, "proofs": 1})
+    work = template.work(b"\x01" * 32, 1, params, tmp_path / "work", content=CONTENT)
+    ended, _ = run(executor, replace(work, network=False), StorageMeter())
+    assert ended.reason == "ok", ended.log
+    assert read_output(work.workdir, work.limits.output_bytes).endswith(CONTENT)
+
+
+def test_worker__output_of_an_earlier_job__is_its_own_payers_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(tmp_path, monkeypatch)
+    node = lab.start()
+    bundle = make_bundle()
+    node.evidence.put(bundle)
+    given = {"sha256": "ab" * 32, "size": 5, **KEEP}
+
+    def content(payer: str, job: bytes) -> bytes | None:
+        planned = SimpleNamespace(params=KeepParams(**given, job="0x" + job.hex()))
+        asking = SimpleNamespace(terms=terms(lab.market, payer=payer))
+        return node.worker._content(asking, planned)  # type: ignore[arg-type]
+
+    assert content(bundle.terms.payer, bundle.job_id) == bundle.output
+    for payer, job in ((ORACLE.address, bundle.job_id), (bundle.terms.payer, bytes(32))):
+        with pytest.raises(Declined, match="no such output"):
+            content(payer, job)
+    lab.close()
 
 
 def test_meters__links_and_folders__count_nothing(tmp_path: Path) -> None:
