@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -39,10 +40,14 @@ from oracle.settle import Settler
 from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
+from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.confidential import ConfidentialGpus
 from oracle.telemetry.cpu import CpuMeter
-from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.network import NetworkMeter
+from oracle.telemetry.nvml import MetricAbsent, Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.rapl import RaplMeter
 from oracle.telemetry.replay.build import STEADY_TRACE
+from oracle.telemetry.storage import StorageMeter
 from oracle.telemetry.tokens import UsageFileMeter
 from oracle.watcher import Watcher
 from oracle.worker import Worker
@@ -247,15 +252,17 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
     lead = Lead(store, node_name(settings.state_dir), settings.database.lease_s)
     base.cleanup.callback(lead.release)
-    executor = LocalExecutor()
+    executor, boards = LocalExecutor(), boards_of(nvml, policy.provider)
+    for gpu, board in boards.items():
+        base.metrics.unattributed.labels(gpu).set_function(partial(getattr, board, "unattributed_mj"))
     evidence = EvidenceStore(settings.evidence_folder)
     stopping = threading.Event()
     retention = Retention(store, facts, evidence, settings.evidence, base.metrics, stopping)
     desk = Desk(store, facts, policy, account, base.metrics, retention.room)
     collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
     worker = Worker(
-        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
-        workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml, boards),
+        evidence=evidence, workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
         reports=GpuReports(facts, policy.key, collect),
     )  # fmt: skip
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
@@ -317,15 +324,37 @@ def _attests(nvml: Nvml | None) -> bool:
     return not why
 
 
-def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
-    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any."""
+def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]:
+    """Ledgers of the GPUs that jobs share; empty where each job has its GPUs to itself. Raises
+    NodeProblem.
+    """
+    if nvml is None or provider.gpu_tenants == 1:
+        return {}
+    split = [gpu for gpu in provider.gpus if nvml.is_split(gpu)]
+    if split:
+        raise NodeProblem(f"provider.gpu_tenants: {', '.join(split)} divided by MIG can't be shared as well")
+    try:
+        for gpu in provider.gpus:
+            nvml.energy_mj(gpu)
+    except MetricAbsent as problem:
+        raise NodeProblem(f"provider.gpu_tenants: sharing needs an energy counter. {problem}") from problem
+    slots, idle_mw = provider.gpu_tenants, provider.gpu_idle_mw
+    return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
+
+
+def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], Sequence[Meter]]:
+    """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs."""
 
     def meters(planned: Plan) -> Sequence[Meter]:
-        found: list[Meter] = [CpuMeter()]
+        found: list[Meter] = [CpuMeter(), RaplMeter()]
         if planned.params.most_tokens() is not None:
             found.append(UsageFileMeter(planned.template.sku))
+        if planned.params.stored() is not None:
+            found.append(StorageMeter())
+        if planned.params.moved_bytes() is not None:
+            found.append(NetworkMeter())
         if planned.gpus and nvml is not None:
-            found.append(NvmlMeter(nvml))
+            found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
         return found
 
     return meters

@@ -30,6 +30,7 @@ from oracle.receipt import (
     rate_limit,
 )
 from oracle.tdp import most_millijoules
+from oracle.verify_artefacts import check_artefact
 from scrip.attestation import check_gpu_reports
 from scrip.errors import EvidenceInvalid, Refused
 from scrip.evidence import CLOCK_TOLERANCE_MS, Bundle, Check, sealed_sku, verify_bundle
@@ -101,6 +102,7 @@ def verify_request(request: VerifyRequest) -> VerifyReport:
     checks += [Check(name, check(request, usage)) for name, check in _USAGE_CHECKS]
     template, params = _parsed(request)
     checks += [Check(name, check(request, template, params)) for name, check in _SPEC_CHECKS]
+    checks += check_artefact(request.bundle, usage, params) if request.completed else ()
     checks += _check_work(request, template, params)
     return VerifyReport(request.facts.job_id, tuple(checks))
 

@@ -10,8 +10,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +35,7 @@ from oracle.states import State
 from oracle.store import Store
 from oracle.telemetry.base import Lease, Meter, RecordingFailed, TelemetryError
 from oracle.telemetry.recorder import Recorder
-from scrip.errors import EvidenceInvalid, Refused
+from scrip.errors import EvidenceInvalid, NotFound, Refused
 from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec
 from scrip.types import JobState, Outcome, Receipt, Status
@@ -65,30 +65,35 @@ class Recorded:
 
 
 class GpuPool:
-    """GPUs that no job holds. One job at a time holds a GPU."""
+    """Free places on GPUs. Up to `tenants` jobs hold a GPU at once, a job never holds one twice."""
 
-    def __init__(self, uuids: Sequence[str]) -> None:
-        self._free = list(uuids)
+    def __init__(self, uuids: Sequence[str], tenants: int = 1) -> None:
+        self._free = dict.fromkeys(uuids, tenants)
         self._changed = threading.Condition()
 
     @contextmanager
     def lease(self, count: int, given_up: Callable[[], bool]) -> Iterator[tuple[str, ...]]:
-        """Hold `count` GPUs, waiting until they are free. There must be that many in all.
+        """Hold a place on each of `count` GPUs, the emptiest first, waiting until there are as many.
 
         Raises Stopped once `given_up` says so before they are.
         """
         with self._changed:
-            while not self._changed.wait_for(lambda: len(self._free) >= count, LOOK_S):
+            while not self._changed.wait_for(lambda: len(self._open()) >= count, LOOK_S):
                 if given_up():
                     raise Stopped
-            held = tuple(self._free[:count])
-            del self._free[:count]
+            held = tuple(self._open()[:count])
+            for gpu in held:
+                self._free[gpu] -= 1
         try:
             yield held
         finally:
             with self._changed:
-                self._free += held
+                for gpu in held:
+                    self._free[gpu] += 1
                 self._changed.notify_all()
+
+    def _open(self) -> list[str]:
+        return sorted((gpu for gpu, free in self._free.items() if free), key=lambda gpu: -self._free[gpu])
 
 
 class Worker:
@@ -112,7 +117,7 @@ class Worker:
         self._meters, self._evidence, self._workroot, self._metrics = meters, evidence, workroot, metrics
         self._kill_stale, self._reports = kill, reports
         self._settings: ProviderSettings = desk.policy.provider
-        self._gpus = GpuPool(self._settings.gpus)
+        self._gpus = GpuPool(self._settings.gpus, self._settings.gpu_tenants)
         self._lock = threading.Lock()
         self._active: dict[bytes, threading.Event] = {}
         self._closing = threading.Event()
@@ -195,7 +200,19 @@ class Worker:
             raise Declined(intake.Why.SPEC, "the spec was never sent", "nothing", "PUT /specs/{specHash}")
         planned = self._desk.plan(job.terms, spec, taken=True)
         self._check_time(job, planned)
-        return spec, planned
+        return spec, replace(planned, content=self._content(job, planned))
+
+    def _content(self, job: JobRow, planned: Plan) -> bytes | None:
+        """The output that the job works on. Only its own payer may name it: outputs are private."""
+        source = planned.params.source_job()
+        if source is None:
+            return None
+        with suppress(NotFound):
+            found = self._evidence.get(source)
+            if found.terms.payer == job.terms.payer and found.result.completed:
+                return found.output
+        label, limit = "0x" + source.hex(), "a job done here for the same payer, and still kept"
+        raise Declined(intake.Why.SPEC, "there is no such output", label, limit)
 
     def _check_time(self, job: JobRow, planned: Plan) -> None:
         intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
@@ -246,7 +263,9 @@ class Worker:
         nonce: int,
     ) -> Recorded:
         limit = self._time_limit(job, planned)
-        work = planned.template.work(job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit)
+        work = planned.template.work(
+            job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit, content=planned.content
+        )
         running = self._executor.start(work)
         try:
             self._store.note(job.job_id, process_group=running.pgid, born_ns=running.born_ns)

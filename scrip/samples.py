@@ -19,16 +19,21 @@ from scrip.merkle import merkle_root
 
 EDGES: Final = ("start", "tick", "end")
 SIMULATED_SOURCES: Final = frozenset({"nvml-replay"})
-SOURCES: Final = frozenset({"nvml", "cpu-rusage", "cpu-cgroup", "tokens", "lease"}) | SIMULATED_SOURCES
 CLOSING_METRICS: Final = frozenset(
     {"attempt", "sku", "exit_reason", "exit_code", "exit_signal", "gpu_report"}
 )
+SOURCES: Final = SIMULATED_SOURCES | {
+    "nvml", "cpu-rusage", "cpu-cgroup", "rapl", "tokens", "storage", "network", "lease",
+}  # fmt: skip
 METRICS: Final = CLOSING_METRICS | {
     "lease_ms", "energy_mj", "power_mw", "util_pct", "process_present", "cpu_us", "wall_ms", "rss_bytes",
-    "input_tokens", "cached_tokens", "output_tokens",
-    # GPU side information: nothing is billed by it.
-    "energy_refused_mj", "memory_bytes", "process_sm_pct", "accounted_ms", "accounted_peak_bytes",
-    "gpm_sm_pct", "gpm_tensor_pct", "gpm_dram_pct",
+    "input_tokens", "cached_tokens", "output_tokens", "stored_bytes", "moved_bytes",
+    # A board that several jobs hold.
+    "slice_us", "idle_mw", "share_slots", "share", "share_before", "share_total",
+    "sm_weight", "sm_weight_before", "sm_weight_total",
+    # Side information: nothing is billed by it.
+    "package_uj", "energy_refused_mj", "memory_bytes", "process_sm_pct", "accounted_ms",
+    "accounted_peak_bytes", "gpm_sm_pct", "gpm_tensor_pct", "gpm_dram_pct",
 }  # fmt: skip
 REASONS: Final = frozenset({"ok", "failed", "timeout", "memory", "output", "processes", "killed"})
 
