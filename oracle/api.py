@@ -4,15 +4,16 @@ file.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Body, FastAPI, Path, Response
+from fastapi import Body, FastAPI, Path, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from oracle import api_errors
+from oracle import api_errors, statements
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
 from oracle.health import Probe, Pulse, readiness
@@ -29,6 +30,7 @@ from scrip.types import JobTerms
 REGISTRATION_TYPE: Final = "https://eips.ethereum.org/EIPS/eip-8004#registration-v1"
 SERVICE: Final = "scrip"
 BUNDLE_TYPE: Final = "application/json"
+MOST_SHOWN: Final = 200
 
 Hash = Annotated[str, Path(pattern=r"^(0x)?[0-9a-fA-F]{64}$")]
 JsonObject = Annotated[dict[str, Any], Body()]
@@ -125,6 +127,11 @@ def _add_jobs(app: FastAPI, parts: ProviderParts) -> None:
         row = parts.store.job(_hash("jobId", job_id))
         return job_json(row, parts.store)
 
+    @app.get("/equivocations")
+    def equivocations(limit: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = 50) -> dict[str, Any]:
+        """Proofs that a watcher we asked made two statements that contradict each other."""
+        return {"equivocations": statements.equivocations(parts.store, limit)}
+
     @app.get("/jobs/{job_id}/output")
     def output(job_id: Hash) -> Response:
         """Output bytes of a job; their keccak256 is the receipt's outputHash."""
@@ -172,7 +179,13 @@ def job_json(row: JobRow, store: Store) -> dict[str, Any]:
         "receipt": None if row.receipt is None else row.receipt.to_json(),
         "tx": None if row.tx_hash is None else "0x" + row.tx_hash.hex(),
         "refusals": [
-            {"watcher": item.watcher, "check": item.check, "reason": item.reason, "atMs": item.at_ms}
+            {
+                "watcher": item.watcher,
+                "check": item.check,
+                "reason": item.reason,
+                "atMs": item.at_ms,
+                "statement": json.loads(item.statement) if item.statement else None,
+            }
             for item in store.refusals(row.job_id)
         ],
         "steps": [

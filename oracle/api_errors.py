@@ -19,7 +19,9 @@ from oracle.executors.base import ExecutorError
 from oracle.intake import Declined, Why
 from oracle.logging import clean, get
 from oracle.outbox import DryRun
-from oracle.watcher import RowsRefused, Unable
+from oracle.rerun import Unable
+from oracle.sampling import BudgetSpent
+from oracle.watcher import RowsRefused, TooEarly
 from scrip.errors import BadInput, ChainError, EvidenceInvalid, NotFound, ScripError
 
 SHOWN: Final = 300
@@ -55,6 +57,8 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
         EvidenceInvalid: _unavailable,
         DryRun: _dry,
         Unable: _unavailable,
+        BudgetSpent: _unavailable,
+        TooEarly: _too_early,
         ChainError: _unavailable,
         ExecutorError: _unavailable,
         StorageFailed: _unavailable,
@@ -86,6 +90,10 @@ async def _rows_refused(_: Request, error: RowsRefused) -> JSONResponse:
     first = rows[0]
     content = body("refused", str(error), first["jobId"], first["check"])
     return JSONResponse(content | {"check": first["check"], "reason": first["reason"], "refused": rows}, 409)
+
+
+async def _too_early(_: Request, error: TooEarly) -> JSONResponse:
+    return answer(425, "too_early", str(error))
 
 
 async def _bad_input(_: Request, error: BadInput) -> JSONResponse:

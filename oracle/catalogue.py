@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -22,6 +22,7 @@ from scrip.spec import JobSpec
 from scrip.types import Resource
 
 DEFAULT_FILE: Final = Path(__file__).with_name("catalogue.toml")
+SameOn = Literal["any", "platform"]
 _MOST_SHOWN: Final = 80
 
 
@@ -39,8 +40,10 @@ class SpecRefused(Refused):
 class Template:
     """One kind of job.
 
-    `sku` is the label of a class that this template serves ("" for any: the hardware decides). `base_ms` and
-    `ns_per_op` estimate a job's time on one core; nothing is billed by them.
+    `sku` is the label of a class that this template serves ("" for any: the hardware decides). A
+    `deterministic` one gives the same output for the same parameters, `same_on` "any" processor or only on
+    the same "platform" (`oracle.host`). `base_ms` and `ns_per_op` estimate a job's time on one core; nothing
+    is billed by them.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Template:
     sku: str
     base_ms: int
     ns_per_op: int
+    same_on: SameOn = "any"
 
     def parse(self, given: Mapping[str, Any]) -> Params:
         """Validated, frozen parameters with defaults filled in. Raises SpecRefused for the first that
@@ -136,6 +140,7 @@ class Template:
             "metered": sorted(resource.name for resource in self.metered),
             "sku": self.sku,
             "deterministic": self.deterministic,
+            "sameOn": self.same_on,
             "seconds": self.limits.seconds,
             "outputBytes": self.limits.output_bytes,
         }
@@ -226,6 +231,7 @@ class _Entry(Strict):
     ]
     sku: str = ""
     deterministic: bool
+    same_on: SameOn = "any"
     cores: int = Field(ge=1, le=1024)
     gpus: int = Field(ge=0, le=64)
     limits: _LimitsEntry
@@ -252,6 +258,7 @@ def _template(given: object) -> Template:
         sku=entry.sku,
         base_ms=entry.cost.base_ms,
         ns_per_op=entry.cost.ns_per_op,
+        same_on=entry.same_on,
     )
 
 

@@ -23,7 +23,7 @@ SOURCES: Final = frozenset({"nvml", "cpu-rusage", "cpu-cgroup", "tokens", "lease
 CLOSING_METRICS: Final = frozenset({"attempt", "sku", "exit_reason", "exit_code", "exit_signal"})
 METRICS: Final = CLOSING_METRICS | {
     "lease_ms", "energy_mj", "power_mw", "util_pct", "process_present", "cpu_us", "wall_ms", "rss_bytes",
-    "input_tokens", "cached_tokens", "output_tokens",
+    "input_tokens", "cached_tokens", "output_tokens", "platform",
 }  # fmt: skip
 REASONS: Final = frozenset({"ok", "failed", "timeout", "memory", "output", "processes", "killed"})
 
@@ -168,6 +168,11 @@ def sealed_sku(samples: Iterable[Sample]) -> str:
     labels = [sample.device for sample in samples if sample.metric == "sku"]
     require(len(labels) == 1, "evidence.seal", f"{len(labels)} SKU labels instead of one")
     return labels[0]
+
+
+def platform_of(samples: Iterable[Sample]) -> str:
+    """Processor that the job ran on, which what is only reproducible there is relative to; "" if unnamed."""
+    return next((sample.device for sample in samples if sample.metric == "platform"), "")
 
 
 def is_simulated(samples: Iterable[Sample]) -> bool:

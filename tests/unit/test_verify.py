@@ -41,6 +41,7 @@ from tests.unit.verify_factory import (
     CATALOGUE,
     HASHES,
     MATMUL,
+    PLATFORM,
     facts_of,
     failed,
     forge,
@@ -133,7 +134,7 @@ def flipped(output: bytes, at: int) -> bytes:
 
 
 def slow_model(_: bytes, template: Template, params: Params) -> Rerun:
-    return Rerun("timeout", b"", None, None)
+    return Rerun("timeout", b"", None, None, PLATFORM)
 
 
 FORGED: dict[str, tuple[Callable[[], VerifyRequest], str]] = {
