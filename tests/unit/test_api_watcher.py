@@ -14,13 +14,14 @@ from eth_account import Account
 
 from oracle.sampling import Budget, Risk
 from oracle.settings import WatcherSettings
+from oracle.worker import named_platform
 from scrip.ballots import Equivocation, SignedCommitment, SignedReveal, findings_hash, opens, seal_of
 from scrip.eip712 import batch_digest, receipt_digest, receipt_struct_hash, recover, sign
 from scrip.eip712_watchers import commitment_digest
 from scrip.types import Commitment, Status
-from tests.unit.evidence_factory import STATE
+from tests.unit.evidence_factory import SKU, STATE, TOKEN_SAMPLES
 from tests.unit.oracle_market import CHAIN_ID, VERIFIER
-from tests.unit.verify_factory import CATALOGUE, matmul, signed, tokens
+from tests.unit.verify_factory import CATALOGUE, honest, matmul, signed, tokens
 from tests.unit.watcher_bench import WATCHERS, Bench, FakeExecutor, check_of, renamed
 
 T = tokens()
@@ -183,19 +184,16 @@ def test_vote__dry_run__checks_but_never_signs(bench: Bench) -> None:
 
 def on_platform(label: str) -> Any:
     """The honest token job, run on a processor with this label."""
-    from oracle.worker import named_platform
-    from scrip.evidence import CLOSING_METRICS
-    from tests.unit.verify_factory import honest
-
-    recorded = [sample for sample in T.bundle.samples if sample.metric not in CLOSING_METRICS]
-    samples = tuple(named_platform(recorded, label))
-    return honest(T.facts.class_terms, samples, T.bundle.spec, T.bundle.output, "smollm2-135m-instruct-q4_1")
+    return honest(
+        T.facts.class_terms, tuple(named_platform(TOKEN_SAMPLES, label)), T.bundle.spec, T.bundle.output, SKU
+    )
 
 
 def test_vote__another_output_on_another_processor__is_not_judged_and_not_run_twice(bench: Bench) -> None:
     node = bench.nodes[0]
     node.executor = FakeExecutor(output=b"rounded otherwise")
-    node.api = lambda api=node.api(): api  # type: ignore[method-assign]
+    api = node.api()
+    node.api = lambda: api  # type: ignore[method-assign]
     for _ in range(2):
         answer = bench.ask(on_platform("riscv64"))
         assert answer.status_code == 503

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,12 +32,12 @@ from oracle.store import Store
 from oracle.verify import VerifyRequest
 from oracle.watcher import Watcher
 from scrip.eip712 import sign
-from scrip.evidence import CLOSING_METRICS
+from scrip.evidence import CLOSING_METRICS, sealed_sku
 from scrip.types import ClassTerms, JobState, JobTerms, Receipt
 from tests.unit.evidence_factory import NOW, STATE
 from tests.unit.oracle_factory import Lab
 from tests.unit.oracle_market import CHAIN_ID, ORACLE, VERIFIER, FakeFacts, FakeMarket
-from tests.unit.verify_factory import OUTPUT, tokens
+from tests.unit.verify_factory import OUTPUT, honest, tokens
 
 HOST = "http://provider.test:8800"
 WATCHERS = [Account.from_key(bytes([number]) * 32) for number in (0x21, 0x22, 0x23)]
@@ -206,15 +206,7 @@ def check_of(answer: Any) -> str:
 
 def renamed(request: VerifyRequest, salt: int, **changes: Any) -> VerifyRequest:
     """The same job once more, under other terms, everything rebuilt by the provider's own code."""
-    from tests.unit.verify_factory import honest
-
-    bundle = request.bundle recorded = tuple(sample for sample in bundle.samples if sample.edge != "end" or
-    sample.metric not in CLOSING_METRICS) sku = next(sample.device for sample in bundle.samples if
-    sample.metric == "sku") made = honest(
-        request.facts.class_terms, recorded, bundle.spec, bundle.output, sku, bundle.result, salt=salt,
-        **changes
-    )
-    return replace(made, catalogue=request.catalogue)
-
-
-
+    bundle = request.bundle
+    recorded = tuple(sample for sample in bundle.samples if sample.metric not in CLOSING_METRICS)
+    parts = (recorded, bundle.spec, bundle.output, sealed_sku(bundle.samples), bundle.result)
+    return honest(request.facts.class_terms, *parts, salt=salt, **changes)
