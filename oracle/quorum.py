@@ -143,10 +143,12 @@ _Answer = Committed | Vote | AskFailed | BaseException
 
 @dataclass(frozen=True, slots=True)
 class _Arrived:
-    """What a thread that asked `url` brings back; `first` tells the rounds apart."""
+    """What a thread that asked `url` brings back; `watcher` is who was asked to open its vote, "" in the
+    first round.
+    """
 
     url: str
-    first: bool
+    watcher: str
     answer: _Answer
 
 
@@ -168,13 +170,14 @@ class _Voting:
         self._committed: dict[str, Committed] = {}
         self._shown: dict[str, int] = {}  # by watcher, how many commitments it was last shown
         self._opening: set[str] = set()
+        self._barred: set[str] = set()  # have contradicted themselves
         self.votes: dict[str, Vote] = {}
         self.failures: dict[str, str] = {}
 
     def run(self, body: Mapping[str, Any], subject: bytes, stopping: threading.Event) -> None:
         """Both rounds, until the threshold has co-signed, all have answered or the time is up."""
         for client in self._clients.values():
-            self._ask(client.url, True, partial(client.commit, body, subject))
+            self._ask(client.url, "", partial(client.commit, body, subject))
         waiting = len(self._clients)
         timeout_s = max(client.timeout_s for client in self._clients.values()) if self._clients else 0
         deadline = time.monotonic() + timeout_s + fetch.CONNECT_S + REVEAL_S
@@ -182,7 +185,7 @@ class _Voting:
             arrived = self._next(deadline, stopping)
             if arrived is None:
                 return
-            waiting -= arrived.first
+            waiting -= not arrived.watcher
             self._take(arrived)
             if len(self._committed) >= self._threshold or not waiting:
                 # Below the threshold too, once nobody else will commit: a refusal may be told by now.
@@ -194,36 +197,45 @@ class _Voting:
 
     def _take(self, arrived: _Arrived) -> None:
         answer = arrived.answer
+        self._opening.discard(arrived.watcher)
         if isinstance(answer, Committed):
             self._take_commitment(answer)
         elif isinstance(answer, Vote):
-            self._opening.discard(answer.watcher)
-            self.failures.pop(answer.url, None)
-            self.votes[answer.watcher] = answer
-            self._keep(answer)
+            self._take_vote(answer)
         elif isinstance(answer, AskFailed):
             self._take_failure(arrived.url, answer)
         else:
             raise answer
+
+    def _take_vote(self, vote: Vote) -> None:
+        if vote.watcher not in self._barred:
+            self.failures.pop(vote.url, None)
+            self.votes[vote.watcher] = vote
+            self._keep(vote)
 
     def _take_commitment(self, given: Committed) -> None:
         name = fetch.origin(given.url)
         if not self._is_member(given.watcher):
             self._fail(given.url, f"{name}: {given.watcher} isn't in the watcher set")
         elif not self._statements.note(given.signed, given.watcher):
+            self._bar(given.watcher)
             self._fail(given.url, f"{name}: {given.watcher} committed to two votes, the proof is kept")
-            self._committed.pop(given.watcher, None)
-        elif given.watcher in self._committed:
+        elif given.watcher in self._committed or given.watcher in self._barred:
             self._fail(given.url, f"{name}: {given.watcher} has voted already")
         else:
             self._committed[given.watcher] = given
 
     def _take_failure(self, url: str, failure: AskFailed) -> None:
-        watcher = next((one.watcher for one in self._committed.values() if one.url == url), "")
-        self._opening.discard(watcher)
         if isinstance(failure, Contradicted):
-            self._statements.compare(self._committed.pop(watcher).signed, failure.reveal)
+            self._statements.compare(failure.committed.signed, failure.reveal)
+            self._bar(failure.committed.watcher)
         self._fail(url, str(failure))
+
+    def _bar(self, watcher: str) -> None:
+        """Count nothing of a watcher any more."""
+        self._barred.add(watcher)
+        self._committed.pop(watcher, None)
+        self.votes.pop(watcher, None)
 
     def _fail(self, url: str, reason: str) -> None:
         self.failures[url] = reason
@@ -239,15 +251,15 @@ class _Voting:
             self._shown[watcher] = known
             self._opening.add(watcher)
             others = [other for other in self._committed.values() if other is not own]
-            self._ask(own.url, False, partial(self._clients[own.url].reveal, own, others))
+            self._ask(own.url, watcher, partial(self._clients[own.url].reveal, own, others))
 
-    def _ask(self, url: str, first: bool, work: Callable[[], _Answer]) -> None:
+    def _ask(self, url: str, watcher: str, work: Callable[[], _Answer]) -> None:
         def run() -> None:
             try:
                 answer = work()
             except Exception as error:  # handed over, and raised by the thread that waits if it is a bug
                 answer = error
-            self._arrived.put(_Arrived(url, first, answer))
+            self._arrived.put(_Arrived(url, watcher, answer))
 
         # Daemon threads: a slow watcher that isn't needed any more must not keep the process alive.
         threading.Thread(target=run, name="scrip-quorum", daemon=True).start()

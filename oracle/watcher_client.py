@@ -31,9 +31,9 @@ class SaidTooEarly(AskFailed):
 class Contradicted(AskFailed):
     """A watcher opened another vote than it had committed to. `reveal` is what it signed."""
 
-    def __init__(self, reveal: SignedReveal, watcher: str) -> None:
-        self.reveal = reveal
-        super().__init__(f"{watcher} opened another vote than it had committed to")
+    def __init__(self, committed: Committed, reveal: SignedReveal) -> None:
+        self.committed, self.reveal = committed, reveal
+        super().__init__(f"{committed.watcher} opened another vote than it had committed to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class WatcherClient:
             "evidence": "0x" + told.evidence.hex(),
             "commitments": [other.signed.to_json() for other in others],
         }
-        found = self._post("/reveals", body, REVEAL_S)
+        found = self._post("/reveals", body, min(self.timeout_s, REVEAL_S))
         try:
             return self._vote(own, found)
         except BadInput as bad:
@@ -106,7 +106,7 @@ class WatcherClient:
         if signed.signer(self.chain_id, self.verifier) != own.watcher:
             raise AskFailed(f"{self._name}: the vote isn't signed by {own.watcher}, who committed to it")
         if not opens(signed.reveal, own.signed.commitment, own.watcher):
-            raise Contradicted(signed, own.watcher)
+            raise Contradicted(own, signed)
         findings = found["findings"]
         if findings_hash(findings) != signed.reveal.findings:
             raise AskFailed(f"{self._name}: the findings aren't those it signed")

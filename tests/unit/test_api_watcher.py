@@ -391,7 +391,9 @@ def test_vote__batch_with_one_bad_row__says_which_and_signs_nothing(bench: Bench
     assert check_of(bench.ask(good)) == ""
 
 
-def test_commit__no_gpu_of_a_matmul_is_claimed_twice(bench: Bench) -> None:
+@pytest.mark.parametrize(("tolerance_s", "check"), [(1, "gpu.overlap"), (15, "gpu.counter")])
+def test_vote__same_time_on_one_gpu_again__is_refused(bench: Bench, tolerance_s: int, check: str) -> None:
+    bench.nodes[0].settings = WatcherSettings(gpu_overlap_s=tolerance_s)
     first = matmul("nvml")
     assert check_of(bench.ask(first)) == ""
-    assert check_of(bench.ask(renamed(first, salt=8))) == "gpu.overlap"
+    assert check_of(bench.ask(renamed(first, salt=8))) == check
