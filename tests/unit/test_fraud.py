@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from oracle.jobs import hash_chain
-from oracle.jobs.params import HashParams
 from oracle.sampling import Draw, Risk
 from oracle.settings import WatcherSettings
 from oracle.verify import VerifyRequest
@@ -43,7 +41,8 @@ from tests.unit.watcher_bench import SECRET, WATCHERS, Bench, FakeExecutor, chec
 T, H, GPU, SIMULATED = tokens(), hashes(), matmul("nvml"), matmul("nvml-replay")
 SAMPLES = T.bundle.samples
 UNREAD = tuple(one for one in GPU.bundle.samples if one.metric != "energy_mj")
-OTHER_CHAIN = hash_chain.compute(HashParams(seed="0x" + "cd" * 32, steps=1_000, segments=4)).output
+OTHER_CHAIN = bytes(byte ^ 1 for byte in H.bundle.output)
+"""Wrong in every segment, so that whichever is picked shows it."""
 ADDED = row(3, 1_500, "tick", "cpu_us", 1_200_000, "cpu-rusage", "cpu")
 RECORDED_MJ = 900_000_000_000
 """What the counter of a board that has worked for weeks says."""
