@@ -126,9 +126,9 @@ def slow(voter: Voter, *, at_once: bool) -> FastAPI:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The app on a port of its own; its URL."""
-    server = Server(app, "127.0.0.1", 0)
+def served(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """The app on a port, by default a free one; its URL."""
+    server = Server(app, "127.0.0.1", port)
     server.start()
     try:
         yield f"http://127.0.0.1:{server.port}"
