@@ -41,13 +41,18 @@ class BallotBox:
     def __init__(self, store: Store, chain_id: int, verifier: str) -> None:
         self._store, self._chain_id, self._verifier = store, chain_id, verifier
 
-    def find(self, subject: bytes, evidence: bytes) -> Ballot:
-        """The vote on this subject with this evidence. Raises NotFound."""
+    def known(self, subject: bytes, evidence: bytes) -> Ballot | None:
+        """The vote on this subject with this evidence, if there is one."""
         with self._store.reading() as session:
             row = session.get(BallotRow, (subject, evidence))
-        if row is None:
+        return None if row is None else self._ballot(row)
+
+    def find(self, subject: bytes, evidence: bytes) -> Ballot:
+        """The vote on this subject with this evidence. Raises NotFound."""
+        found = self.known(subject, evidence)
+        if found is None:
             raise NotFound("commitment", subject, "Ask for one first: POST /commitments")
-        return self._ballot(row)
+        return found
 
     def cast(
         self, subject: bytes, watcher_set: int, rows: Sequence[Reviewed], signer: DigestSigner, address: str

@@ -207,7 +207,7 @@ class WatcherSettings(_Section):
     re_execute_floor_ppm: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     re_execute_s_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 3_600
     reveal_after_s: Annotated[int, Field(ge=1, le=86_400)] = 120
-    gpu_overlap_s: Annotated[int, Field(ge=1, le=60)] = 15
+    gpu_overlap_s: Annotated[int, Field(ge=1, le=60)] = 2
     catalogue: MaybePath = None
     allowed_origins: Urls = ()
     fetch_timeout_s: Annotated[int, Field(ge=1, le=600)] = 20

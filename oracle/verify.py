@@ -38,6 +38,8 @@ from scrip.types import Outcome, Receipt, Status
 AHEAD_S: Final = 30
 """How far a receipt may end after `now`: our node may lag the provider's. The contract itself allows nothing.
 """
+CLOCK_APART_S: Final = 60
+"""How far a host's clock may be from block time: a slot of the slowest chain, and a badly set clock."""
 SPOTS: Final = 2
 """Earlier rounds or segments that a cheap check recomputes."""
 
@@ -238,6 +240,15 @@ def _check_seconds(request: VerifyRequest, usage: Usage) -> str:
     return f"{usage.gpu_ms} GPU ms within {most}, {claimed} ms within {allowed}"
 
 
+def _check_clock(request: VerifyRequest, _: Usage) -> str:
+    """Wall clocks of public chains and hosts agree, so evidence can't be dated to when its GPU was free."""
+    apart_ms = abs(request.receipt.ended_at * 1000 - request.bundle.samples[-1].at_ms)
+    near = request.facts.local or apart_ms <= CLOCK_APART_S * 1000
+    limit = f"{CLOCK_APART_S} s are allowed"
+    _require(near, "bounds.clock", f"receipt and evidence end {apart_ms} ms apart, {limit}")
+    return f"{apart_ms} ms apart" + (", not compared on a local chain" if request.facts.local else "")
+
+
 def _check_power(request: VerifyRequest, usage: Usage) -> str:
     gpus = len(leased_gpus(request.bundle.samples))
     most = most_millijoules(request.facts.class_terms.sku, gpus, _span_ms(request.bundle))
@@ -299,7 +310,9 @@ def _check_spots(request: VerifyRequest, params: Params) -> tuple[Check, ...]:
 
 def _check_rerun(request: VerifyRequest, template: Template, params: Params) -> Check:
     name, receipt = "output.recompute", request.receipt
-    again = request.reexecute and request.reexecute(request.bundle.job_id, template, params)
+    if request.reexecute is None:
+        return Check(name, "skipped: this watcher runs nothing again")
+    again = request.reexecute(request.bundle.job_id, template, params)
     if again is None:
         return Check(name, "skipped: not in the sample that is run again")
     given = (receipt.input_tokens, receipt.output_tokens)
@@ -349,6 +362,7 @@ _USAGE_CHECKS: Final[tuple[tuple[str, Callable[[VerifyRequest, Usage], str]], ..
     ("usage.tokens", _check_tokens),
     ("usage.energy", _check_energy),
     ("bounds.time", _check_seconds),
+    ("bounds.clock", _check_clock),
     ("bounds.power", _check_power),
 )
 _SPEC_CHECKS: Final[tuple[tuple[str, Callable[[VerifyRequest, Template, Params], str]], ...]] = (

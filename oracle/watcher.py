@@ -24,7 +24,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from oracle import fetch
-from oracle.ballot_box import Ballot, BallotBox
+from oracle.ballot_box import Ballot, BallotBox, joint_evidence
 from oracle.catalogue import Catalogue, Template
 from oracle.claims import claims_of
 from oracle.facts import Facts
@@ -124,6 +124,9 @@ class Watcher:
             raise RowsRefused(early)
         if self._account is None:
             raise DryRun(f"vote on {len(rows)} receipt(s)")
+        known = self._box.known(message, joint_evidence(reviewed))
+        if known is not None:
+            return known.commitment
         if all(one.verdict.passed for one in reviewed):
             reviewed = self._bind(rows, reviewed)
         watcher_set = self._facts.class_terms(rows[0].terms.class_id).watcher_set
@@ -298,7 +301,7 @@ class Watcher:
                 challenge=secrets.token_bytes(32),
             )
         )
-        claims = claims_of(bundle.samples, row.receipt, report.usage.gpu_ms)
+        claims = claims_of(bundle.samples, report.usage.gpu_ms)
         return Verdict(row.receipt.job_id, True, checks=report.checks, claims=claims)
 
     def _runner(self, rerunner: Rerunner, terms: JobTerms) -> Any:

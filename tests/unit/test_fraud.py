@@ -6,14 +6,17 @@ What no check can refuse, a forger that is consistent and does the work, is the 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from eth_account import Account
 
+from oracle import watcher
 from oracle.sampling import Draw, Risk
 from oracle.settings import WatcherSettings
 from oracle.verify import VerifyRequest
@@ -231,11 +234,28 @@ def test_fraud__evidence_of_another_server__refused_by_bundle_origin(bench: Benc
     assert check_of(bench.ask(url="http://169.254.169.254/latest/meta-data")) == "bundle.origin"
 
 
+def test_fraud__output_fitted_to_the_challenge__cant_be_since_it_is_drawn_after_the_output_is_fixed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, bytes]] = []
+
+    def token_bytes(size: int) -> bytes:
+        drawn.append((len(bench.fetched), secrets.token_bytes(size)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(watcher, "secrets", SimpleNamespace(token_bytes=token_bytes))
+    for salt in (8, 9):
+        assert check_of(bench.ask(forge(renamed(GPU, salt=salt), output=flipped(GPU.bundle.output, -1)))) == (
+            "output.freivalds"
+        )
+    assert [fetched for fetched, _ in drawn] == [1, 2]
+    assert drawn[0][1] != drawn[1][1]
+
+
 # One GPU, two jobs
 
 
 def test_fraud__two_providers_claim_one_gpu_at_once__refused_by_gpu_overlap(bench: Bench) -> None:
-    bench.nodes[0].settings = WatcherSettings(gpu_overlap_s=1)
     bench.facts.oracles[PAYER] = WATCHERS[2].address
     assert check_of(bench.ask(GPU)) == ""
     second = renamed(GPU, salt=8, provider=PAYER)
@@ -243,7 +263,6 @@ def test_fraud__two_providers_claim_one_gpu_at_once__refused_by_gpu_overlap(benc
 
 
 def test_fraud__two_jobs_claim_one_gpu_in_one_batch__refused_by_gpu_overlap(bench: Bench) -> None:
-    bench.nodes[0].settings = WatcherSettings(gpu_overlap_s=1)
     rows = [bench.row(GPU), bench.row(renamed(GPU, salt=8))]
     answer = bench.ballot(bench.body(*rows, batched=True))[0].json()
     assert answer["cosignature"] is None
@@ -251,7 +270,6 @@ def test_fraud__two_jobs_claim_one_gpu_in_one_batch__refused_by_gpu_overlap(benc
 
 
 def test_fraud__receipt_shortened_to_hide_the_overlap__refused_by_gpu_overlap(bench: Bench) -> None:
-    bench.nodes[0].settings = WatcherSettings(gpu_overlap_s=1)
     assert check_of(bench.ask(GPU)) == ""
     hidden = resign(renamed(GPU, salt=8), started_at=ENDED_AT)
     assert check_of(bench.ask(of_class(hidden, max_rate=10**6))) == "gpu.overlap"
@@ -262,7 +280,8 @@ def test_fraud__recorded_trace_played_as_a_real_gpu__refused_by_gpu_counter(benc
     played = counting_from(RECORDED_MJ)
     assert check_of(bench.ask(on_gpu(played))) == ""
     bench.facts.at += 3_600
-    later = on_gpu(played, salt=8, submit_by=OPENED_AT + 10_000)
+    an_hour_on = tuple(replace(one, at_ms=one.at_ms + 3_000_000) for one in played)
+    later = on_gpu(an_hour_on, salt=8, submit_by=OPENED_AT + 10_000)
     moved = resign(later, started_at=STARTED_AT + 3_000, ended_at=ENDED_AT + 3_000)
     assert check_of(bench.ask(moved)) == "gpu.counter"
 
