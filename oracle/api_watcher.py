@@ -10,6 +10,7 @@ from fastapi import Body, FastAPI, Query
 
 from oracle import api_errors, statements
 from oracle.api import add_common
+from oracle.api_models import errors
 from oracle.health import Probe, Pulse
 from oracle.metrics import Metrics
 from oracle.settings import Settings
@@ -83,7 +84,7 @@ def watcher_app(parts: WatcherParts) -> FastAPI:
 
 
 def _add_votes(app: FastAPI, parts: WatcherParts) -> None:
-    @app.post("/commitments")
+    @app.post("/commitments", responses=errors(400, 404, 409, 413, 422, 503))
     def commit(asked: JsonObject) -> dict[str, Any]:
         """Review receipts and commit to a vote: {batched, rows: [{bundle, receipt, terms}], signature} ->
         {commitment, signature}.
@@ -95,7 +96,7 @@ def _add_votes(app: FastAPI, parts: WatcherParts) -> None:
         signed = parts.watcher.commit(request.rows, batched=request.batched, signature=request.signature)
         return signed.to_json()
 
-    @app.post("/reveals")
+    @app.post("/reveals", responses=errors(400, 404, 413, 422, 425, 503))
     def reveal(asked: JsonObject) -> Mapping[str, Any]:
         """Open a vote: {subject, evidence, commitments: [{commitment, signature}]} -> {reveal, signature,
         findings, cosignature}.
@@ -106,12 +107,12 @@ def _add_votes(app: FastAPI, parts: WatcherParts) -> None:
         request = parse_reveal(asked)
         return opened_json(parts.watcher.reveal(request.subject, request.evidence, request.commitments))
 
-    @app.get("/refusals")
+    @app.get("/refusals", responses=errors(422, 503))
     def refusals(limit: Limit = 50) -> dict[str, Any]:
         """The latest refusals with their reasons and signed statements."""
         return {"refusals": parts.watcher.refusals(limit)}
 
-    @app.get("/equivocations")
+    @app.get("/equivocations", responses=errors(422, 503))
     def equivocations(limit: Limit = 50) -> dict[str, Any]:
         """Proofs that a watcher made two statements that contradict each other."""
         return {"equivocations": statements.equivocations(parts.store, limit)}

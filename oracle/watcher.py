@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from oracle import fetch
@@ -39,9 +38,10 @@ from oracle.settings import WatcherSettings
 from oracle.statements import Statements
 from oracle.verify import CannotJudge, Rerun, VerifyRequest, verify_request
 from scrip.ballots import SignedCommitment
-from scrip.eip712 import receipt_struct_hash, recover, sign
+from scrip.eip712 import Wallet, receipt_struct_hash, recover, sign
 from scrip.errors import BadInput, BadSignature, EvidenceInvalid, Refused, ScripError
 from scrip.evidence import Bundle
+from scrip.signed_requests import SignedBy
 from scrip.structs import ZERO_BYTES32
 from scrip.types import JobTerms, Receipt
 
@@ -97,13 +97,14 @@ class Watcher:
         statements: Statements,
         catalogue: Catalogue,
         rerunner: Rerunner | None,
-        account: LocalAccount | None,
+        account: Wallet | None,
         settings: WatcherSettings,
         metrics: Metrics,
     ) -> None:
         """`rerunner` None never runs a job again."""
         self._facts, self._reviews, self._box, self._statements = facts, reviews, box, statements
         self._catalogue, self._rerunner, self._account = catalogue, rerunner, account
+        self._auth = None if account is None else SignedBy(account, facts.chain.chain_id, facts.market)
         self._settings, self._metrics = settings, metrics
         self._locks = tuple(threading.Lock() for _ in range(STRIPES))
         self._unjudged: OrderedDict[bytes, str] = OrderedDict()
@@ -283,7 +284,9 @@ class Watcher:
     def _download(self, url: str) -> bytes:
         limits = self._settings
         try:
-            return fetch.get(url, limit=limits.max_bundle_bytes, timeout_s=limits.fetch_timeout_s)
+            return fetch.get(
+                url, limit=limits.max_bundle_bytes, timeout_s=limits.fetch_timeout_s, auth=self._auth
+            )
         except fetch.FetchFailed as failed:
             raise Unable(f"evidence can't be fetched: {failed}") from failed
 

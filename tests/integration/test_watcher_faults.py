@@ -24,8 +24,8 @@ from tests.integration.test_oracle_watchers import one_sample, tamper
 from tests.unit.bad_watchers import Voter, copying, served, slow, voting
 
 UNITS = 1_000_000
-TIMEOUT_S = 2
-SHORT_S = 20
+TIMEOUT_S = 6
+SHORT_S = 25
 """A deadline that leaves no time for a second try."""
 
 BAD: dict[str, Callable[[Voter, str], Any]] = {

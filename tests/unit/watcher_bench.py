@@ -144,7 +144,7 @@ class Bench:
         for node in self.nodes:
             node.store.close()
 
-    def _get(self, url: str, *, limit: int, timeout_s: float) -> bytes:
+    def _get(self, url: str, *, limit: int, timeout_s: float, auth: Any) -> bytes:
         self.fetched.append(url)
         found = self.bundles.get(url)
         if found is None:
