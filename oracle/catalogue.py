@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -25,6 +25,7 @@ from scrip.types import Resource
 DEFAULT_FILE: Final = Path(__file__).with_name("catalogue.toml")
 KEEP_SLACK_S: Final = 60
 """What a job that keeps content has besides: to fetch it, to start and to end."""
+SameOn = Literal["any", "platform"]
 _MOST_SHOWN: Final = 80
 
 
@@ -42,9 +43,10 @@ class SpecRefused(Refused):
 class Template:
     """One kind of job.
 
-    `sku` is the label of a class that this template serves ("" for any: the hardware decides). `base_ms` and
-    `ns_per_op` estimate a job's time on one core; nothing is billed by them. With `network` its program has
-    the provider's.
+    `sku` is the label of a class that this template serves ("" for any: the hardware decides). A
+    `deterministic` one gives the same output for the same parameters, `same_on` "any" processor or only on
+    the same "platform" (`oracle.host`). `base_ms` and `ns_per_op` estimate a job's time on one core; nothing
+    is billed by them. With `network` its program has the provider's.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Template:
     base_ms: int
     ns_per_op: int
     network: bool = False
+    same_on: SameOn = "any"
 
     def parse(self, given: Mapping[str, Any]) -> Params:
         """Validated, frozen parameters with defaults filled in. Raises SpecRefused for the first that
@@ -164,6 +167,7 @@ class Template:
             "metered": sorted(resource.name for resource in self.metered),
             "sku": self.sku,
             "deterministic": self.deterministic,
+            "sameOn": self.same_on,
             "seconds": self.limits.seconds,
             "outputBytes": self.limits.output_bytes,
             "origins": list(self.origins),
@@ -256,6 +260,7 @@ class _Entry(Strict):
     sku: str = ""
     deterministic: bool
     network: bool = False
+    same_on: SameOn = "any"
     cores: int = Field(ge=1, le=1024)
     gpus: int = Field(ge=0, le=64)
     limits: _LimitsEntry
@@ -283,6 +288,7 @@ def _template(given: object) -> Template:
         base_ms=entry.cost.base_ms,
         ns_per_op=entry.cost.ns_per_op,
         network=entry.network,
+        same_on=entry.same_on,
     )
 
 

@@ -282,6 +282,7 @@ def _watcher(settings: Settings, pulse: Pulse) -> Daemon:
     parts = WatcherParts(
         settings=settings,
         watcher=node.watcher,
+        store=base.store,
         metrics=base.metrics,
         pulse=pulse,
         probes=probes(base) | dict(extra),

@@ -17,10 +17,12 @@ from typing import IO, Final
 
 from eth_account.signers.local import LocalAccount
 
+from oracle.ballot_box import BallotBox
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
 from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
+from oracle.executors.base import Executor
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.identity import claim, claim_evidence
@@ -33,10 +35,13 @@ from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
 from oracle.reconcile import Reconciler
 from oracle.reports import GpuReports
+from oracle.rerun import Rerunner
 from oracle.retention import PRUNE, Retention
 from oracle.reviews import Reviews
+from oracle.sampling import Budget, Draw, load_secret
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
 from oracle.settle import Settler
+from oracle.statements import Statements
 from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
@@ -59,6 +64,8 @@ from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
 SENDS: Final = 4
 SETTLES: Final = 4
 """Threads that wait for transactions and for watchers; neither may hold up the other."""
+DRAW_KEY: Final = "draw.key"
+"""File in a watcher's state folder: whoever reads it knows which jobs are run again."""
 
 _log = get(__name__)
 
@@ -296,13 +303,15 @@ def open_watcher(settings: Settings) -> WatcherNode:
         claim(base.store, _owner(base) | ({} if base.account is None else {"watcher": base.account.address}))
         executor = LocalExecutor() if settings.watcher.re_execute else None
         shutil.rmtree(workroot, ignore_errors=True)  # of an earlier process: its jobs ended with it
+        place = base.chain.chain_id, base.facts.verifier
         watcher = Watcher(
             facts=base.facts,
             reviews=Reviews(base.store),
+            box=BallotBox(base.store, *place),
+            statements=Statements(base.store, *place),
             catalogue=Catalogue.load(settings.watcher.catalogue or DEFAULT_FILE),
-            executor=executor,
-            signer=base.account,
-            workroot=workroot,
+            rerunner=None if executor is None else rerunner(settings, executor, workroot),
+            account=base.account,
             settings=settings.watcher,
             metrics=base.metrics,
         )
@@ -340,6 +349,13 @@ def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]
         raise NodeProblem(f"provider.gpu_tenants: sharing needs an energy counter. {problem}") from problem
     slots, idle_mw = provider.gpu_tenants, provider.gpu_idle_mw
     return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
+
+
+def rerunner(settings: Settings, executor: Executor, workroot: Path) -> Rerunner:
+    """What runs jobs again on a watcher. Raises SecretProblem."""
+    rules = settings.watcher
+    draw = Draw(load_secret(settings.state_dir / DRAW_KEY), rules.re_execute_floor_ppm)
+    return Rerunner(executor, draw, Budget(rules.re_execute_s_per_hour), workroot, rules.slots)
 
 
 def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], Sequence[Meter]]:

@@ -241,10 +241,20 @@ class EvidenceSettings(_Section):
 
 
 class WatcherSettings(_Section):
-    """Watcher side. `re_execute` runs deterministic jobs again; `allowed_origins` may serve bundles besides a
-    provider's registered origin; sizes in bytes, times in seconds."""
+    """Watcher side. Sizes in bytes, times in seconds.
+
+    `re_execute` runs deterministic jobs again, those that are drawn: at least `re_execute_floor_ppm` in a
+    million, more where little is at stake (`oracle.sampling`), within `re_execute_s_per_hour`.
+    `allowed_origins` may serve bundles besides a provider's registered origin. A refusal is published once
+    enough watchers have committed to their votes, or `reveal_after_s` later. `gpu_overlap_s` is how far two
+    jobs on one GPU may seem to overlap.
+    """
 
     re_execute: bool = True
+    re_execute_floor_ppm: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    re_execute_s_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 3_600
+    reveal_after_s: Annotated[int, Field(ge=1, le=86_400)] = 120
+    gpu_overlap_s: Annotated[int, Field(ge=1, le=60)] = 2
     catalogue: MaybePath = None
     allowed_origins: Urls = ()
     fetch_timeout_s: Annotated[int, Field(ge=1, le=600)] = 20

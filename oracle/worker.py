@@ -23,6 +23,7 @@ from oracle.executors.base import Executor, ExecutorError, Exit, ResultInvalid, 
 from oracle.executors.result import read_output
 from oracle.executors.stale import kill_stale
 from oracle.facts import Facts
+from oracle.host import platform_label
 from oracle.intake import Declined, Plan
 from oracle.logging import get
 from oracle.metrics import Metrics
@@ -311,7 +312,7 @@ class Worker:
             except ResultInvalid as invalid:
                 _log.warning("output refused", reason=str(invalid))
                 result = Result(ended.code, ended.signal, "failed")
-        return Recorded(ended, samples, result, output)
+        return Recorded(ended, named_platform(samples, platform_label()), result, output)
 
     # Evidence and receipt
 
@@ -381,6 +382,17 @@ def _wait(running: Running, stop: threading.Event) -> Exit:
         except TimeoutError:
             if stop.is_set():
                 running.kill()
+
+
+def named_platform(samples: Sequence[Sample], label: str) -> Sequence[Sample]:
+    """The samples, if there are any, with one more that says which processor the job ran on."""
+    if not samples:
+        return samples
+    last = samples[-1]
+    return (
+        *samples,
+        replace(last, seq=last.seq + 1, source="lease", device=label, metric="platform", value=1),
+    )
 
 
 def _tail(log: str) -> str:

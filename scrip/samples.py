@@ -27,7 +27,7 @@ SOURCES: Final = SIMULATED_SOURCES | {
 }  # fmt: skip
 METRICS: Final = CLOSING_METRICS | {
     "lease_ms", "energy_mj", "power_mw", "util_pct", "process_present", "cpu_us", "wall_ms", "rss_bytes",
-    "input_tokens", "cached_tokens", "output_tokens", "stored_bytes", "moved_bytes",
+    "input_tokens", "cached_tokens", "output_tokens", "stored_bytes", "moved_bytes", "platform",
     # A board that several jobs hold.
     "slice_us", "idle_mw", "share_slots", "share", "share_before", "share_total",
     "sm_weight", "sm_weight_before", "sm_weight_total",
@@ -197,6 +197,11 @@ def leased_gpus(samples: Iterable[Sample]) -> tuple[str, ...]:
     """UUIDs of the GPUs that the lease held, in order of appearance."""
     leased = (sample.device for sample in samples if sample.metric == "lease_ms")
     return tuple(dict.fromkeys(device for device in leased if device != HOST))
+
+
+def platform_of(samples: Iterable[Sample]) -> str:
+    """Processor that the job ran on, which what is only reproducible there is relative to; "" if unnamed."""
+    return next((sample.device for sample in samples if sample.metric == "platform"), "")
 
 
 def is_simulated(samples: Iterable[Sample]) -> bool:

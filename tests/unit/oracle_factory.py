@@ -141,7 +141,7 @@ class FakeQuorum(Quorum):
         self.answers: list[Callable[[Sequence[Any]], Outcome | None]] = []
         self.asked: list[list[bytes]] = []
 
-    def collect(self, rows: Sequence[Any], watcher_set: int, *, batched: bool) -> Outcome:
+    def collect(self, rows: Sequence[Any], watcher_set: int, *, batched: bool, signature: bytes) -> Outcome:
         from oracle.quorum import digest
         from scrip.eip712 import sign
         from tests.unit.oracle_market import CHAIN_ID, VERIFIER
