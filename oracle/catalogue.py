@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, ValidationError
 
-from oracle.executors.base import Limits, Work
+from oracle.executors.base import LOCAL, Engine, Limits, Work
 from oracle.jobs.params import SCHEMAS, Params, Strict
 from scrip.errors import BadInput, Refused
 from scrip.spec import JobSpec
@@ -40,7 +40,7 @@ class Template:
     """One kind of job.
 
     `sku` is the label of a class that this template serves ("" for any: the hardware decides). `base_ms` and
-    `ns_per_op` estimate a job's time on one core; nothing is billed by them.
+    `ns_per_op` estimate a job's time on one core; nothing is billed by them. `engine` runs it.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Template:
     sku: str
     base_ms: int
     ns_per_op: int
+    engine: Engine = LOCAL
 
     def parse(self, given: Mapping[str, Any]) -> Params:
         """Validated, frozen parameters with defaults filled in. Raises SpecRefused for the first that
@@ -103,6 +104,7 @@ class Template:
         workdir: Path,
         *,
         gpus: tuple[str, ...] = (),
+        gpu_count: int = 0,
         seconds: int | None = None,
     ) -> Work:
         """One attempt at a job, for an executor. `seconds` may lower the time limit, e.g. to what the buyer
@@ -123,6 +125,7 @@ class Template:
             module=self.module,
             settings=self.settings.model_dump(mode="json"),
             gpus=gpus,
+            gpu_count=gpu_count,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -228,6 +231,7 @@ class _Entry(Strict):
     deterministic: bool
     cores: int = Field(ge=1, le=1024)
     gpus: int = Field(ge=0, le=64)
+    engine: Engine = LOCAL
     limits: _LimitsEntry
     cost: _CostEntry
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -252,6 +256,7 @@ def _template(given: object) -> Template:
         sku=entry.sku,
         base_ms=entry.cost.base_ms,
         ns_per_op=entry.cost.ns_per_op,
+        engine=entry.engine,
     )
 
 

@@ -18,6 +18,8 @@ from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
 from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
+from oracle.executors.base import LOCAL
+from oracle.executors.engines import Engines, cluster_gpus, open_engines, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.intake import Plan, Policy
@@ -35,6 +37,7 @@ from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.remote import RemoteMeter
 from oracle.telemetry.replay.build import STEADY_TRACE
 from oracle.telemetry.tokens import UsageFileMeter
 from oracle.watcher import Watcher
@@ -79,7 +82,7 @@ class ProviderNode:
     base: Base
     desk: Desk
     evidence: EvidenceStore
-    executor: LocalExecutor
+    engines: Engines
     worker: Worker
     reconciler: Reconciler
     dispatcher: Dispatcher
@@ -216,6 +219,7 @@ def open_provider(settings: Settings) -> ProviderNode:
             key=None if base.account is None else base.account.address,
             watchers=len(settings.quorum.watchers),
             simulated=nvml is not None and nvml.simulated,
+            cluster_gpus=cluster_gpus(settings),
         )
         base.metrics.simulated.set(int(policy.simulated))
         node = _join_provider(base, policy, nvml)
@@ -225,11 +229,12 @@ def open_provider(settings: Settings) -> ProviderNode:
 
 def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNode:
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
-    executor = LocalExecutor()
+    require_engines(settings, {template.engine for template in policy.catalogue})
+    engines = open_engines(settings)
     evidence = EvidenceStore(settings.state_dir / "evidence")
     desk = Desk(store, facts, policy, account, base.metrics)
     worker = Worker(
-        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
+        store=store, facts=facts, desk=desk, engines=engines, meters=meters_of(nvml), evidence=evidence,
         workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
     )  # fmt: skip
     stopping = threading.Event()
@@ -251,7 +256,7 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
         reconcile_job=reconciler.reconcile_job, dry=account is None,
     )  # fmt: skip
-    return ProviderNode(base, desk, evidence, executor, worker, reconciler, dispatcher, tasks, stopping)
+    return ProviderNode(base, desk, evidence, engines, worker, reconciler, dispatcher, tasks, stopping)
 
 
 def open_watcher(settings: Settings) -> WatcherNode:
@@ -276,13 +281,16 @@ def open_watcher(settings: Settings) -> WatcherNode:
 
 
 def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
-    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any."""
+    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any. On a
+    cluster the node meters.
+    """
 
     def meters(planned: Plan) -> Sequence[Meter]:
-        found: list[Meter] = [CpuMeter()]
+        here = planned.template.engine == LOCAL
+        found: list[Meter] = [CpuMeter() if here else RemoteMeter()]
         if planned.params.most_tokens() is not None:
             found.append(UsageFileMeter(planned.template.sku))
-        if planned.gpus and nvml is not None:
+        if here and planned.gpus and nvml is not None:
             found.append(NvmlMeter(nvml))
         return found
 

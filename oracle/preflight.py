@@ -14,6 +14,7 @@ from typing import Final
 
 from oracle import node
 from oracle.catalogue import DEFAULT_FILE, Catalogue
+from oracle.executors.engines import clusters, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.fetch import origin
@@ -121,6 +122,8 @@ def _provider(settings: Settings, chain: Chain) -> Iterator[Finding]:
     offer = settings.of_provider()
     yield _guard("catalogue", lambda: _catalogue(settings))
     yield _guard("GPU metering", lambda: _gpu(settings))
+    for name, cluster in clusters(settings).items():
+        yield _guard(name, lambda cluster=cluster: (Mark.OK, cluster.check()))  # type: ignore[misc]
     with suppress(ScripError):  # its own finding says so already
         account = node.load_key(settings)
         if account is not None:
@@ -138,6 +141,7 @@ def _provider(settings: Settings, chain: Chain) -> Iterator[Finding]:
 
 def _catalogue(settings: Settings) -> tuple[Mark, str]:
     catalogue = Catalogue.load(settings.of_provider().catalogue or DEFAULT_FILE)
+    require_engines(settings, {template.engine for template in catalogue})
     return Mark.OK, ", ".join(template.name for template in catalogue)
 
 

@@ -89,6 +89,7 @@ FilePath = Annotated[Path, AfterValidator(_relative)]
 MaybePath = Annotated[Path | None, AfterValidator(_relative)]
 Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
+SlurmName = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.,-]{0,127})?$")]
 
 
 class _Section(BaseModel):
@@ -176,6 +177,35 @@ class ProviderSettings(_Section):
     max_specs: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
 
 
+class SlurmSettings(_Section):
+    """For templates with `engine = "slurm"`. `spool` is the folder that Prolog and Epilog (`slurm_meter.sh`)
+    write to as `spool_uid`; a GPU is asked for as `gres`, and a job may have `gpus` of them. `python` is this
+    package's on the nodes (ours by default), `conf` a slurm.conf elsewhere than usual.
+    """
+
+    spool: FilePath = Path("/var/spool/scrip")
+    spool_uid: Annotated[int, Field(ge=0)] = 0
+    partition: SlurmName = ""
+    account: SlurmName = ""
+    qos: SlurmName = ""
+    gres: Annotated[str, Field(pattern=r"^gpu(:[A-Za-z0-9_.-]{1,64})?$")] = "gpu"
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    python: MaybePath = None
+    conf: MaybePath = None
+
+
+class RaySettings(_Section):
+    """For templates with `engine = "ray"`. `url` is the dashboard's, `token_file` holds its token; a job may
+    have `gpus` of the cluster's; `python` as in `SlurmSettings`.
+    """
+
+    url: Url
+    token_file: MaybePath = None
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    timeout_s: Annotated[int, Field(ge=1, le=120)] = 10
+    python: MaybePath = None
+
+
 class QuorumSettings(_Section):
     """Provider side: the watchers' URLs and how long one may take to re-check a job, in seconds."""
 
@@ -219,6 +249,8 @@ class Settings(_Section):
     key: KeySettings = KeySettings()
     api: ApiSettings = ApiSettings()
     provider: ProviderSettings | None = None
+    slurm: SlurmSettings | None = None
+    ray: RaySettings | None = None
     quorum: QuorumSettings = QuorumSettings()
     settle: SettleSettings = SettleSettings()
     watcher: WatcherSettings = WatcherSettings()

@@ -101,6 +101,16 @@ def spin_in_grandchild():
     subprocess.run([sys.executable, "-I", "-S", "-c", code, str(params["ms"])], check=True)
 
 
+def exit_later():
+    time.sleep(params["ms"] / 1000)
+    sys.exit(params["code"])
+
+
+def echo():
+    output.write_text(params["text"])
+    time.sleep(params["ms"] / 1000)
+
+
 def nest():
     """A user namespace inside the sandbox."""
     import ctypes
@@ -119,6 +129,8 @@ def connect():
     "ok": lambda: output.write_bytes(b"fine"),
     "env": lambda: output.write_text(json.dumps(dict(os.environ))),
     "exit": lambda: sys.exit(params["code"]),
+    "exit_later": exit_later,
+    "echo": echo,
     "fail_loudly": lambda: sys.exit("no luck today"),
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "hang": hang,
