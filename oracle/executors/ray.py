@@ -1,7 +1,8 @@
-"""Ray: jobs through the Jobs REST API of a cluster's dashboard. The escrow id is the submission id.
+"""Ray: jobs through the Jobs REST API of a cluster's dashboard. The submission id is the escrow id.
 
-So Ray itself refuses a second copy, and a restarted daemon finds its job by name. Nothing of Ray is imported
-here: it runs on the cluster, in an environment of its own.
+So Ray itself refuses a second copy, and a restarted daemon finds its job by name. A further attempt is called
+`<id>-2` and so on: Ray 2.60 fails a job under the name of one whose supervising actor still ends. Nothing
+of Ray is imported here: it runs on the cluster, in an environment of its own.
 """
 
 from __future__ import annotations
@@ -41,21 +42,20 @@ class _Details(BaseModel):
 
 
 class RayQueue:
-    """See `oracle.executors.cluster.Queue`. A ticket is the submission id: the escrow id, as 0x hex."""
+    """See `oracle.executors.cluster.Queue`. A ticket is the submission id."""
 
     name = "ray"
 
-    def __init__(self, settings: RaySettings) -> None:
+    def __init__(self, settings: RaySettings, transport: httpx.BaseTransport | None = None) -> None:
         self._settings = settings
         self._client = httpx.Client(
-            base_url=settings.url, timeout=settings.timeout_s, trust_env=False, auth=self._authorize
-        )
+            base_url=settings.url, timeout=settings.timeout_s, trust_env=False, auth=self._authorize,
+            transport=transport,
+        )  # fmt: skip
 
     def submit(self, folder: Path, command: str, work: Work) -> str:
-        """Queue it, in the place of an earlier attempt that is over."""
-        ticket = "0x" + work.job_id.hex()
-        if self._details(ticket) is not None:
-            self._call("DELETE", f"/api/jobs/{ticket}")
+        """Queue it under the next name that is free."""
+        ticket = _ticket(work.job_id, len(self._attempts(work.job_id)) + 1)
         asked = {
             "submission_id": ticket,
             "entrypoint": command,
@@ -86,10 +86,8 @@ class RayQueue:
         self._call("POST", f"/api/jobs/{ticket}/stop", absent_is_fine=True)
 
     def find(self, job_id: bytes) -> Sequence[str]:
-        """Its ticket, if it waits or runs."""
-        ticket = "0x" + job_id.hex()
-        found = self._details(ticket)
-        return [ticket] if found is not None and found.lives else []
+        """Its attempts that wait or run."""
+        return [ticket for ticket, found in self._attempts(job_id).items() if found.lives]
 
     def log(self, ticket: str, folder: Path) -> str:
         """What the step wrote, as Ray keeps it, and Ray's own message."""
@@ -104,6 +102,13 @@ class RayQueue:
         self._call("GET", "/api/jobs/")  # the version is public, the jobs need the token
         version = answer.get("ray_version") if isinstance(answer, dict) else None
         return f"Ray {version} at {self._settings.url}"
+
+    def _attempts(self, job_id: bytes) -> dict[str, _Details]:
+        """Every attempt that Ray knows, in order."""
+        attempts: dict[str, _Details] = {}
+        while (found := self._details(ticket := _ticket(job_id, len(attempts) + 1))) is not None:
+            attempts[ticket] = found
+        return attempts
 
     def _details(self, ticket: str) -> _Details | None:
         answer = self._call("GET", f"/api/jobs/{ticket}", absent_is_fine=True)
@@ -142,3 +147,7 @@ class RayQueue:
                 raise ExecutorError(f"ray.token_file {path}: {type(problem).__name__}") from problem
             request.headers["Authorization"] = f"Bearer {token}"
         return request
+
+
+def _ticket(job_id: bytes, attempt: int) -> str:
+    return f"0x{job_id.hex()}" + (f"-{attempt}" if attempt > 1 else "")
