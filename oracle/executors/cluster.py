@@ -176,7 +176,7 @@ class ClusterRunning:
         self._lock = threading.Lock()
         self._done: Done | None = None
         self._exit: Exit | None = None
-        self._over_at = self._ask_at = 0.0
+        self._over_at = self._ask_at = self._cancel_at = 0.0
         self._give_up_at: float | None = None
         self._limit_at = time.monotonic() + work.limits.seconds + PATIENCE_S
 
@@ -262,9 +262,9 @@ class ClusterRunning:
         now = time.monotonic()
         if self._give_up_at is None:
             self._give_up_at = now + PATIENCE_S
-        elif now < self._ask_at:
+        if now < self._cancel_at:
             return
-        self._ask_at = now + LOOK_S
+        self._cancel_at, self._ask_at = now + ASK_S, now
         try:
             self._queue.cancel(self._ticket)
         except ExecutorError as problem:
