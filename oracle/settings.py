@@ -154,7 +154,8 @@ class ProviderSettings(_Section):
     `accept_margin_s` is the least time left to accept, `submit_margin_s` what stays free for signing and
     settling. `cancel_declined` gives a job we can't take back to its payer at once, at our gas, instead of at
     its deadline. `cpu_sku` and `gpu_sku` are labels whose hash a class names; a model is a SKU that the
-    catalogue names. A quote holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+    catalogue names. A quote holds its place until the job's acceptBy, at most `max_quote_s` ahead. On a
+    Kubernetes node `kubelet_socket` tells `scrip oracle check` which pods hold these GPUs.
     """
 
     address: Address
@@ -168,6 +169,7 @@ class ProviderSettings(_Section):
     gpus: Texts = ()
     simulated_gpu: bool = False
     gpu_trace: MaybePath = None
+    kubelet_socket: MaybePath = None
     tick_ms: Annotated[int, Field(ge=20, le=60_000)] = 1_000
     max_quote_s: Seconds = 600
     accept_margin_s: Seconds = 5

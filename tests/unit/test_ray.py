@@ -1,4 +1,4 @@
-"""What Ray's dashboard may answer and what becomes of it. The server is a mock; integration has a real one."""
+"""What Ray's dashboard may answer, and what becomes of it. A mock server; integration has a real Ray."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def details(status: str, **more: Any) -> dict[str, Any]:
     [
         (details("PENDING"), None),
         (details("RUNNING", start_time=1), None),
-        (details("SUCCEEDED", start_time=1, end_time=2_501, driver_exit_code=0), Over(0, 2_500_000_000, None)),
+        (details("SUCCEEDED", start_time=1, end_time=3, driver_exit_code=0), Over(0, 2_000_000, None)),
         (details("FAILED", start_time=1, end_time=2, driver_exit_code=3), Over(3, 1_000_000, None)),
         (details("FAILED", start_time=1, end_time=2, driver_exit_code=-9), Over(137, 1_000_000, None)),
         (details("FAILED", start_time=9, end_time=2, driver_exit_code=3), Over(3, 0, None)),

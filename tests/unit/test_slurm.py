@@ -73,8 +73,8 @@ def test_read__gpus_differ__refused(spool: Path) -> None:
     "changes",
     [
         {"job": "18"}, {"id": "0b" * 32}, {"edge": "begin"}, {"head": "scrip-slurm 2"}, {"exit": "3"},
-        {"exit": "-1:0"}, {"gpus": "0,"}, {"gpus": "all"}, {"uptime": "1e9"}, {"uptime": "٣.00"}, {"at": "now"},
-        {"at": "1\nmore=1"}, {"uptime": "105.25 "},
+        {"exit": "-1:0"}, {"gpus": "0,"}, {"gpus": "all"}, {"uptime": "1e9"}, {"uptime": "٣.00"},
+        {"at": "now"}, {"at": "1\nmore=1"}, {"uptime": "105.25 "},
     ],
 )  # fmt: skip
 def test_read__form_or_job_differs__refused(spool: Path, changes: dict[str, str]) -> None:
