@@ -222,7 +222,10 @@ class Worker:
             process_group=None,
             born_ns=None,
         )
-        _log.info("executing", job=job.label, attempt=number, template=planned.template.name, gpus=list(gpus))
+        _log.info(
+            "executing", job=job.label, attempt=number, template=planned.template.name,
+            engine=planned.template.engine, gpus=list(gpus),
+        )  # fmt: skip
         workdir = self._workdir(job.job_id, number)
         try:
             recorded = self._record(job, planned, gpus, workdir, stop, state.nonce)

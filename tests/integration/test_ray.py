@@ -16,8 +16,12 @@ from oracle.executors.result import read_output
 from oracle.telemetry.base import Lease
 from oracle.telemetry.recorder import Recorder
 from oracle.telemetry.remote import RemoteMeter
+from scrip.chain import Chain
+from scrip.types import Receipt, Status
 from tests.integration import ray_cluster
+from tests.integration.oracle_lab import catalogue_on, lab
 from tests.integration.ray_cluster import Ray
+from tests.integration.system import System
 from tests.unit import job_probes as probes
 
 SECONDS = 60.0
@@ -112,6 +116,19 @@ def test_kill__stopped_in_ray(executor: ClusterExecutor, tmp_path: Path) -> None
     job = executor.start(work(tmp_path, 5, "hang"))
     job.kill()
     assert job.wait(SECONDS).reason == "killed"
+
+
+def test_daemon__catalogue_says_ray__settles(ray: Ray, system: System, chain: Chain, tmp_path: Path) -> None:
+    with lab(system, chain, tmp_path / "lab", watchers=0) as place:
+        class_id = system.create_class(min_assurance=1)
+        buyer = place.buy(class_id, 1_000_000)
+        offer = {"catalogue": catalogue_on(place.folder, "ray")}
+        place.start("provider", place.provider_settings(provider=offer, ray=ray.settings.model_dump()))
+        terms = place.terms(buyer, class_id)
+        job = place.open(buyer, terms, place.quote(terms))
+        place.wait_for([job], Status.SETTLED)
+        assert Receipt.from_json(place.show(job)["receipt"]).units > 0
+        assert ray.get(f"/api/jobs/0x{job.hex()}").json()["status"] == "SUCCEEDED"
 
 
 def test_start__python_missing__says_what_ray_caught(ray: Ray, tmp_path: Path) -> None:

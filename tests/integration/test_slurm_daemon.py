@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from oracle.catalogue import DEFAULT_FILE
 from oracle.daemon import build
 from oracle.preflight import Mark, check
 from oracle.settings import Settings, SettingsProblem
@@ -20,7 +19,7 @@ from scrip.evidence import Bundle
 from scrip.sender import Sender
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Receipt, Resource, Status, sku_id
-from tests.integration.oracle_lab import OracleLab, lab
+from tests.integration.oracle_lab import OracleLab, catalogue_on, lab
 from tests.integration.slurm_cluster import Slurm
 from tests.integration.system import System
 
@@ -36,13 +35,9 @@ def place(system: System, chain: Chain, tmp_path: Path) -> Iterator[OracleLab]:
 
 
 def settings_of(place: OracleLab, slurm: Slurm, **provider: Any) -> Settings:
-    """The usual provider, with one more line in each template of its catalogue."""
-    catalogue = place.folder / "catalogue.toml"
-    text = DEFAULT_FILE.read_text()
-    catalogue.write_text(text.replace("deterministic = true", 'deterministic = true\nengine = "slurm"'))
-    return place.provider_settings(
-        provider={"catalogue": catalogue, **provider}, slurm=slurm.settings.model_dump()
-    )
+    """The usual provider, with everything on Slurm."""
+    offer = {"catalogue": catalogue_on(place.folder, "slurm"), **provider}
+    return place.provider_settings(provider=offer, slurm=slurm.settings.model_dump())
 
 
 def opened(place: OracleLab, buyer: Sender, class_id: int, spec: JobSpec, **changes: Any) -> bytes:

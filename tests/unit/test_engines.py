@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from oracle.catalogue import DEFAULT_FILE, Catalogue
-from oracle.executors.base import LOCAL
+from oracle.executors.base import LOCAL, ExecutorError, Left, NotPlaced, Work
 from oracle.executors.engines import cluster_gpus, open_engines, require_engines
 from oracle.settings import Settings, SettingsProblem
+from oracle.states import State
 from oracle.telemetry.base import Lease, TelemetryError
 from oracle.telemetry.remote import RemoteMeter
 from scrip.errors import BadInput
+from tests.unit.oracle_factory import SPEC, Lab, terms
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
@@ -133,6 +136,59 @@ def test_engines__named_by_nobody_but_the_factory_and_themselves() -> None:
         "oracle/executors/base.py", "oracle/executors/engines.py", "oracle/executors/ray.py",
         "oracle/executors/slurm.py",
     }  # fmt: skip
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    made = Lab(tmp_path / "state", monkeypatch)
+    yield made
+    made.close()
+
+
+def test_recover__engine_that_does_not_answer__holds_up_no_other_job(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = lab.start(held=True)
+    stuck_terms = terms(lab.market)
+    stuck = lab.market.open(stuck_terms, node.desk.quote(stuck_terms, SPEC).signature)
+    node.until(lambda: node.executor.started)
+    lab.crash(node)
+    again = lab.start()
+    silent = True
+
+    def end_stale(left: Left) -> int:
+        if silent and left.job_id == stuck:
+            raise ExecutorError("slurmctld doesn't answer")
+        return 1
+
+    monkeypatch.setattr(again.executor, "end_stale", end_stale)
+    asked = terms(lab.market, salt=77)
+    other = lab.market.open(asked, again.desk.quote(asked, SPEC).signature)
+    again.until_at(other, State.SETTLED)
+    assert again.at(stuck) is State.EXECUTING
+    silent = False
+    again.until_at(stuck, State.SETTLED)
+    assert len(lab.market.settled[stuck]) == 1
+
+
+def test_start__queue_without_room__job_waits_and_is_tried_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = lab.start()
+    start, refused = node.executor.start, []
+
+    def full(work: Work, given_up: Callable[[], bool]) -> Any:
+        if not refused:
+            refused.append(given_up())
+            raise NotPlaced("slurm", 3)
+        return start(work, given_up)
+
+    monkeypatch.setattr(node.executor, "start", full)
+    asked = terms(lab.market)
+    job = lab.market.open(asked, node.desk.quote(asked, SPEC).signature)
+    node.until_at(job, State.SETTLED)
+    assert refused == [False]
+    assert any("slurm didn't start the job" in step.reason for step in node.store.steps(job))
 
 
 def test_remote_meter__lease_on_this_machine__refused(tmp_path: Path) -> None:
