@@ -20,7 +20,7 @@ from oracle import intake
 from oracle.attribution import AttributionError, attribute
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
-from oracle.executors.base import ExecutorError, Exit, GivenUp, Left, ResultInvalid, Running
+from oracle.executors.base import ExecutorError, Exit, GivenUp, Left, NotBegun, ResultInvalid, Running
 from oracle.executors.engines import Engines
 from oracle.executors.result import read_output
 from oracle.facts import Facts
@@ -42,6 +42,7 @@ from scrip.types import JobState, Outcome, Receipt, Status
 
 LOOK_S: Final = 0.25
 RETRY_MS: Final = 1_000
+AWAY_MS: Final = 3_000
 LOG_CHARS: Final = 300
 
 Meters = Callable[[Plan], Sequence[Meter]]
@@ -234,10 +235,12 @@ class Worker:
         except (AttemptLost, TelemetryError, ExecutorError) as lost:
             self._metrics.runs.labels(planned.template.name, "lost").inc()
             _log.warning("attempt lost", job=job.label, attempt=number, reason=str(lost))
-            later = self._store.now_ms() + RETRY_MS * number
+            begun = not isinstance(lost, NotBegun)
+            later = self._store.now_ms() + (RETRY_MS * number if begun else AWAY_MS)
             self._store.move(
-                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later
-            )
+                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later,
+                attempt=number if begun else number - 1,
+            )  # fmt: skip
         finally:
             shutil.rmtree(workdir, ignore_errors=True)
 

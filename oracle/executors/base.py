@@ -26,7 +26,15 @@ class ExecutorError(ScripError):
     """A job could not be started or followed. Says nothing about the job itself."""
 
 
-class NotPlaced(ExecutorError):
+class NotBegun(ExecutorError):
+    """The job didn't begin, through no fault of its own: that was no attempt."""
+
+
+class EngineAway(NotBegun):
+    """The engine doesn't answer. What it was asked may have been done."""
+
+
+class NotPlaced(NotBegun):
     """The engine had no room for a job while it was wanted. Nothing of it runs."""
 
     def __init__(self, engine: str, waited_s: int) -> None:
@@ -176,7 +184,7 @@ class Executor(Protocol):
 
     def start(self, work: Work, given_up: GivenUp = never) -> Running:
         """Starts one job, and waits for the engine's queue if it has one. Raises NotPlaced once `given_up`
-        says so before the job has started; ExecutorError; BadInput.
+        says so before the job has started; EngineAway, ExecutorError, BadInput.
         """
 
     def end_stale(self, left: Left) -> int:

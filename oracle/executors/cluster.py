@@ -24,7 +24,18 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from oracle.executors import order as files
-from oracle.executors.base import ExecutorError, Exit, GivenUp, Left, NotPlaced, Reason, Work, never
+from oracle.executors.base import (
+    EngineAway,
+    ExecutorError,
+    Exit,
+    GivenUp,
+    Left,
+    NotBegun,
+    NotPlaced,
+    Reason,
+    Work,
+    never,
+)
 from oracle.executors.order import Begun, Done, Failed, Latest, Order
 from oracle.logging import get
 from oracle.telemetry.base import Reading, TelemetryError
@@ -63,7 +74,7 @@ class Over:
 
 
 class Queue(Protocol):
-    """What an engine can do. All but `name` raise ExecutorError when it doesn't answer or refuses."""
+    """What an engine can do. Each raises EngineAway when it doesn't answer, ExecutorError when it refuses."""
 
     name: str
 
@@ -148,7 +159,7 @@ class ClusterExecutor:
             for ticket in remaining:
                 self._queue.cancel(ticket)
             if time.monotonic() > deadline:
-                raise ExecutorError(f"{self._queue.name} hasn't ended {', '.join(remaining)} yet")
+                raise NotBegun(f"{self._queue.name} hasn't ended {', '.join(remaining)} yet")
             time.sleep(LOOK_S)
             remaining = list(self._queue.find(left.job_id))
         for folder in self._folder.glob(f"{left.job_id.hex()}-*"):
@@ -330,7 +341,11 @@ def _await_begin(queue: Queue, ticket: str, folder: Path, work: Work, given_up: 
 
 
 def _refuse_ended(queue: Queue, ticket: str, job_id: bytes, folder: Path) -> None:
-    over = queue.look(ticket, job_id)
+    try:
+        over = queue.look(ticket, job_id)
+    except EngineAway as away:  # the job may begin all the same
+        _log.warning("engine doesn't answer", engine=queue.name, reason=str(away))
+        return
     if over is None or (folder / files.BEGUN).exists() or (folder / files.FAILED).exists():
         return
     why = f"ended with status {over.status} ({over.cause or 'by itself'}) before its job began"

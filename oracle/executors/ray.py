@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from oracle.executors.base import ExecutorError, Work
+from oracle.executors.base import EngineAway, ExecutorError, Work
 from oracle.executors.cluster import Over
 from oracle.settings import RaySettings
 
@@ -22,6 +22,8 @@ _SUBMIT_TIMEOUT_S: Final = 60.0
 """Ray starts an agent and a supervising actor before it answers."""
 _SHOWN: Final = 300
 _MISSING: Final = 404
+_AWAY: Final = (429, 502, 503, 504)
+"""Statuses of a dashboard that is busy or starting. 500 isn't one: so Ray refuses a submission."""
 
 
 class _Details(BaseModel):
@@ -126,12 +128,13 @@ class RayQueue:
             answer = self._client.request(method, path, **options)
         except httpx.HTTPError as problem:
             kind = type(problem).__name__
-            raise ExecutorError(f"Ray at {self._settings.url}: {kind}: {problem}") from problem
+            raise EngineAway(f"Ray at {self._settings.url}: {kind}: {problem}") from problem
         if absent_is_fine and answer.status_code == _MISSING:
             return None
         if answer.status_code != httpx.codes.OK:
             said = " ".join(answer.text.split())[-_SHOWN:]
-            raise ExecutorError(f"Ray: {method} {path} gives {answer.status_code}: {said}")
+            refusal = EngineAway if answer.status_code in _AWAY else ExecutorError
+            raise refusal(f"Ray: {method} {path} gives {answer.status_code}: {said}")
         try:
             return answer.json()
         except ValueError as problem:

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from oracle.executors.base import ExecutorError, Work
+from oracle.executors.base import EngineAway, ExecutorError, Work
 from oracle.executors.cluster import Cause, Over
-from oracle.executors.order import ENGINE_LOG
+from oracle.executors.order import ENGINE_LOG, ReportInvalid
 from oracle.executors.slurm_spool import check_spool, read_edges
+from oracle.logging import get
 from oracle.settings import SlurmSettings
 
 COMMENT: Final = "scrip:0x"
@@ -38,6 +39,13 @@ _CAUSES: Final[dict[str, Cause]] = {
     "NODE_FAIL": "killed", "BOOT_FAIL": "killed", "PREEMPTED": "killed", "REVOKED": "killed",
 }  # fmt: skip
 _UNKNOWN: Final = "Invalid job id"
+_AWAY: Final = re.compile(
+    "unable to contact|timed out|connection (refused|failure)|temporarily unable|standby mode|zero bytes",
+    re.I,
+)
+"""What Slurm's commands say when slurmctld is down, restarting or too busy (slurm_errno.c)."""
+
+_log = get(__name__)
 
 
 class SlurmQueue:
@@ -73,7 +81,11 @@ class SlurmQueue:
         state = self._state(ticket)
         if state and state not in _ENDED:
             return None
-        edges = read_edges(self._settings.spool, self._settings.spool_uid, ticket, job_id)
+        try:
+            edges = read_edges(self._settings.spool, self._settings.spool_uid, ticket, job_id)
+        except ReportInvalid as problem:  # as good as none
+            _log.warning("edges refused", ticket=ticket, reason=str(problem))
+            edges = None
         cause = _CAUSES.get(state, "")
         if edges is None:
             return Over(None, None, None, cause)
@@ -137,9 +149,12 @@ class SlurmQueue:
                 [program, *words[1:]], input=given, env=environment, capture_output=True, text=True,
                 timeout=_TIMEOUT_S, check=False, cwd="/",
             )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired) as problem:
+        except OSError as problem:
             raise ExecutorError(f"{words[0]}: {problem}") from problem
+        except subprocess.TimeoutExpired as problem:
+            raise EngineAway(f"{words[0]}: no answer within {_TIMEOUT_S} s") from problem
         if done.returncode != 0:
             said = re.sub(r"\s+", " ", done.stderr).strip()[:300]
-            raise ExecutorError(f"{words[0]} failed ({done.returncode}): {said}")
+            kind = EngineAway if _AWAY.search(said) else ExecutorError
+            raise kind(f"{words[0]} failed ({done.returncode}): {said}")
         return done.stdout

@@ -17,12 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 import oracle.executors
 from oracle.settings import SlurmSettings
-from scripts.processes import free_ports
+from scripts.processes import free_ports, tail
 from tests.conftest import needs_program
 
 METER = Path(oracle.executors.__file__).with_name("slurm_meter.sh")
@@ -60,21 +61,31 @@ Epilog={folder}/meter.sh
 """
 
 
-@dataclass(frozen=True, slots=True)
 class Slurm:
-    """A running cluster. `spool` is where its Prolog and Epilog write."""
+    """A cluster of one node. `spool` is where its Prolog and Epilog write."""
 
-    folder: Path
-    spool: Path
+    def __init__(self, folder: Path, programs: dict[str, str]) -> None:
+        self.folder, self.spool = folder, folder / "spool"
+        self._conf = folder / "slurm.conf"
+        munge = [
+            f"--{name}={folder}/munge.{name.partition('-')[0]}"
+            for name in ("key-file", "socket", "pid-file", "seed-file", "log-file")
+        ]
+        self._commands = {
+            "munged": [programs["munged"], "--foreground", "--force", "--num-threads=2", *munge],
+            "slurmctld": [programs["slurmctld"], "-D", "-f", str(self._conf)],
+            "slurmd": [programs["slurmd"], "-D", "-f", str(self._conf)],
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def settings(self) -> SlurmSettings:
         """What a node that uses it would say."""
-        return SlurmSettings(spool=self.spool, conf=self.folder / "slurm.conf", gres="gpu:h100", gpus=2)
+        return SlurmSettings(spool=self.spool, conf=self._conf, gres="gpu:h100", gpus=2)
 
     def run(self, *words: str) -> str:
         """A Slurm command's answer."""
-        environment = os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf")}
+        environment = os.environ | {"SLURM_CONF": str(self._conf)}
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=30)
         return done.stdout.strip()
 
@@ -82,26 +93,81 @@ class Slurm:
         """ "<id> <state> <comment>" of every job that waits or runs."""
         return self.run("squeue", "--noheader", "--format=%i %T %k").splitlines()
 
+    def start(self, name: str) -> None:
+        """Start a daemon of it."""
+        environment = os.environ | {"SLURM_CONF": str(self._conf)}
+        with (self.folder / f"{name}.out").open("ab") as out:
+            self._processes[name] = subprocess.Popen(
+                self._commands[name], env=environment, stdout=out, stderr=out, start_new_session=True
+            )
+
+    def stop(self, name: str) -> None:
+        """End a daemon of it; its jobs go on."""
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(15)
+
+    def start_all(self) -> None:
+        """Start it, and wait until its node takes jobs."""
+        self.start("munged")
+        self.wait((self.folder / "munge.socket").exists)
+        self.start("slurmctld")
+        self.start("slurmd")
+        self.wait(lambda: "idle" in self._answer("sinfo", "--noheader", "--format=%T"))
+
+    def close(self) -> None:
+        """End its jobs, then itself."""
+        try:
+            if len(self._processes) == len(self._commands):
+                self._answer("scancel", "--state=PENDING", "--user=root")
+                self._answer("scancel", "--user=root")
+                self.wait(lambda: not self._answer("squeue", "--noheader"))
+        finally:
+            for name in reversed(list(self._processes)):
+                self.stop(name)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Until it holds. Fails when a daemon ends meanwhile, or after START_S."""
+        deadline = time.monotonic() + START_S
+        while not condition():
+            for name, process in self._processes.items():
+                said = tail(self.folder / f"{name}.out")
+                assert process.poll() is None, f"{name} ended with {process.returncode}: {said}"
+            assert time.monotonic() < deadline, f"waited {START_S} s in vain"
+            time.sleep(0.1)
+
+    def _answer(self, *words: str) -> str:
+        try:
+            return self.run(*words)
+        except subprocess.CalledProcessError:
+            return ""
+
 
 @contextmanager
 def running() -> Iterator[Slurm]:
     """A fresh cluster, gone with everything it made afterwards. Skips where Slurm or root is missing."""
-    import pytest
-
     programs = {name: needs_program(name) for name in ("slurmctld", "slurmd", "munged", "sbatch")}
     if os.geteuid() != 0:
         pytest.skip("a test cluster needs root: its GPUs are character devices")
     folder = Path(tempfile.mkdtemp(prefix="scrip-slurm-"))
     folder.chmod(0o755)
     try:
-        slurm = _prepare(folder)
-        with _daemons(programs, slurm):
+        _prepare(folder)
+        slurm = Slurm(folder, programs)
+        try:
+            slurm.start_all()
             yield slurm
+        finally:
+            slurm.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare(folder: Path) -> Slurm:
+def _prepare(folder: Path) -> None:
     host = socket.gethostname().partition(".")[0]
     spool = folder / "spool"
     for path in (folder / "state", folder / "slurmd", spool):
@@ -119,58 +185,3 @@ def _prepare(folder: Path) -> Slurm:
     (folder / "meter.sh").chmod(0o755)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o600)
-    return Slurm(folder, spool)
-
-
-@contextmanager
-def _daemons(programs: dict[str, str], slurm: Slurm) -> Iterator[None]:
-    folder = slurm.folder
-    munge = [
-        f"--{name}={folder}/munge.{name.partition('-')[0]}"
-        for name in ("key-file", "socket", "pid-file", "seed-file", "log-file")
-    ]
-    conf = str(folder / "slurm.conf")
-    commands = [
-        [programs["munged"], "--foreground", "--force", "--num-threads=2", *munge],
-        [programs["slurmctld"], "-D", "-f", conf],
-        [programs["slurmd"], "-D", "-f", conf],
-    ]
-    environment = os.environ | {"SLURM_CONF": conf}
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        for command in commands:
-            with (folder / f"{Path(command[0]).name}.out").open("wb") as out:
-                started.append(
-                    subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
-                )
-            if len(started) == 1:
-                _until((folder / "munge.socket").exists, started, folder)
-        _until(lambda: "idle" in _sinfo(slurm), started, folder)
-        yield
-    finally:
-        for process in reversed(started):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(15)
-
-
-def _sinfo(slurm: Slurm) -> str:
-    try:
-        return slurm.run("sinfo", "--noheader", "--format=%T")
-    except subprocess.CalledProcessError:
-        return ""
-
-
-def _until(condition: Callable[[], bool], started: list[subprocess.Popen[bytes]], folder: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while not condition():
-        for process in started:
-            if process.poll() is not None:
-                said = "".join(path.read_text()[-1000:] for path in folder.glob("*.out"))
-                raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {said}")
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"no cluster after {START_S} s, see the logs in {folder}")
-        time.sleep(0.1)

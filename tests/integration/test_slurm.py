@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from oracle.executors import cluster
-from oracle.executors.base import ExecutorError, Left, NotPlaced, Running, Work
+from oracle.executors.base import EngineAway, ExecutorError, Left, NotPlaced, Running, Work
 from oracle.executors.cluster import ClusterExecutor
 from oracle.executors.result import read_output
 from oracle.executors.slurm import SlurmQueue
@@ -80,6 +80,10 @@ def edges_of(slurm: Slurm, ticket: str) -> dict[str, dict[str, str]]:
         lines = (slurm.spool / f"{ticket}.{edge}").read_text().splitlines()[1:]
         found[edge] = dict(line.split("=", 1) for line in lines)
     return found
+
+
+def span_ns(edges: dict[str, dict[str, str]]) -> int:
+    return round((float(edges["end"]["uptime"]) - float(edges["begin"]["uptime"])) * 1e9)
 
 
 def ticket_of(slurm: Slurm) -> str:
@@ -159,8 +163,7 @@ def test_run__good_job__output_edges_and_comment(
     edges = edges_of(slurm, ticket)
     assert {edge["id"] for edge in edges.values()} == {JOB.hex()}
     assert edges["end"]["exit"] == "0:0"
-    span = float(edges["end"]["uptime"]) - float(edges["begin"]["uptime"])
-    assert 0 < done.duration_ns <= round(span * 1e9)
+    assert 0 < done.duration_ns <= span_ns(edges)
     assert done.ended_wall_ms == done.started_wall_ms + done.duration_ns // 1_000_000
     assert list((place / "slurm").iterdir()) == []
 
@@ -263,6 +266,25 @@ def test_params__hostile__read_from_a_file_and_in_no_command(
 
 
 # ---- after a crash
+
+
+def test_slurmctld__restarted_during_a_job__nothing_lost(
+    slurm: Slurm, executor: ClusterExecutor, place: Path
+) -> None:
+    job = executor.start(work(place, "exit_later", ms=3_000, code=3))
+    ticket = ticket_of(slurm)
+    slurm.stop("slurmctld")
+    try:
+        with pytest.raises(EngineAway):
+            executor.end_stale(Left(b"\x02" * 32, None, None))
+        with pytest.raises(TimeoutError):
+            job.wait(4)  # it has ended by now, but only slurmctld can say so
+    finally:
+        slurm.start("slurmctld")
+    done = job.wait(SECONDS)
+    assert (done.code, done.reason) == (3, "failed")
+    assert 2_900_000_000 < done.duration_ns <= span_ns(edges_of(slurm, ticket))
+
 
 CRASHING = """
 import sys, time

@@ -188,6 +188,7 @@ def test_start__queue_without_room__job_waits_and_is_tried_again(
     job = lab.market.open(asked, node.desk.quote(asked, SPEC).signature)
     node.until_at(job, State.SETTLED)
     assert refused == [False]
+    assert node.store.job(job).attempt == 1, "a job that never began was no attempt"
     assert any("slurm didn't start the job" in step.reason for step in node.store.steps(job))
 
 

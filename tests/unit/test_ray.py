@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from oracle.executors.base import ExecutorError
+from oracle.executors.base import EngineAway, ExecutorError
 from oracle.executors.cluster import Over
 from oracle.executors.ray import RayQueue
 from oracle.settings import RaySettings
@@ -113,7 +113,7 @@ def test_call__no_connection__executor_error(tmp_path: Path) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    with pytest.raises(ExecutorError, match="ConnectError"):
+    with pytest.raises(EngineAway, match="ConnectError"):
         queue(tmp_path, handler).find(JOB)
 
 
