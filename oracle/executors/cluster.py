@@ -130,7 +130,7 @@ class ClusterExecutor:
         return self._queue.check()
 
     def start(self, work: Work, given_up: GivenUp = never) -> ClusterRunning:
-        """Queues a job and waits until it runs. Raises NotPlaced, ExecutorError.
+        """Queues a job and waits until it runs. Raises NotPlaced, EngineAway, ExecutorError.
 
         Whatever of the job is there already is ended first: an answer of the engine may have been lost.
         """
@@ -324,7 +324,8 @@ def _await_begin(queue: Queue, ticket: str, folder: Path, work: Work, given_up: 
             if begun is not None:
                 if len(begun.gpus) != work.gpu_count:
                     raise ExecutorError(f"the job got {len(begun.gpus)} GPU(s) instead of {work.gpu_count}")
-                _log.info("placed", engine=queue.name, ticket=ticket, confinement=begun.confinement)
+                say = _log.info if begun.confinement == "bubblewrap" else _log.warning
+                say("placed", engine=queue.name, ticket=ticket, confinement=begun.confinement)
                 return ClusterRunning(queue, ticket, folder, work, begun)
             failed = files.read(folder, files.FAILED, Failed)
             if failed is not None:
