@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from oracle.api_auth import Forbidden, Unauthorised
 from oracle.catalogue import SpecRefused
 from oracle.evidence import StorageFailed
 from oracle.executors.base import ExecutorError
@@ -21,6 +22,7 @@ from oracle.logging import clean, get
 from oracle.outbox import DryRun
 from oracle.watcher import RowsRefused, Unable
 from scrip.errors import BadInput, ChainError, EvidenceInvalid, NotFound, ScripError
+from scrip.signed_requests import SCHEME
 
 SHOWN: Final = 300
 
@@ -47,6 +49,8 @@ def answer(status: int, code: str, message: str, given: object = None, limit: ob
 def install(app: FastAPI, max_body_bytes: int) -> None:
     """Give `app` these errors and a limit on request bodies."""
     handlers: Mapping[Any, Callable[[Request, Any], Awaitable[JSONResponse]]] = {
+        Unauthorised: _unauthorised,
+        Forbidden: _forbidden,
         Declined: _declined,
         SpecRefused: _spec_refused,
         RowsRefused: _rows_refused,
@@ -67,6 +71,16 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     app.add_middleware(BodyLimit, limit=max_body_bytes)
+
+
+async def _unauthorised(_: Request, error: Unauthorised) -> JSONResponse:
+    refused = answer(401, "unauthorised", str(error))
+    refused.headers["WWW-Authenticate"] = SCHEME
+    return refused
+
+
+async def _forbidden(_: Request, error: Forbidden) -> JSONResponse:
+    return answer(403, "forbidden", str(error), error.signer, error.allowed)
 
 
 async def _declined(_: Request, error: Declined) -> JSONResponse:
@@ -121,7 +135,9 @@ async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
 
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:
-    return answer(error.status_code, "http", str(error.detail), request.url.path)
+    refused = answer(error.status_code, "http", str(error.detail), request.url.path)
+    refused.headers.update(error.headers or {})  # as 405 says what is allowed
+    return refused
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -10,6 +10,7 @@ from fastapi import Body, FastAPI, Query
 
 from oracle import api_errors
 from oracle.api import add_common
+from oracle.api_models import errors
 from oracle.health import Probe, Pulse
 from oracle.metrics import Metrics
 from oracle.settings import Settings
@@ -41,7 +42,7 @@ def watcher_app(parts: WatcherParts) -> FastAPI:
     api_errors.install(app, parts.settings.api.max_body_bytes)
     add_common(app, parts.metrics, parts.pulse, parts.probes, parts.settings)
 
-    @app.post("/cosign")
+    @app.post("/cosign", responses=errors(400, 404, 409, 413, 422, 503))
     def cosign(asked: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
         """Review receipts and sign them: {batched, rows: [{bundle, receipt}]} -> {watcher, signature}.
 
@@ -51,7 +52,7 @@ def watcher_app(parts: WatcherParts) -> FastAPI:
         signature = parts.watcher.cosign(rows, batched=batched)
         return {"watcher": parts.address, "signature": "0x" + signature.hex()}
 
-    @app.get("/refusals")
+    @app.get("/refusals", responses=errors(422, 503))
     def refusals(limit: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = 50) -> dict[str, Any]:
         """The latest refusals with their reasons."""
         return {"refusals": parts.watcher.refusals(limit)}

@@ -14,6 +14,9 @@ from oracle import daemon, preflight
 from oracle.logging import clean, configure
 from oracle.preflight import Finding, Mark
 from oracle.settings import Settings
+from oracle.telemetry.nvml import Nvml
+from oracle.telemetry.nvml.record import PERIOD_MS
+from oracle.telemetry.nvml.record import record as record_trace
 from scrip.errors import ScripError
 
 EXIT_FAILED: Final = 1
@@ -54,6 +57,24 @@ def check(config: Config = None) -> None:
     findings = preflight.check(settings)
     Console().print(_table(findings))
     raise typer.Exit(EXIT_FAILED if any(item.mark is Mark.FAIL for item in findings) else 0)
+
+
+@app.command()
+def record(
+    seconds: Annotated[float, typer.Option(help="How long.")],
+    out: Annotated[Path, typer.Option(help="New file to write.")],
+    period_ms: Annotated[int, typer.Option(help="Milliseconds from one reading to the next.")] = PERIOD_MS,
+) -> None:
+    """Record what NVML says of this machine's GPUs, as a trace that the simulated GPU can play."""
+
+    def work() -> int:
+        with Nvml.open() as nvml:
+            rounds = record_trace(nvml, out, seconds, period_ms=period_ms)
+            label = "a replay" if nvml.simulated else f"driver {nvml.driver}"
+            print(f"{out}: {len(nvml.boards())} GPU(s), {rounds} readings, from {label}")
+        return 0
+
+    raise typer.Exit(_guarded(work))
 
 
 def _load(config: Path | None) -> Settings:

@@ -225,6 +225,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         metrics=base.metrics,
         pulse=pulse,
         probes=probes(base) | {"executor": lambda: node.engines.confinement, "work": _work_probe(node.tasks)},
+        parties=base.facts,
         oracle=None if base.account is None else base.account.address,
         chain_id=base.chain.chain_id,
         market=base.facts.market,

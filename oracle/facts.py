@@ -17,7 +17,8 @@ from web3.exceptions import BlockNotFound, Web3RPCError
 from oracle.receipt import JobFacts
 from scrip import jobs
 from scrip.chain import Chain
-from scrip.eip712 import job_id
+from scrip.eip712 import job_id, recover
+from scrip.errors import BadSignature
 from scrip.jobs import Ending
 from scrip.types import ClassTerms, Dispute, JobState, JobTerms, Submission
 from scrip.view import ChainView
@@ -147,3 +148,25 @@ class Facts:
     def is_watcher(self, set_id: int, account: str) -> bool:
         """Whether `account` is a member of the set in force."""
         return bool(self.chain.at().read("ReceiptVerifier", "isWatcher", set_id, account))
+
+    def has_signed(self, account: str, message: bytes, signature: bytes) -> bool:
+        """Whether `account` signed the digest `message`: by its key, or as a contract (ERC-1271)."""
+        try:
+            if recover(message, signature) == account:
+                return True
+        except BadSignature:
+            pass
+        return self.chain.at().is_valid_signature(account, message, signature)
+
+    def is_party(self, account: str, terms: JobTerms) -> bool:
+        """Whether `account` pays for the job, does it, or judges it as a watcher or arbiter of its class."""
+        if account in (terms.payer, terms.provider):
+            return True
+        view = self.chain.at()
+        if account == view.read("ProviderRegistry", "oracleNowServing", terms.provider):
+            return True
+        if terms.budget_id and account == view.read("SpendingBudgets", "spenderOf", terms.budget_id):
+            return True
+        judges = self.class_terms(terms.class_id)
+        sets = {judges.watcher_set, judges.arbiter_set} - {0}
+        return any(self.is_watcher(set_id, account) for set_id in sets)

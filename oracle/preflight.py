@@ -20,6 +20,7 @@ from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.fetch import origin
 from oracle.settings import Role, Settings
+from oracle.telemetry.nvml.sku import fits
 from scrip.chain import Chain
 from scrip.errors import NotFound, ScripError
 from scrip.types import ProviderInfo
@@ -159,6 +160,9 @@ def _gpu(settings: Settings) -> tuple[Mark, str]:
             return Mark.WARN, f"{len(served)} GPU(s), but gpu_sku isn't set: no GPU class can be served"
         if nvml.simulated:
             return Mark.WARN, f"SIMULATED, {len(served)} GPU(s): receipts get assurance 0"
+        for gpu in nvml.gpus():
+            if gpu.uuid in served and not fits(offer.gpu_sku, gpu):
+                return Mark.WARN, f"sold as {offer.gpu_sku}, but {gpu.uuid} says it is a {gpu.name}"
         return Mark.OK, f"{len(served)} GPU(s) as {offer.gpu_sku}, driver {nvml.driver}"
 
 

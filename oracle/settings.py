@@ -137,13 +137,16 @@ class KeySettings(_Section):
 
 class ApiSettings(_Section):
     """HTTP. `public_url` is what others reach us by: watchers insist that it has the origin of the registry's
-    URI.
+    URI, and requests are signed for it. A client may ask `requests_per_minute` times, `heavy_per_minute` of
+    them for what costs us something: quotes, specs, evidence, outputs, co-signatures.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8_800
     public_url: Url = "http://127.0.0.1:8800"
     max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 2**20)] = 256 * 1_024
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 1_200
+    heavy_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
 
 
 class ProviderSettings(_Section):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, delete, event, func, select, text
+from sqlalchemy import Engine, create_engine, delete, event, func, select, text, tuple_
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.orm import Session
 
@@ -143,6 +143,18 @@ class Store:
         """Jobs in any of `states`, oldest first."""
         with self.reading() as session:
             query = select(JobRow).where(_in(states)).order_by(JobRow.created_ms, JobRow.job_id).limit(limit)
+            return session.scalars(query).all()
+
+    def page(
+        self, state: State | None, limit: int, after: tuple[int, bytes] | None = None
+    ) -> Sequence[JobRow]:
+        """Jobs, newest first, of one state or all; `after` is created_ms and id of the last one seen."""
+        query = select(JobRow).order_by(JobRow.created_ms.desc(), JobRow.job_id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(JobRow.state == state.value)
+        if after is not None:
+            query = query.where(tuple_(JobRow.created_ms, JobRow.job_id) < after)
+        with self.reading() as session:
             return session.scalars(query).all()
 
     def count(self, states: Iterable[State]) -> int:

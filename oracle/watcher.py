@@ -34,9 +34,10 @@ from oracle.reviews import Reviews, Verdict
 from oracle.settings import WatcherSettings
 from oracle.telemetry.tokens import TokensInvalid, parse_usage
 from oracle.verify import Rerun, VerifyRequest, verify_request
-from scrip.eip712 import DigestSigner, receipt_struct_hash, sign
+from scrip.eip712 import Wallet, receipt_struct_hash, sign
 from scrip.errors import BadInput, EvidenceInvalid, NotFound, Refused, ScripError
 from scrip.evidence import Bundle
+from scrip.signed_requests import SignedBy
 from scrip.types import JobTerms, Receipt
 
 STRIPES: Final = 64
@@ -80,7 +81,7 @@ class Watcher:
         reviews: Reviews,
         catalogue: Catalogue,
         executor: Executor | None,
-        signer: DigestSigner | None,
+        signer: Wallet | None,
         workroot: Path,
         settings: WatcherSettings,
         metrics: Metrics,
@@ -88,6 +89,7 @@ class Watcher:
         """`executor` None never runs a job again."""
         self._facts, self._reviews, self._catalogue = facts, reviews, catalogue
         self._executor, self._signer, self._workroot = executor, signer, workroot
+        self._auth = None if signer is None else SignedBy(signer, facts.chain.chain_id, facts.market)
         self._settings, self._metrics = settings, metrics
         self._slots = threading.BoundedSemaphore(settings.slots)
         self._locks = tuple(threading.Lock() for _ in range(STRIPES))
@@ -183,7 +185,9 @@ class Watcher:
     def _download(self, url: str) -> bytes:
         limits = self._settings
         try:
-            return fetch.get(url, limit=limits.max_bundle_bytes, timeout_s=limits.fetch_timeout_s)
+            return fetch.get(
+                url, limit=limits.max_bundle_bytes, timeout_s=limits.fetch_timeout_s, auth=self._auth
+            )
         except fetch.FetchFailed as failed:
             raise Unable(f"evidence can't be fetched: {failed}") from failed
 

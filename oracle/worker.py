@@ -293,7 +293,7 @@ class Worker:
             raise AttemptLost("stopped" if stopped else f"the job's supervisor ended it: {_tail(ended.log)}")
         for note in recorder.notes():
             _log.info(
-                "metric left out",
+                "metering note",
                 source=note.source,
                 device=note.device,
                 metric=note.metric,

@@ -50,6 +50,15 @@ class DigestSigner(Protocol):
         ...
 
 
+class Wallet(DigestSigner, Protocol):
+    """An account that signs digests and has an address."""
+
+    @property
+    def address(self) -> Any:
+        """Checksum address."""
+        ...
+
+
 @lru_cache(maxsize=64)
 def domain_separator(name: str, chain_id: int, contract: str, version: str = VERSION) -> bytes:
     """hashStruct of the EIP-712 domain of `contract`."""

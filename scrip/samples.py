@@ -24,6 +24,9 @@ CLOSING_METRICS: Final = frozenset({"attempt", "sku", "exit_reason", "exit_code"
 METRICS: Final = CLOSING_METRICS | {
     "lease_ms", "energy_mj", "power_mw", "util_pct", "process_present", "cpu_us", "wall_ms", "rss_bytes",
     "input_tokens", "cached_tokens", "output_tokens",
+    # GPU side information: nothing is billed by it.
+    "energy_refused_mj", "memory_bytes", "process_sm_pct", "accounted_ms", "accounted_peak_bytes",
+    "gpm_sm_pct", "gpm_tensor_pct", "gpm_dram_pct",
 }  # fmt: skip
 REASONS: Final = frozenset({"ok", "failed", "timeout", "memory", "output", "processes", "killed"})
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from eth_abi.abi import decode
+from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import collapse_if_tuple
 from web3.contract.contract import ContractFunction
 
-from scrip.calls import encoded
+from scrip.calls import Call, encoded
 from scrip.errors import ChainError, NotFound, Reverted
 from scrip.logs import LogEvent, scan
 from scrip.structs import ZERO_ADDRESS, to_address, to_bytes
@@ -29,6 +29,9 @@ from scrip.types_spending import Budget, SessionState
 
 if TYPE_CHECKING:
     from scrip.chain import Chain
+
+_ERC1271 = bytes.fromhex("1626ba7e")
+"""Selector of `isValidSignature(bytes32,bytes)`, and what it answers for yes."""
 
 
 class ChainView:
@@ -235,6 +238,15 @@ class ChainView:
         if last is None:
             raise NotFound("watcher set", set_id, "It doesn't exist, or its proposal isn't activated yet")
         return WatcherSet(set_id, tuple(last.args["watchers"]), int(last.args["threshold"]))
+
+    def is_valid_signature(self, account: str, message: bytes, signature: bytes) -> bool:
+        """Whether the contract `account` takes `signature` for a 32-byte digest (ERC-1271)."""
+        data = _ERC1271 + encode(["bytes32", "bytes"], [message, signature])
+        try:
+            answer = self.chain.call(Call(account, data).params(), self.block)
+        except Reverted:
+            return False
+        return answer[:4] == _ERC1271 and len(answer) == 32
 
     def _call(self, function: ContractFunction) -> Any:
         types = [collapse_if_tuple(cast(dict[str, Any], item)) for item in function.abi["outputs"]]

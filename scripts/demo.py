@@ -167,7 +167,7 @@ def _redeem(story: Story, class_id: int, spec: JobSpec, most: int) -> Redemption
     )
     redeem.open_job(up.chain, up.sender("buyer"), planned)
     redeem.follow(up.chain, planned.job_id, timeout=JOB_SECONDS, since=planned.since)
-    done = redeem.collect(up.chain, planned)
+    done = redeem.collect(up.chain, planned, up.accounts["buyer"])
     story.jobs.append(done)
     return done
 

@@ -38,7 +38,7 @@ from oracle.executors.base import (
 )
 from oracle.executors.order import Begun, Done, Failed, Latest, Order
 from oracle.logging import get
-from oracle.telemetry.base import Reading, TelemetryError
+from oracle.telemetry.base import Note, Reading, TelemetryError
 
 LOOK_S: Final = 0.2
 """How often the job's files are looked at."""
@@ -211,6 +211,10 @@ class ClusterRunning:
         if self._done.problem:
             raise TelemetryError(f"{self._name()}: {self._done.problem}")
         return [row.reading() for row in self._done.readings]
+
+    def notes(self) -> tuple[Note, ...]:
+        """See `oracle.telemetry.base.Remote`."""
+        return () if self._done is None else tuple(remark.note() for remark in self._done.notes)
 
     def poll(self) -> Exit | None:
         """How it ended, or None while it runs. Asks the engine when it is time to."""

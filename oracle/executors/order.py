@@ -13,11 +13,11 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from oracle.executors.base import ExecutorError, Limits, Reason, Work
-from oracle.telemetry.base import Reading
-from scrip.samples import MAX_INT
+from oracle.telemetry.base import Note, Reading
+from scrip.samples import CLOSING_METRICS, MAX_INT, METRICS
 
 ORDER: Final = "order.json"
 BEGUN: Final = "begun.json"
@@ -28,6 +28,7 @@ ENGINE_LOG: Final = "engine.log"
 """What the engine caught of the step's own stdout and stderr; the job's go into its report."""
 
 _MOST_BYTES: Final = 4 << 20
+_METRICS: Final = METRICS - CLOSING_METRICS - {"lease_ms", "input_tokens", "cached_tokens", "output_tokens"}
 
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Uuid = Annotated[str, Field(pattern=r"^(GPU|MIG)-[0-9A-Za-z/-]{1,100}$")]
@@ -54,12 +55,32 @@ class Row(File):
 
     source: Literal["nvml", "nvml-replay", "cpu-rusage", "cpu-cgroup"]
     device: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
-    metric: Literal["energy_mj", "power_mw", "util_pct", "process_present", "cpu_us", "wall_ms", "rss_bytes"]
+    metric: str
     value: Count
+
+    @field_validator("metric")
+    @classmethod
+    def _of_a_node(cls, given: str) -> str:
+        if given not in _METRICS:
+            raise ValueError(f"{given[:40]!r} isn't read on a node")
+        return given
 
     def reading(self) -> Reading:
         """As meters give it."""
         return Reading(self.source, self.device, self.metric, self.value)
+
+
+class Remark(File):
+    """`oracle.telemetry.base.Note`: what a meter on the node left out or found odd."""
+
+    source: str
+    device: str
+    metric: str
+    reason: str
+
+    def note(self) -> Note:
+        """As meters give it."""
+        return Note(self.source, self.device, self.metric, self.reason)
 
 
 class LimitsRow(File):
@@ -132,6 +153,7 @@ class Done(File):
     rusage: tuple[Count, Count, Count]
     log: str
     readings: tuple[Row, ...]
+    notes: tuple[Remark, ...]
     problem: str
 
     @property

@@ -19,7 +19,7 @@ from typing import Final
 from oracle.executors import order as files
 from oracle.executors.base import ExecutorError, Exit, Running
 from oracle.executors.local import LocalExecutor
-from oracle.executors.order import Begun, Done, Failed, Latest, Order, Row
+from oracle.executors.order import Begun, Done, Failed, Latest, Order, Remark, Row
 from oracle.telemetry.base import Lease, Meter, Reading, TelemetryError
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, Replay
@@ -55,14 +55,14 @@ def given_gpus(environment: Mapping[str, str], count: int, nvml: Nvml) -> tuple[
     """UUIDs of the GPUs that the engine gave. The job is shown exactly those, by UUID, so what is metered is
     what it can use.
 
-    An engine names them by number in CUDA_VISIBLE_DEVICES; numbers count in NVML's order, by PCI address.
-    Raises ExecutorError.
+    An engine names boards by number in CUDA_VISIBLE_DEVICES, counted in NVML's order (by PCI address), MIG
+    devices by UUID. Raises ExecutorError, GpuLost, NvmlFailed.
     """
     here = [gpu.uuid for gpu in nvml.gpus()]
     named = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     found = []
     for name in named:
-        uuid = here[int(name)] if name.isdecimal() and int(name) < len(here) else name
+        uuid = nvml.board_at(int(name)).uuid if name.isdecimal() else name
         if uuid not in here:
             raise ExecutorError(f"the engine gave GPU {name}, NVML sees {', '.join(here) or 'none'}")
         found.append(uuid)
@@ -101,6 +101,13 @@ class _Meters:
     def end(self, ended: Exit) -> tuple[Row, ...]:
         return self._rows(lambda meter: meter.end(ended))
 
+    def notes(self) -> tuple[Remark, ...]:
+        notes = [note for meter in self._meters for note in meter.notes()]
+        return tuple(
+            Remark(source=note.source, device=note.device, metric=note.metric, reason=note.reason)
+            for note in notes
+        )
+
     def _rows(self, read: Callable[[Meter], Iterable[Reading]]) -> tuple[Row, ...]:
         rows: list[Row] = []
         for meter in self._meters:
@@ -124,6 +131,7 @@ def _follow(
     done = Done(
         code=ended.code, signal=ended.signal, reason=ended.reason, duration_ns=ended.duration_ns,
         rusage=ended.rusage, log=ended.log, readings=meters.end(ended), problem=meters.problem,
+        notes=meters.notes(),
     )  # fmt: skip
     files.write(folder, files.DONE, done)
     return done.status

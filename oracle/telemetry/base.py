@@ -49,6 +49,9 @@ class Remote(Protocol):
     def readings(self, edge: str) -> list[Reading]:
         """What was read there at the "start" or the "end" edge, or last ("tick"). Raises TelemetryError."""
 
+    def notes(self) -> tuple[Note, ...]:
+        """What its meters left out or found odd, known once it is over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:

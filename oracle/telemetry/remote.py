@@ -29,8 +29,8 @@ class RemoteMeter:
         return [] if finished.reason == "killed" else self._read("end")
 
     def notes(self) -> tuple[Note, ...]:
-        """Nothing: what is missing raises."""
-        return ()
+        """The node's."""
+        return () if self._remote is None else self._remote.notes()
 
     def _read(self, edge: str) -> list[Reading]:
         if self._remote is None:

@@ -13,8 +13,8 @@ NAME = "coverage"
 GOAL = 98.0
 GAPS = shell.ROOT / "docs" / "coverage.md"
 REPORT = shell.BUILD / "coverage" / "lcov.info"
-# Code that is too deep for the stack without the intermediate language needs the second way, whose source maps
-# are less exact.
+# Code that is too deep for the stack without the intermediate language needs the second way, whose source
+# maps are less exact.
 WAYS: tuple[tuple[str, ...], ...] = ((), ("--ir-minimum",))
 LISTED = re.compile(r"^\| `([^`]+)` \| `(.+)` \| (.+?) \|$", re.MULTILINE)
 

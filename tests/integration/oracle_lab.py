@@ -22,6 +22,7 @@ from scrip.chain import Chain
 from scrip.eip712 import job_id
 from scrip.journal import InMemoryJournal
 from scrip.sender import LOCAL_POLICY, Sender
+from scrip.signed_requests import SignedBy
 from scrip.spec import JobSpec, spec_hash
 from scrip.structs import to_bytes
 from scrip.types import JobTerms, Status
@@ -33,6 +34,9 @@ SPEC = JobSpec("hash.chain", {"seed": "0x" + "ab" * 32, "steps": 20_000})
 PASSWORD = "password of a test"  # noqa: S105
 USD = 1_000_000
 SECONDS = 180.0
+
+OFTEN = {"requests_per_minute": 1_000_000, "heavy_per_minute": 1_000_000}
+"""Tests poll more often than clients may."""
 
 
 @dataclass
@@ -140,7 +144,7 @@ class OracleLab:
         given = {
             "state_dir": self.folder / "provider",
             "key": {"keystore": self.folder / "oracle.json", "password_file": self.folder / "password"},
-            "api": {"port": self.port, "public_url": self.url},
+            "api": {"port": self.port, "public_url": self.url} | OFTEN,
             "quorum": {"watchers": self.watcher_urls, "timeout_s": 30},
             "settle": {"retry_s": 1, "max_age_s": 1},
             **sections,
@@ -157,7 +161,7 @@ class OracleLab:
                 "keystore": self.folder / f"watcher {number}.json",
                 "password_file": self.folder / "password",
             },
-            api={"port": port, "public_url": f"http://127.0.0.1:{port}"},
+            api={"port": port, "public_url": f"http://127.0.0.1:{port}"} | OFTEN,
         )
 
     def start(self, name: str, settings: Settings) -> Running:
@@ -227,6 +231,11 @@ class OracleLab:
         answer = httpx.get(f"{self.url}/jobs/0x{job.hex()}", trust_env=False, verify=NO_TLS)
         found: dict[str, Any] = answer.json()
         return found
+
+    def private(self, job: bytes, what: str, name: str = "buyer") -> httpx.Response:
+        """A job's output or evidence, asked for by the account of this name."""
+        auth = SignedBy(account(name), self.chain.chain_id, self.chain.address("JobMarket"))
+        return httpx.get(f"{self.url}/jobs/0x{job.hex()}/{what}", auth=auth, trust_env=False, verify=NO_TLS)
 
     def status(self, job: bytes) -> Status:
         return jobs.status(self.chain.at(), job)

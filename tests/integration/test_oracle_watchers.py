@@ -125,7 +125,7 @@ def test_class_that_takes_less__settles_at_1_without_watchers(place: OracleLab) 
     job = place.open(buyer, terms, place.quote(terms))
     place.wait_for([job], Status.SETTLED)
     receipt = Receipt.from_json(place.show(job)["receipt"])
-    raw = httpx.get(f"{place.url}/jobs/0x{job.hex()}/evidence", trust_env=False).content
+    raw = place.private(job, "evidence").content
     assert receipt.assurance == 1
     assert Bundle.decode(raw).receipt == receipt
 

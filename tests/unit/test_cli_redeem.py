@@ -86,7 +86,8 @@ class Sdk:
             raise self.after
         return self.ends[-1]
 
-    def collect(self, chain: Any, planned: Plan) -> Redemption:
+    def collect(self, chain: Any, planned: Plan, account: Any) -> Redemption:
+        assert account.address == planned.terms.payer
         if isinstance(self.result, Exception):
             raise self.result
         wanted = {

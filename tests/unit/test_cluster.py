@@ -18,9 +18,10 @@ import pytest
 from oracle.executors import cluster, order
 from oracle.executors.base import ExecutorError, Left, NotPlaced, Work
 from oracle.executors.cluster import ClusterExecutor, ClusterRunning, Over
-from oracle.executors.order import Begun, Done, Failed, Latest, Order, ReportInvalid, Row
+from oracle.executors.order import Begun, Done, Failed, Latest, Order, Remark, ReportInvalid, Row
 from oracle.executors.step import given_gpus
 from oracle.telemetry.base import TelemetryError
+from oracle.telemetry.nvml.errors import NvmlFailed
 from tests.unit import job_probes as probes
 
 SECOND = 1_000_000_000
@@ -29,7 +30,7 @@ OTHER = "GPU-00000000-0000-4000-8000-000000000002"
 CPU = Row(source="cpu-rusage", device="cpu", metric="cpu_us", value=7)
 GOOD = Done(
     code=0, signal=None, reason="ok", duration_ns=5 * SECOND, rusage=(4, 3, 2), log="said", readings=(CPU,),
-    problem="",
+    problem="", notes=(Remark(source="nvml", device="cpu", metric="energy_mj", reason="odd"),),
 )  # fmt: skip
 
 
@@ -314,6 +315,7 @@ def test_readings__edges_and_ticks(queue: FakeQueue, executor: ClusterExecutor, 
         job.readings("end")
     ended(queue, job, GOOD, Over(0, SECOND, 0))
     assert job.readings("end") == [CPU.reading()]
+    assert [note.reason for note in job.notes()] == ["odd"]
 
 
 def test_readings__meter_failed_on_the_node__raised_here(
@@ -380,6 +382,8 @@ def test_read__pipe__refused(folder: Path) -> None:
         {"code": "0"}, {"code": True}, {"reason": "fine"}, {"duration_ns": -1}, {"rusage": [1, 2]},
         {"more": 1},
         {"readings": [{"source": "lease", "device": "cpu", "metric": "lease_ms", "value": 10**9}]},
+        {"readings": [{"source": "nvml", "device": "cpu", "metric": "lease_ms", "value": 1}]},
+        {"readings": [{"source": "nvml", "device": "cpu", "metric": "exit_code", "value": 0}]},
         {"readings": [{"source": "nvml", "device": "a b", "metric": "energy_mj", "value": 1}]},
         {"readings": [{"source": "nvml", "device": "G", "metric": "energy_mj", "value": -1}]},
     ],
@@ -397,6 +401,11 @@ def test_read__form_differs__refused(folder: Path, change: dict[str, Any]) -> No
 class FakeNvml:
     """Two GPUs."""
 
+    def board_at(self, index: int) -> Any:
+        if index > 1:
+            raise NvmlFailed("nvmlDeviceGetHandleByIndex", str(index), 2, "no such board")
+        return self.gpus()[index]
+
     def gpus(self) -> tuple[Any, ...]:
         return tuple(type("Gpu", (), {"uuid": uuid})() for uuid in (GPU, OTHER))
 
@@ -412,5 +421,5 @@ def test_given_gpus__by_number_or_uuid(given: str, count: int, found: tuple[str,
     ("given", "count"), [("", 1), ("0", 2), ("0,0", 2), ("2", 1), ("-1", 1), ("NoDevFiles", 1), ("0,1", 1)]
 )
 def test_given_gpus__not_what_was_ordered__refused(given: str, count: int) -> None:
-    with pytest.raises(ExecutorError):
+    with pytest.raises((ExecutorError, NvmlFailed)):
         given_gpus({"CUDA_VISIBLE_DEVICES": given}, count, FakeNvml())  # type: ignore[arg-type]
