@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from oracle.daemon import build
@@ -77,7 +76,7 @@ def test_gpu_job__on_slurm__leases_the_gpus_that_slurm_chose(place: OracleLab, s
     place.start("provider", settings_of(place, slurm, simulated_gpu=True, gpu_sku=sku))
     job = opened(place, buyer, class_id, JobSpec("matmul.int8", {"seed": SEED, "size": 512, "rounds": 8}))
     place.wait_for([job], Status.SETTLED)
-    raw = httpx.get(f"{place.url}/jobs/0x{job.hex()}/evidence", trust_env=False).content
+    raw = place.private(job, "evidence").content
     samples = Bundle.decode(raw).samples
     (gpu,) = {sample.device for sample in samples if sample.metric == "lease_ms"}
     edges = {sample.edge for sample in samples if (sample.device, sample.metric) == (gpu, "energy_mj")}
