@@ -105,6 +105,7 @@ FilePath = Annotated[Path, AfterValidator(_relative)]
 MaybePath = Annotated[Path | None, AfterValidator(_relative)]
 Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
+SlurmName = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.,-]{0,127})?$")]
 
 
 class _Section(BaseModel):
@@ -188,6 +189,8 @@ class ProviderSettings(_Section):
     `gpu_tenants` jobs share each GPU, nothing between them but what the driver does: for programs and buyers
     that may meet. A job is charged for its share of the GPU's time, and `gpu_sku` must say so by ending in
     "-shared-<gpu_tenants>". `gpu_idle_mw` is what a board draws with nothing running; jobs bear it by share.
+
+    On a Kubernetes node `kubelet_socket` tells `scrip oracle check` which pods hold these GPUs.
     """
 
     address: Address
@@ -205,6 +208,7 @@ class ProviderSettings(_Section):
     gpu_idle_mw: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     storage_sku: str = "storage"
     network_sku: str = "network"
+    kubelet_socket: MaybePath = None
     tick_ms: Annotated[int, Field(ge=20, le=60_000)] = 1_000
     max_quote_s: Seconds = 600
     accept_margin_s: Seconds = 5
@@ -212,6 +216,35 @@ class ProviderSettings(_Section):
     max_clock_skew_s: Seconds = 30
     cancel_declined: bool = True
     max_specs: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+
+
+class SlurmSettings(_Section):
+    """For templates with `engine = "slurm"`. `spool` is the folder that Prolog and Epilog (`slurm_meter.sh`)
+    write to as `spool_uid`; a GPU is asked for as `gres`, and a job may have `gpus` of them. `python` is this
+    package's on the nodes (ours by default), `conf` a slurm.conf elsewhere than usual.
+    """
+
+    spool: FilePath = Path("/var/spool/scrip")
+    spool_uid: Annotated[int, Field(ge=0)] = 0
+    partition: SlurmName = ""
+    account: SlurmName = ""
+    qos: SlurmName = ""
+    gres: Annotated[str, Field(pattern=r"^gpu(:[A-Za-z0-9_.-]{1,64})?$")] = "gpu"
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    python: MaybePath = None
+    conf: MaybePath = None
+
+
+class RaySettings(_Section):
+    """For templates with `engine = "ray"`. `url` is the dashboard's, `token_file` holds its token; a job may
+    have `gpus` of the cluster's; `python` as in `SlurmSettings`.
+    """
+
+    url: Url
+    token_file: MaybePath = None
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    timeout_s: Annotated[int, Field(ge=1, le=120)] = 10
+    python: MaybePath = None
 
 
 class QuorumSettings(_Section):
@@ -277,6 +310,8 @@ class Settings(_Section):
     key: KeySettings = KeySettings()
     api: ApiSettings = ApiSettings()
     provider: ProviderSettings | None = None
+    slurm: SlurmSettings | None = None
+    ray: RaySettings | None = None
     quorum: QuorumSettings = QuorumSettings()
     settle: SettleSettings = SettleSettings()
     evidence: EvidenceSettings = EvidenceSettings()
