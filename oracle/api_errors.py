@@ -20,6 +20,7 @@ from oracle.executors.base import ExecutorError
 from oracle.intake import Declined, Why
 from oracle.logging import clean, get
 from oracle.outbox import DryRun
+from oracle.store import LeadLost
 from oracle.watcher import RowsRefused, Unable
 from scrip.errors import BadInput, ChainError, EvidenceInvalid, NotFound, ScripError
 from scrip.signed_requests import SCHEME
@@ -58,6 +59,7 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
         NotFound: _not_found,
         EvidenceInvalid: _unavailable,
         DryRun: _dry,
+        LeadLost: _stands_by,
         Unable: _unavailable,
         ChainError: _unavailable,
         ExecutorError: _unavailable,
@@ -116,6 +118,10 @@ async def _refused(_: Request, error: ScripError) -> JSONResponse:
 
 async def _dry(_: Request, error: DryRun) -> JSONResponse:
     return answer(503, "dry_run", str(error))
+
+
+async def _stands_by(_: Request, error: LeadLost) -> JSONResponse:
+    return answer(503, "stands_by", str(error))
 
 
 async def _unavailable(_: Request, error: Exception) -> JSONResponse:

@@ -29,6 +29,8 @@ from oracle.tasks import Tasks, is_passing, pause_s
 EXIT_OK: Final = 0
 EXIT_FORCED: Final = 130
 QUIET_CYCLES: Final = 2
+LEAST_S: Final = 0.02
+"""Least time between two passes: what ends meanwhile is looked at together."""
 
 Work = Callable[[], int]
 """Runs a node and returns the exit code."""
@@ -38,6 +40,9 @@ _log = get(__name__)
 
 class Cycle(Protocol):
     """What a role does in each pass."""
+
+    def leads(self) -> bool:
+        """Whether this node may act now. Raises LeadLost once it may not any more."""
 
     def begin(self) -> None:
         """Once, before the first pass."""
@@ -59,6 +64,10 @@ class ProviderCycle:
         self._node = node
         self._every_s = node.base.settings.reconcile_s
         self._due = 0.0
+
+    def leads(self) -> bool:
+        """Whether this node leads, among those on its database."""
+        return self._node.lead.leads()
 
     def begin(self) -> None:
         """Take up what an earlier process left: its orphans, its transactions."""
@@ -96,6 +105,10 @@ class WatcherCycle:
     def __init__(self, node: WatcherNode) -> None:
         self._node = node
 
+    def leads(self) -> bool:
+        """Always: what it signs is decided in its store, by whichever process is first."""
+        return True
+
     def begin(self) -> None:
         """Nothing to take up: requests are asked again by those who made them."""
 
@@ -114,14 +127,18 @@ class WatcherCycle:
 class Daemon:
     """One node: its loop and its server."""
 
-    def __init__(self, base: Base, cycle: Cycle, server: Server, pulse: Pulse) -> None:
+    def __init__(
+        self, base: Base, cycle: Cycle, server: Server, pulse: Pulse, wake: threading.Event | None = None
+    ) -> None:
+        """`wake` is set by whatever makes a pass worth while before the next poll is due."""
         self._base, self._cycle, self._server, self._pulse = base, cycle, server, pulse
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), wake or threading.Event()
         self._poll_s = base.settings.poll_ms / 1000
 
     def stop(self) -> None:
         """Ask the loop to end after the present step."""
         self._stop.set()
+        self._wake.set()
 
     def run(self) -> int:
         """Work until stopped. Returns the exit code; raises what isn't passing."""
@@ -151,19 +168,28 @@ class Daemon:
             if not self._server.alive:
                 raise ServerProblem("api: the server ended by itself")
             begun, failures = self._pass(begun, failures)
-            self._stop.wait(self._poll_s if not failures else pause_s(failures))
+            self._rest(failures)
+
+    def _rest(self, failures: int) -> None:
+        """Wait for the next pass: after a failure the whole pause, otherwise less if a step has ended."""
+        self._stop.wait(pause_s(failures) if failures else LEAST_S)
+        if not failures and self._wake.wait(self._poll_s):
+            self._wake.clear()
 
     def _until_quiet(self) -> None:
         begun, failures, quiet = False, 0, 0
         while not self._stop.is_set() and quiet < QUIET_CYCLES:
             begun, failures = self._pass(begun, failures)
             quiet = quiet + 1 if not failures and self._cycle.quiet() else 0
-            self._stop.wait(self._poll_s if not failures else pause_s(failures))
+            self._rest(failures)
 
     def _pass(self, begun: bool, failures: int) -> tuple[bool, int]:
         """One pass. Returns whether the node has begun, and how many passes failed in a row."""
         metrics = self._base.metrics
         try:
+            if not self._cycle.leads():
+                self._pulse.beat()
+                return False, 0
             with metrics.cycle_seconds.time():
                 if not begun:
                     self._cycle.begin()
@@ -195,6 +221,7 @@ class Daemon:
             if self._stop.is_set():
                 os._exit(EXIT_FORCED)  # jobs end with their parent, the store is consistent at any time
             self._stop.set()
+            self._wake.set()
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -224,7 +251,12 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         evidence=node.evidence,
         metrics=base.metrics,
         pulse=pulse,
-        probes=probes(base) | {"executor": lambda: node.engines.confinement, "work": _work_probe(node.tasks)},
+        probes=probes(base)
+        | {
+            "executor": lambda: node.engines.confinement,
+            "work": _work_probe(node.tasks),
+            "lead": node.lead.check,
+        },
         parties=base.facts,
         oracle=None if base.account is None else base.account.address,
         chain_id=base.chain.chain_id,
@@ -232,9 +264,8 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         registry=base.chain.address("ProviderRegistry"),
     )
     _announce(base)
-    return Daemon(
-        base, ProviderCycle(node), Server(provider_app(parts), settings.api.host, settings.api.port), pulse
-    )
+    server = Server(provider_app(parts), settings.api.host, settings.api.port)
+    return Daemon(base, ProviderCycle(node), server, pulse, node.tasks.ended)
 
 
 def _watcher(settings: Settings, pulse: Pulse) -> Daemon:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,8 +24,10 @@ from oracle.executors.base import LOCAL
 from oracle.executors.engines import Engines, cluster_gpus, open_engines, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
+from oracle.identity import claim, claim_evidence
 from oracle.intake import Plan, Policy
 from oracle.journal import SqlJournal
+from oracle.lead import Lead
 from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.outbox import Outbox, Stopped
@@ -80,6 +84,7 @@ class ProviderNode:
     """A provider's parts. `stopping` cuts waits short: for transactions, for watchers."""
 
     base: Base
+    lead: Lead
     desk: Desk
     evidence: EvidenceStore
     engines: Engines
@@ -101,7 +106,7 @@ class WatcherNode:
 
 def open_base(settings: Settings) -> Base:
     """State folder, key, chain and store. Raises NodeProblem, KeyProblem, WrongChain, NodeUnavailable,
-    NotFound.
+    NotFound, DatabaseProblem, AnotherOwner.
     """
     with ExitStack() as opened:
         opened.enter_context(open_state(settings.state_dir))
@@ -133,6 +138,14 @@ def open_state(folder: Path) -> IO[str]:
             f"state_dir {folder} is in use by another node. Stop it, or use another folder"
         ) from error
     return lock
+
+
+def node_name(folder: Path) -> str:
+    """Name of the node of this state folder on this host, the same for good."""
+    file = folder / "node"
+    if not file.exists():
+        file.write_text(secrets.token_hex(4) + "\n", "utf-8")
+    return f"{socket.gethostname()[:64]}/{file.read_text('utf-8').strip()[:32]}"
 
 
 def load_key(settings: Settings) -> LocalAccount | None:
@@ -210,6 +223,8 @@ def open_provider(settings: Settings) -> ProviderNode:
     with ExitStack() as undo:
         undo.callback(base.close)
         check_registered(base.chain, given.address, base.account)
+        claim(base.store, _owner(base) | {"provider": given.address})
+        claim_evidence(base.store, settings.evidence_folder)
         nvml = open_nvml(given, local=settings.chain.is_local)
         if nvml is not None:
             base.cleanup.callback(nvml.close)
@@ -231,7 +246,9 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
     require_engines(settings, {template.engine for template in policy.catalogue})
     engines = open_engines(settings)
-    evidence = EvidenceStore(settings.state_dir / "evidence")
+    lead = Lead(store, node_name(settings.state_dir), settings.database.lease_s)
+    base.cleanup.callback(lead.release)
+    evidence = EvidenceStore(settings.evidence_folder)
     desk = Desk(store, facts, policy, account, base.metrics)
     worker = Worker(
         store=store, facts=facts, desk=desk, engines=engines, meters=meters_of(nvml), evidence=evidence,
@@ -249,14 +266,14 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     )
     settler = Settler(
         store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
-        evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_job,
+        evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_jobs,
     )  # fmt: skip
     tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES})
     dispatcher = Dispatcher(
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
-        reconcile_job=reconciler.reconcile_job, dry=account is None,
+        reconcile_jobs=reconciler.reconcile_jobs, dry=account is None,
     )  # fmt: skip
-    return ProviderNode(base, desk, evidence, engines, worker, reconciler, dispatcher, tasks, stopping)
+    return ProviderNode(base, lead, desk, evidence, engines, worker, reconciler, dispatcher, tasks, stopping)
 
 
 def open_watcher(settings: Settings) -> WatcherNode:
@@ -264,6 +281,7 @@ def open_watcher(settings: Settings) -> WatcherNode:
     base, workroot = open_base(settings), settings.state_dir.resolve() / "work"
     with ExitStack() as undo:
         undo.callback(base.close)
+        claim(base.store, _owner(base) | ({} if base.account is None else {"watcher": base.account.address}))
         executor = LocalExecutor() if settings.watcher.re_execute else None
         shutil.rmtree(workroot, ignore_errors=True)  # of an earlier process: its jobs ended with it
         watcher = Watcher(
@@ -278,6 +296,11 @@ def open_watcher(settings: Settings) -> WatcherNode:
         )
         undo.pop_all()
         return WatcherNode(base, watcher, executor)
+
+
+def _owner(base: Base) -> dict[str, str]:
+    """What nodes on one database have in common."""
+    return {"role": base.settings.role.value, "chain": str(base.chain.chain_id), "market": base.facts.market}
 
 
 def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:

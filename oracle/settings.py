@@ -19,22 +19,26 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
+from pydantic import Field, SecretStr, ValidationError, field_validator
+
+from oracle.settings_fields import (
+    Address,
+    Count,
+    DatabaseUrl,
+    FilePath,
+    Integers,
+    MaybePath,
+    Seconds,
+    SlurmName,
+    Texts,
+    Url,
+    Urls,
+    split,
 )
-
-from scrip.errors import BadInput, ScripError
+from oracle.settings_fields import Section as _Section
+from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS
-from scrip.structs import to_address
 
 PREFIX: Final = "SCRIP_"
 
@@ -53,47 +57,6 @@ class Role(StrEnum):
 
     PROVIDER = "provider"
     WATCHER = "watcher"
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL with a host")
-    return value.rstrip("/")
-
-
-def _address(value: str) -> str:
-    try:
-        return to_address("address", value)
-    except BadInput as error:
-        raise ValueError(f"must be {error.limit}") from None
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return value
-
-
-def _relative(value: Path | None, info: ValidationInfo) -> Path | None:
-    base = (info.context or {}).get("base")
-    return base / value if value is not None and base is not None else value
-
-
-Url = Annotated[str, AfterValidator(_url)]
-Address = Annotated[str, AfterValidator(_address)]
-Urls = Annotated[tuple[Url, ...], BeforeValidator(_split)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Integers = Annotated[tuple[int, ...], BeforeValidator(_split)]
-FilePath = Annotated[Path, AfterValidator(_relative)]
-MaybePath = Annotated[Path | None, AfterValidator(_relative)]
-Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
-Count = Annotated[int, Field(ge=1, le=10_000)]
-SlurmName = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.,-]{0,127})?$")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 class ChainSettings(_Section):
@@ -133,6 +96,16 @@ class KeySettings(_Section):
     keystore: MaybePath = None
     password_file: MaybePath = None
     password_env: str | None = None
+
+
+class DatabaseSettings(_Section):
+    """Where the state is: `sqlite:///FILE`, by default in `state_dir`, or
+    `postgresql://USER:PASSWORD@HOST/NAME`, which no message shows. Several nodes of one provider may share
+    it: one leads, and another takes over once that has given no sign of life for `lease_s` seconds.
+    """
+
+    url: DatabaseUrl = SecretStr("")
+    lease_s: Annotated[int, Field(ge=1, le=600)] = 15
 
 
 class ApiSettings(_Section):
@@ -246,11 +219,12 @@ class Settings(_Section):
 
     role: Role
     state_dir: FilePath
-    database: str = ""
+    evidence_dir: MaybePath = None
     poll_ms: Annotated[int, Field(ge=50, le=60_000)] = 1_000
     reconcile_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     log_level: str = "INFO"
     chain: ChainSettings
+    database: DatabaseSettings = DatabaseSettings()
     key: KeySettings = KeySettings()
     api: ApiSettings = ApiSettings()
     provider: ProviderSettings | None = None
@@ -269,8 +243,13 @@ class Settings(_Section):
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL of the store: `database`, or SQLite in the state folder."""
-        return self.database or f"sqlite:///{self.state_dir / 'oracle.db'}"
+        """URL of the store, with its password: `database.url`, or SQLite in the state folder."""
+        return self.database.url.get_secret_value() or f"sqlite:///{self.state_dir / 'oracle.db'}"
+
+    @property
+    def evidence_folder(self) -> Path:
+        """Where bundles are: `evidence_dir`, or a folder of `state_dir`. Nodes on one database share it."""
+        return self.evidence_dir or self.state_dir / "evidence"
 
     @property
     def dry(self) -> bool:
@@ -388,6 +367,6 @@ def _truth(value: object) -> bool:
 
 
 def _is_local(chain: Mapping[str, Any]) -> bool:
-    extra = _split(chain.get("extra_local_chains"))
+    extra = split(chain.get("extra_local_chains"))
     listed = extra if isinstance(extra, (tuple, list)) else ()
     return str(chain.get("chain_id")) in {str(item) for item in (*LOCAL_CHAINS, *listed)}

@@ -336,7 +336,8 @@ class Worker:
         reason = "" if recorded.result.completed else f"{recorded.result.reason}: {_tail(recorded.exit.log)}"
         self._store.move(
             job.job_id, State.METERED, reason, since=(State.EXECUTING,), receipt=receipt,
-            simulated=attempt.usage.simulated, exited_ms=self._store.now_ms(), tries=0, not_before_ms=0,
+            simulated=attempt.usage.simulated, exited_ms=recorded.exit.ended_wall_ms, tries=0,
+            not_before_ms=0,
         )  # fmt: skip
         _note_receipt(job, draft, attempt)
 
@@ -344,8 +345,10 @@ class Worker:
         usage = attribute(job.job_id, sealed)
         ended = recorded.exit
         wall_now = time.time_ns() // 1_000_000
+        # The chain is at least where the job was opened, even if we last looked at its clock before.
+        chain_now = max(self._facts.now(), state.opened_at)
         started_at, ended_at = anchor_interval(
-            state.opened_at, self._facts.now(), ended.started_wall_ms, ended.ended_wall_ms, wall_now
+            state.opened_at, chain_now, ended.started_wall_ms, ended.ended_wall_ms, wall_now
         )
         return Attempt(sealed, usage, recorded.result, recorded.output, started_at, ended_at)
 

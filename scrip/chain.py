@@ -108,6 +108,12 @@ class Chain:
         except BlockNotFound:
             raise NotFound("block", block) from None
 
+    def time_of(self, tag: str) -> int | None:
+        """Unix seconds of the block with a tag (latest, pending), None if the node has no such block."""
+        answer = self.w3.provider.make_request(RPCEndpoint("eth_getBlockByNumber"), [tag, False])
+        block = answer.get("result")
+        return None if block is None else int(block["timestamp"], 16)
+
     def balance(self, address: str, block: BlockIdentifier = "latest") -> int:
         """Wei of an account."""
         with _typed():
@@ -127,6 +133,17 @@ class Chain:
             return None
         except TransactionIndexingInProgress:
             raise NodeUnavailable(host_of(self.w3), "it is still indexing transactions") from None
+
+    def mined_in(self, tx_hash: bytes) -> int | None:
+        """Number of the block a transaction was mined in, None if it wasn't. Cheaper than its receipt, whose
+        logs web3 takes apart one by one.
+        """
+        method = RPCEndpoint("eth_getTransactionReceipt")
+        answer = self.w3.provider.make_request(method, ["0x" + tx_hash.hex()])
+        if (error := error_of(answer)) is not None:
+            raise NodeDeclined(f"the node declines {method}: {error}")
+        receipt = answer["result"]
+        return None if receipt is None else int(receipt["blockNumber"], 16)
 
     def base_fee(self) -> int:
         """Base fee of the newest block, wei per gas; 0 on chains without one."""

@@ -34,6 +34,7 @@ from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Reading
 from oracle.worker import Worker
+from scrip.logs import Page
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms
 from tests.unit.oracle_market import (
@@ -226,25 +227,27 @@ class Lab:
     cleaning up.
     """
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.market = folder, FakeMarket()
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, database: str = "") -> None:
+        self.folder, self.database, self.market = folder, database, FakeMarket()
         self.signers: list[Any] = []
         self._nodes: list[Node] = []
-        monkeypatch.setattr(reconcile, "scan", self._scan)
+        monkeypatch.setattr(reconcile, "pages", self._pages)
 
-    def _scan(self, chain: Any, contract: str, event: str, start: int, end: int, filters: Any) -> Any:
+    def _pages(self, chain: Any, contract: str, event: str, start: int, end: int, filters: Any) -> Any:
         provider = filters["provider"]
-        return (
+        found = [
             item
             for item in self.market.events
             if start <= item.block <= end and item.args["provider"] == provider
-        )
+        ]
+        if start <= end:
+            yield Page(start, end, found)
 
     def settings(self, **provider: Any) -> Settings:
         sections = {name: provider.pop(name) for name in ("settle", "quorum") if name in provider}
         return Settings.model_validate(
             {
-                "role": "provider", "state_dir": self.folder,
+                "role": "provider", "state_dir": self.folder, "database": {"url": self.database},
                 "chain": {"rpc_url": "http://127.0.0.1:1", "chain_id": 31337},
                 "provider": {"address": PROVIDER, "tick_ms": 60_000, **provider},
                 **sections,
@@ -284,12 +287,12 @@ class Lab:
         quorum = FakeQuorum(self.market, self.signers)
         settler = Settler(
             store=store, facts=facts, outbox=outbox, quorum=quorum, evidence=evidence, signer=account,  # type: ignore[arg-type]
-            settings=wanted, decided=reconciler.reconcile_job,
+            settings=wanted, decided=reconciler.reconcile_jobs,
         )  # fmt: skip
         tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2})
         dispatcher = Dispatcher(
             store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,  # type: ignore[arg-type]
-            reconcile_job=reconciler.reconcile_job, dry=dry,
+            reconcile_jobs=reconciler.reconcile_jobs, dry=dry,
         )  # fmt: skip
         node = Node(
             self.market, wanted, store, facts, desk, worker, executor, evidence, reconciler, settler,

@@ -99,7 +99,7 @@ class Bench:
             facts=self.facts, reviews=Reviews(self.store), catalogue=Catalogue.load(), executor=self.executor,  # type: ignore[arg-type]
             signer=self.key, workroot=self._folder / "again", settings=WatcherSettings(), metrics=metrics,
         )  # fmt: skip
-        settings = Lab.settings(SimpleNamespace(folder=self._folder))  # type: ignore[arg-type]
+        settings = Lab.settings(SimpleNamespace(folder=self._folder, database=""))  # type: ignore[arg-type]
         parts = WatcherParts(settings, watcher, metrics, Pulse(1.0), {}, ORACLE.address, CHAIN_ID, VERIFIER)
         return TestClient(watcher_app(parts), raise_server_exceptions=False)
 
