@@ -19,25 +19,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
+from pydantic import Field, SecretStr, ValidationError, field_validator
+
+from oracle.settings_fields import (
+    Address,
+    Count,
+    DatabaseUrl,
+    FilePath,
+    Integers,
+    MaybePath,
+    Seconds,
+    SlurmName,
+    Texts,
+    Url,
+    Urls,
+    split,
 )
-
-from oracle import database
+from oracle.settings_fields import Section as _Section
 from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
-from scrip.errors import BadInput, ScripError
+from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS
-from scrip.structs import to_address
 
 PREFIX: Final = "SCRIP_"
 
@@ -56,60 +58,6 @@ class Role(StrEnum):
 
     PROVIDER = "provider"
     WATCHER = "watcher"
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL with a host")
-    return value.rstrip("/")
-
-
-def _address(value: str) -> str:
-    try:
-        return to_address("address", value)
-    except BadInput as error:
-        raise ValueError(f"must be {error.limit}") from None
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return value
-
-
-def _relative(value: Path | None, info: ValidationInfo) -> Path | None:
-    base = (info.context or {}).get("base")
-    return base / value if value is not None and base is not None else value
-
-
-def _database(value: SecretStr, info: ValidationInfo) -> SecretStr:
-    if not value.get_secret_value():
-        return value
-    try:
-        url = database.parse(value.get_secret_value())
-    except database.DatabaseProblem as error:
-        raise ValueError(str(error)) from None
-    if url.drivername == "sqlite":
-        url = url.set(database=str(_relative(Path(str(url.database)), info)))
-    return SecretStr(url.render_as_string(hide_password=False))
-
-
-Url = Annotated[str, AfterValidator(_url)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
-Address = Annotated[str, AfterValidator(_address)]
-Urls = Annotated[tuple[Url, ...], BeforeValidator(_split)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Integers = Annotated[tuple[int, ...], BeforeValidator(_split)]
-FilePath = Annotated[Path, AfterValidator(_relative)]
-MaybePath = Annotated[Path | None, AfterValidator(_relative)]
-Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
-Count = Annotated[int, Field(ge=1, le=10_000)]
-SlurmName = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.,-]{0,127})?$")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 class ChainSettings(_Section):
@@ -454,6 +402,6 @@ def _truth(value: object) -> bool:
 
 
 def _is_local(chain: Mapping[str, Any]) -> bool:
-    extra = _split(chain.get("extra_local_chains"))
+    extra = split(chain.get("extra_local_chains"))
     listed = extra if isinstance(extra, (tuple, list)) else ()
     return str(chain.get("chain_id")) in {str(item) for item in (*LOCAL_CHAINS, *listed)}
