@@ -10,8 +10,9 @@ from agents.ledger import Ledger
 from agents.market import Listing, listings
 from agents.policy import Choice, Means, Money, Need, choose
 from scrip import redeem
-from scrip.buying import Wallet, buy
+from scrip.buying import buy
 from scrip.chain import Chain
+from scrip.eip712 import Wallet
 from scrip.errors import BadInput, NotFound, Refused, Reverted, TxLost, TxRejected
 from scrip.provider_client import ProviderClient
 from scrip.redeem import Redemption
@@ -110,7 +111,7 @@ class Buyer:
             raise Refused(
                 f"job 0x{planned.job_id.hex()} ended {status.name.lower()}; its credits are back", "job"
             )
-        redemption = redeem.collect(self.chain, planned)
+        redemption = redeem.collect(self.chain, planned, self.wallet)
         if redemption.receipt.outcome is not Outcome.COMPLETED:
             raise Refused(f"job 0x{planned.job_id.hex()} failed and was refunded", "job")
         return redemption

@@ -4,34 +4,41 @@ file.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Body, FastAPI, Path, Response
+from fastapi import FastAPI, Path, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from oracle import api_errors
+from oracle import api_errors, statements
+from oracle import api_models as models
+from oracle.api_auth import Gate, Parties, Signer
+from oracle.api_limits import RateLimit
+from oracle.api_models import errors
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
 from oracle.health import Probe, Pulse, readiness
 from oracle.metrics import Metrics
 from oracle.models import JobRow
 from oracle.settings import Settings
+from oracle.states import State
 from oracle.store import Store
 from scrip.errors import BadInput, NotFound
 from scrip.evidence import Bundle, merkle_proof
-from scrip.spec import JobSpec
 from scrip.structs import to_bytes
-from scrip.types import JobTerms
 
 REGISTRATION_TYPE: Final = "https://eips.ethereum.org/EIPS/eip-8004#registration-v1"
 SERVICE: Final = "scrip"
 BUNDLE_TYPE: Final = "application/json"
+MOST_LISTED: Final = 200
 
 Hash = Annotated[str, Path(pattern=r"^(0x)?[0-9a-fA-F]{64}$")]
-JsonObject = Annotated[dict[str, Any], Body()]
+_BYTES: Final = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_TEXT: Final = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+_OBJECT: Final = {"content": {BUNDLE_TYPE: {"schema": {"type": "object"}}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +52,43 @@ class ProviderParts:
     metrics: Metrics
     pulse: Pulse
     probes: Mapping[str, Probe]
+    parties: Parties
     oracle: str | None
     chain_id: int
     market: str
     registry: str
 
+    @property
+    def gate(self) -> Gate:
+        """Who may see what."""
+        own = {self.settings.of_provider().address, self.oracle} - {None}
+        operators = frozenset(item for item in own if item is not None)
+        url = self.settings.api.public_url
+        return Gate(self.parties, url, self.chain_id, self.market, operators)
+
 
 def provider_app(parts: ProviderParts) -> FastAPI:
     """The app of a provider node."""
     app = FastAPI(title="Scrip provider", version="1", docs_url=None, redoc_url=None)
+    app.state.gate = parts.gate
     api_errors.install(app, parts.settings.api.max_body_bytes)
     add_common(app, parts.metrics, parts.pulse, parts.probes, parts.settings)
     _add_market(app, parts)
     _add_jobs(app, parts)
+    _add_evidence(app, parts)
     return app
 
 
 def add_common(
     app: FastAPI, metrics: Metrics, pulse: Pulse, probes: Mapping[str, Probe], settings: Settings
 ) -> None:
-    """Health, readiness and metrics: the same on every node."""
+    """Rate limits, health, readiness and metrics: the same on every node."""
+    limits = settings.api
+    app.add_middleware(
+        RateLimit, per_minute=limits.requests_per_minute, heavy_per_minute=limits.heavy_per_minute
+    )
 
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=models.Health, responses={503: {"model": models.Health}})
     def healthz() -> JSONResponse:
         """200 while the main loop makes progress."""
         content = {
@@ -76,14 +98,14 @@ def add_common(
         }
         return JSONResponse(content, 200 if pulse.alive else 503)
 
-    @app.get("/readyz")
+    @app.get("/readyz", response_model=models.Readiness, responses={503: {"model": models.Readiness}})
     def readyz() -> JSONResponse:
         """200 if the node can work now: every part is asked."""
         ready, found = readiness(probes)
         content = {"ok": ready, "dryRun": settings.dry, "checks": found}
         return JSONResponse(content, 200 if ready else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=Response, responses={200: _TEXT})
     def render() -> Response:
         """Prometheus metrics."""
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
@@ -92,93 +114,141 @@ def add_common(
 def _add_market(app: FastAPI, parts: ProviderParts) -> None:
     desk = parts.desk
 
-    @app.post("/quotes")
-    def quote(asked: JsonObject) -> dict[str, Any]:
-        """Sign the acceptance of a job: {terms, spec} -> {jobId, quote}. Opening with it starts the job."""
-        if set(asked) != {"terms", "spec"}:
-            raise BadInput("request", sorted(asked), "an object with exactly terms and spec")
-        made = desk.quote(JobTerms.from_json(asked["terms"]), JobSpec.from_json(asked["spec"]))
-        return {
-            "jobId": "0x" + made.job_id.hex(),
-            "quote": "0x" + made.signature.hex(),
-            "seconds": made.seconds,
-            "simulated": made.simulated,
-        }
+    @app.post("/quotes", responses=errors(400, 404, 409, 413, 422, 503))
+    def quote(asked: models.QuoteRequest) -> models.Quote:
+        """Sign the acceptance of a job. Opening with it starts the job."""
+        made = desk.quote(asked.terms, asked.spec)
+        return models.Quote(
+            jobId=_hex(made.job_id),
+            quote=_hex(made.signature),
+            seconds=made.seconds,
+            simulated=made.simulated,
+        )
 
-    @app.put("/specs/{spec_hash}")
-    def put_spec(spec_hash: Hash, spec: JsonObject) -> dict[str, Any]:
+    @app.put("/specs/{spec_hash}", responses=errors(400, 413, 422, 503))
+    def put_spec(spec_hash: Hash, spec: models.SpecField) -> models.SpecKept:
         """Leave the spec of a job that is opened without a quote."""
         key = _hash("specHash", spec_hash)
-        desk.keep_spec(key, JobSpec.from_json(spec))
-        return {"specHash": "0x" + key.hex()}
+        desk.keep_spec(key, spec)
+        return models.SpecKept(specHash=_hex(key))
 
-    @app.get("/.well-known/agent-registration.json")
+    @app.get("/.well-known/agent-registration.json", responses=errors())
     def registration() -> dict[str, Any]:
         """What this provider is and offers (shaped after ERC-8004's registration file)."""
         return registration_file(parts)
 
 
 def _add_jobs(app: FastAPI, parts: ProviderParts) -> None:
-    @app.get("/jobs/{job_id}")
-    def job(job_id: Hash) -> dict[str, Any]:
+    @app.get("/jobs", responses=errors(401, 403, 422))
+    def jobs(
+        signer: Signer,
+        state: Annotated[State | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
+        after: Annotated[str | None, Query(pattern=r"^[0-9]{1,16}-[0-9a-f]{64}$")] = None,
+    ) -> models.JobPage:
+        """All jobs of this node, newest first, for who runs it. `after` is the `next` of the page before."""
+        app.state.gate.check_operator(signer)
+        rows = parts.store.page(state, limit + 1, _cursor(after))
+        last = rows[limit - 1] if len(rows) > limit else None
+        return models.JobPage(
+            jobs=[models.JobSummary(**_summary(row)) for row in rows[:limit]],
+            next=None if last is None else f"{last.created_ms}-{last.job_id.hex()}",
+        )
+
+    @app.get("/jobs/{job_id}", responses=errors(404, 422))
+    def job(job_id: Hash) -> models.Job:
         """State of a job, with reason, attempt, receipt and transaction."""
         row = parts.store.job(_hash("jobId", job_id))
-        return job_json(row, parts.store)
+        return models.Job(**job_json(row, parts.store))
 
-    @app.get("/jobs/{job_id}/output")
-    def output(job_id: Hash) -> Response:
-        """Output bytes of a job; their keccak256 is the receipt's outputHash."""
-        bundle = _bundle(parts, job_id)
+    @app.get("/equivocations", responses=errors(422))
+    def equivocations(limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50) -> models.Equivocations:
+        """Proofs that a watcher we asked made two statements that contradict each other."""
+        found = statements.equivocations(parts.store, limit)
+        return models.Equivocations(equivocations=[models.Equivocation(**one) for one in found])
+
+
+def _add_evidence(app: FastAPI, parts: ProviderParts) -> None:
+    def of_party(job_id: str, signer: str) -> JobRow:
+        row = parts.store.job(_hash("jobId", job_id))
+        app.state.gate.check_party(signer, row.terms)
+        return row
+
+    @app.get(
+        "/jobs/{job_id}/output",
+        response_class=Response,
+        responses=errors(401, 403, 404, 422, 503) | {200: _BYTES},
+    )
+    def output(job_id: Hash, signer: Signer) -> Response:
+        """Output bytes of a job, for its parties; their keccak256 is the receipt's outputHash."""
+        bundle = _bundle(parts, of_party(job_id, signer))
         headers = {"X-Scrip-Simulated": str(bundle.simulated).lower()}
         return Response(bundle.output, media_type="application/octet-stream", headers=headers)
 
-    @app.get("/jobs/{job_id}/evidence")
-    def evidence(job_id: Hash) -> Response:
-        """The evidence bundle, in its canonical bytes."""
-        key = _hash("jobId", job_id)
-        return Response(parts.evidence.raw(key, _attempt(parts, key)), media_type=BUNDLE_TYPE)
+    @app.get(
+        "/jobs/{job_id}/evidence",
+        response_class=Response,
+        responses=errors(401, 403, 404, 422, 503) | {200: _OBJECT},
+    )
+    def evidence(job_id: Hash, signer: Signer) -> Response:
+        """The evidence bundle, in its canonical bytes, for the job's parties."""
+        row = of_party(job_id, signer)
+        return Response(parts.evidence.raw(row.job_id, _attempt(row)), media_type=BUNDLE_TYPE)
 
-    @app.get("/jobs/{job_id}/evidence/{seq}/proof")
-    def proof(job_id: Hash, seq: Annotated[int, Path(ge=0)]) -> dict[str, Any]:
+    @app.get("/jobs/{job_id}/evidence/{seq}/proof", responses=errors(404, 422, 503))
+    def proof(job_id: Hash, seq: Annotated[int, Path(ge=0)]) -> models.Proof:
         """Merkle proof that one sample is in the receipt's evidenceRoot."""
-        bundle = _bundle(parts, job_id)
+        bundle = _bundle(parts, parts.store.job(_hash("jobId", job_id)))
         if seq >= len(bundle.samples):
             raise NotFound("sample", seq, f"The bundle has {len(bundle.samples)}")
         links = bundle.links()
-        return {
-            "jobId": "0x" + bundle.job_id.hex(),
-            "attempt": bundle.attempt,
-            "index": seq,
-            "count": len(links),
-            "sample": bundle.samples[seq].to_json(),
-            "previousLink": None if seq == 0 else "0x" + links[seq - 1].hex(),
-            "link": "0x" + links[seq].hex(),
-            "proof": ["0x" + node.hex() for node in merkle_proof(links, seq)],
-            "root": "0x" + bundle.receipt.evidence_root.hex(),
-            "simulated": bundle.simulated,
-        }
+        return models.Proof(
+            jobId=_hex(bundle.job_id),
+            attempt=bundle.attempt,
+            index=seq,
+            count=len(links),
+            sample=bundle.samples[seq].to_json(),
+            previousLink=None if seq == 0 else _hex(links[seq - 1]),
+            link=_hex(links[seq]),
+            proof=[_hex(node) for node in merkle_proof(links, seq)],
+            root=_hex(bundle.receipt.evidence_root),
+            simulated=bundle.simulated,
+        )
 
 
 def job_json(row: JobRow, store: Store) -> dict[str, Any]:
     """A job as the API shows it."""
     return {
-        "jobId": "0x" + row.job_id.hex(),
-        "state": row.state,
-        "final": row.at.final,
-        "reason": row.reason,
-        "attempt": row.attempt,
-        "simulated": row.simulated,
-        "classId": str(row.terms.class_id),
-        "receipt": None if row.receipt is None else row.receipt.to_json(),
-        "tx": None if row.tx_hash is None else "0x" + row.tx_hash.hex(),
+        **_summary(row),
+        "receipt": row.receipt,
+        "tx": None if row.tx_hash is None else _hex(row.tx_hash),
         "refusals": [
-            {"watcher": item.watcher, "check": item.check, "reason": item.reason, "atMs": item.at_ms}
+            {
+                "watcher": item.watcher,
+                "check": item.check,
+                "reason": item.reason,
+                "atMs": item.at_ms,
+                "statement": json.loads(item.statement) if item.statement else None,
+            }
             for item in store.refusals(row.job_id)
         ],
         "steps": [
             {"state": step.state, "atMs": step.at_ms, "reason": step.reason}
             for step in store.steps(row.job_id)
         ],
+    }
+
+
+def _summary(row: JobRow) -> dict[str, Any]:
+    return {
+        "jobId": _hex(row.job_id),
+        "state": row.state,
+        "final": row.at.final,
+        "reason": row.reason,
+        "attempt": row.attempt,
+        "simulated": row.simulated,
+        "classId": str(row.terms.class_id),
+        "createdMs": row.created_ms,
     }
 
 
@@ -212,7 +282,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "slots": offer.slots,
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
-            "templates": [template.describe() for template in policy.catalogue],
+            "templates": [template.describe() for template in policy.catalogue if template.offered],
         },
     }
 
@@ -221,20 +291,31 @@ def _model_skus(catalogue: Any) -> set[str]:
     return {template.sku for template in catalogue if template.sku}
 
 
-def _bundle(parts: ProviderParts, job_id: str) -> Bundle:
-    key = _hash("jobId", job_id)
-    return parts.evidence.get(key, _attempt(parts, key))
+def _bundle(parts: ProviderParts, row: JobRow) -> Bundle:
+    return parts.evidence.get(row.job_id, _attempt(row))
 
 
-def _attempt(parts: ProviderParts, job_id: bytes) -> int:
+def _attempt(row: JobRow) -> int:
     """The attempt that counts. An attempt that was cut off may have left evidence that nothing was signed
     for.
     """
-    row = parts.store.job(job_id)
     if row.receipt is None:
-        raise NotFound("evidence", job_id, f"The job is {row.state}")
+        raise NotFound("evidence", row.job_id, f"The job is {row.state}")
     return row.attempt
+
+
+def _cursor(text: str | None) -> tuple[int, bytes] | None:
+    if text is None:
+        return None
+    created, _, job = text.partition("-")
+    if int(created) >= 1 << 63:
+        raise BadInput("after", text, "a cursor that this API gave")
+    return int(created), bytes.fromhex(job)
 
 
 def _hash(field: str, text: str) -> bytes:
     return to_bytes(field, "0x" + text.removeprefix("0x").lower(), 32)
+
+
+def _hex(raw: bytes) -> str:
+    return "0x" + raw.hex()

@@ -13,14 +13,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from oracle.api_auth import Forbidden, Unauthorised
 from oracle.catalogue import SpecRefused
 from oracle.evidence import StorageFailed
 from oracle.executors.base import ExecutorError
 from oracle.intake import Declined, Why
 from oracle.logging import clean, get
 from oracle.outbox import DryRun
-from oracle.watcher import RowsRefused, Unable
+from oracle.rerun import Unable
+from oracle.sampling import BudgetSpent
+from oracle.store import LeadLost
+from oracle.watcher import RowsRefused, TooEarly
 from scrip.errors import BadInput, ChainError, EvidenceInvalid, NotFound, ScripError
+from scrip.signed_requests import SCHEME
 
 SHOWN: Final = 300
 
@@ -47,6 +52,8 @@ def answer(status: int, code: str, message: str, given: object = None, limit: ob
 def install(app: FastAPI, max_body_bytes: int) -> None:
     """Give `app` these errors and a limit on request bodies."""
     handlers: Mapping[Any, Callable[[Request, Any], Awaitable[JSONResponse]]] = {
+        Unauthorised: _unauthorised,
+        Forbidden: _forbidden,
         Declined: _declined,
         SpecRefused: _spec_refused,
         RowsRefused: _rows_refused,
@@ -54,7 +61,10 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
         NotFound: _not_found,
         EvidenceInvalid: _unavailable,
         DryRun: _dry,
+        LeadLost: _stands_by,
         Unable: _unavailable,
+        BudgetSpent: _unavailable,
+        TooEarly: _too_early,
         ChainError: _unavailable,
         ExecutorError: _unavailable,
         StorageFailed: _unavailable,
@@ -67,6 +77,16 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     app.add_middleware(BodyLimit, limit=max_body_bytes)
+
+
+async def _unauthorised(_: Request, error: Unauthorised) -> JSONResponse:
+    refused = answer(401, "unauthorised", str(error))
+    refused.headers["WWW-Authenticate"] = SCHEME
+    return refused
+
+
+async def _forbidden(_: Request, error: Forbidden) -> JSONResponse:
+    return answer(403, "forbidden", str(error), error.signer, error.allowed)
 
 
 async def _declined(_: Request, error: Declined) -> JSONResponse:
@@ -88,6 +108,10 @@ async def _rows_refused(_: Request, error: RowsRefused) -> JSONResponse:
     return JSONResponse(content | {"check": first["check"], "reason": first["reason"], "refused": rows}, 409)
 
 
+async def _too_early(_: Request, error: TooEarly) -> JSONResponse:
+    return answer(425, "too_early", str(error))
+
+
 async def _bad_input(_: Request, error: BadInput) -> JSONResponse:
     return answer(422, "bad_input", str(error), error.given, error.limit)
 
@@ -102,6 +126,10 @@ async def _refused(_: Request, error: ScripError) -> JSONResponse:
 
 async def _dry(_: Request, error: DryRun) -> JSONResponse:
     return answer(503, "dry_run", str(error))
+
+
+async def _stands_by(_: Request, error: LeadLost) -> JSONResponse:
+    return answer(503, "stands_by", str(error))
 
 
 async def _unavailable(_: Request, error: Exception) -> JSONResponse:
@@ -121,7 +149,9 @@ async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
 
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:
-    return answer(error.status_code, "http", str(error.detail), request.url.path)
+    refused = answer(error.status_code, "http", str(error.detail), request.url.path)
+    refused.headers.update(error.headers or {})  # as 405 says what is allowed
+    return refused
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

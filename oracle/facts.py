@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from web3.exceptions import BlockNotFound, Web3RPCError
-
 from oracle.receipt import JobFacts
+from oracle.sampling import Risk, payment_for, stake_for
 from scrip import jobs
 from scrip.chain import Chain
-from scrip.eip712 import job_id
-from scrip.errors import NodeUnavailable, NotFound
+from scrip.eip712 import job_id, recover
+from scrip.errors import BadSignature, NodeUnavailable, NotFound
 from scrip.jobs import Ending
 from scrip.rpc import host_of
 from scrip.types import ClassTerms, Dispute, JobState, JobTerms, Submission
 from scrip.view import ChainView
 
+NOW_S: Final = 0.2
 CACHE_S: Final = 10.0
 """How long the state of a class (not its terms, which never change) may be remembered."""
 
@@ -55,6 +55,7 @@ class Facts:
         self.verifier = chain.address("ReceiptVerifier")
         self._terms: dict[int, ClassTerms] = {}
         self._classes: dict[tuple[int, str], tuple[float, ClassFacts]] = {}
+        self._now: tuple[float, int] | None = None
         self._lock = threading.Lock()
 
     def job_id(self, terms: JobTerms) -> bytes:
@@ -62,12 +63,19 @@ class Facts:
         return job_id(terms, self.chain.chain_id, self.market)
 
     def now(self) -> int:
-        """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours."""
-        latest = self._time_of(self.chain.head())
-        try:
-            return max(latest, int(self.chain.w3.eth.get_block("pending")["timestamp"]))
-        except (BlockNotFound, Web3RPCError, KeyError):
-            return latest  # the node knows no pending block: the newest one is a lower bound
+        """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours. As it
+        was at most `NOW_S` ago, so that many who ask at once cost one look.
+        """
+        with self._lock:
+            known = self._now
+        if known is not None and self._clock() - known[0] < NOW_S:
+            return known[1]
+        asked = self._clock()
+        # A node that knows no pending block: the newest one is a lower bound.
+        found = max(self.chain.time_of("latest") or 0, self.chain.time_of("pending") or 0)
+        with self._lock:
+            self._now = (asked, found)
+        return found
 
     def time(self, view: ChainView) -> int:
         """Unix seconds of the view's block. Raises NodeUnavailable if the node that named it hasn't got it:
@@ -90,6 +98,10 @@ class Facts:
     def job(self, job: bytes, view: ChainView | None = None) -> JobState:
         """The job's slot at `view`, by default the head. Empty once the job has ended after its acceptBy."""
         return (view or self.chain.at()).job_state(job)
+
+    def jobs(self, jobs: Sequence[bytes]) -> dict[bytes, JobState]:
+        """The slots of several jobs at the head."""
+        return dict(zip(jobs, self.chain.at().job_states(jobs), strict=True))
 
     def ending(self, job: bytes, view: ChainView, since: int) -> Ending | None:
         """How a job without a slot ended by `view`, None if it didn't. It wasn't opened before `since`."""
@@ -156,6 +168,25 @@ class Facts:
         """URI of the provider's registration file, "" if it isn't registered."""
         return str(self.chain.at().read("ProviderRegistry", "uriOf", provider))
 
+    def oracle(self, provider: str) -> str:
+        """Key that signs for the provider now; the zero address if it isn't registered."""
+        return self.chain.at().oracle_of(provider)
+
+    def risk(self, terms: JobTerms) -> Risk:
+        """What a provider that cheats in this job has to lose. The stake counts 0 if it isn't in the token
+        that pays, or if less is left than stands behind all its jobs.
+        """
+        class_terms, view = self.class_terms(terms.class_id), self.chain.at()
+        stake = stake_for(class_terms, terms.max_units)
+        if stake == 0 or view.read("ProviderRegistry", "STAKE_TOKEN") != class_terms.payment_token:
+            return Risk(0, 0)
+        held = int(view.read("ProviderRegistry", "stakeOf", terms.provider))
+        held += int(view.read("ProviderRegistry", "unbondingOf", terms.provider)[0])
+        if held < max(stake, int(view.read("ProviderRegistry", "reservedOf", terms.provider))):
+            return Risk(0, 0)
+        backing, supply = view.backing(terms.class_id), view.supply(terms.class_id)
+        return Risk(payment_for(class_terms, terms.max_units, backing, supply), stake)
+
     def threshold(self, set_id: int) -> int:
         """How many watchers of the set must sign; 0 if it isn't in force."""
         return int(self.chain.at().read("ReceiptVerifier", "thresholdOf", set_id))
@@ -163,3 +194,25 @@ class Facts:
     def is_watcher(self, set_id: int, account: str) -> bool:
         """Whether `account` is a member of the set in force."""
         return bool(self.chain.at().read("ReceiptVerifier", "isWatcher", set_id, account))
+
+    def has_signed(self, account: str, message: bytes, signature: bytes) -> bool:
+        """Whether `account` signed the digest `message`: by its key, or as a contract (ERC-1271)."""
+        try:
+            if recover(message, signature) == account:
+                return True
+        except BadSignature:
+            pass
+        return self.chain.at().is_valid_signature(account, message, signature)
+
+    def is_party(self, account: str, terms: JobTerms) -> bool:
+        """Whether `account` pays for the job, does it, or judges it as a watcher or arbiter of its class."""
+        if account in (terms.payer, terms.provider):
+            return True
+        view = self.chain.at()
+        if account == view.read("ProviderRegistry", "oracleNowServing", terms.provider):
+            return True
+        if terms.budget_id and account == view.read("SpendingBudgets", "spenderOf", terms.budget_id):
+            return True
+        judges = self.class_terms(terms.class_id)
+        sets = {judges.watcher_set, judges.arbiter_set} - {0}
+        return any(self.is_watcher(set_id, account) for set_id in sets)

@@ -45,20 +45,29 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname.lower()}:{port}"
 
 
-def get(url: str, *, limit: int, timeout_s: float) -> bytes:
+def get(url: str, *, limit: int, timeout_s: float, auth: httpx.Auth | None = None) -> bytes:
     """Body of a GET that was answered with 200, at most `limit` bytes. Raises FetchFailed."""
-    answer = _request("GET", url, None, limit, timeout_s)
+    answer = _request("GET", url, None, limit, timeout_s, auth)
     if answer.status != 200:
         raise FetchFailed(url, f"HTTP {answer.status}")
     return answer.body
 
 
-def post(url: str, body: Mapping[str, Any], *, limit: int, timeout_s: float) -> Answer:
+def post(
+    url: str, body: Mapping[str, Any], *, limit: int, timeout_s: float, auth: httpx.Auth | None = None
+) -> Answer:
     """Answer to a POST of JSON, whatever its status. Raises FetchFailed."""
-    return _request("POST", url, body, limit, timeout_s)
+    return _request("POST", url, body, limit, timeout_s, auth)
 
 
-def _request(method: str, url: str, body: Mapping[str, Any] | None, limit: int, timeout_s: float) -> Answer:
+def _request(
+    method: str,
+    url: str,
+    body: Mapping[str, Any] | None,
+    limit: int,
+    timeout_s: float,
+    auth: httpx.Auth | None,
+) -> Answer:
     if not origin(url):
         raise FetchFailed(url, "not an http or https URL")
     deadline = time.monotonic() + timeout_s
@@ -66,7 +75,7 @@ def _request(method: str, url: str, body: Mapping[str, Any] | None, limit: int, 
     try:
         with (
             httpx.Client(trust_env=False, follow_redirects=False, timeout=timeout) as client,
-            client.stream(method, url, json=body) as response,
+            client.stream(method, url, json=body, auth=auth) as response,
         ):
             found = bytearray()
             for chunk in response.iter_bytes():

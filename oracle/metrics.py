@@ -5,11 +5,8 @@ docs/operations.md says what each means to an operator; a test compares the two.
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,17 +14,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from oracle.states import State
-from oracle.store import Store
+from oracle.store import NOBODY, Store
 
 _SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 _READ_SECONDS: Final = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1)
-EVIDENCE_EVERY_S: Final = 60.0
-"""How long the size of the evidence is remembered: a year of it takes a while to add up."""
 
 
 class Metrics:
-    """What the node counts. Names end in their unit. `state_dir` holds the evidence; without it the disk is
-    left out.
+    """What the node counts. Names end in their unit. `state_dir` is the folder whose disk is looked
+    at; without it the disk is left out.
     """
 
     def __init__(self, store: Store, state_dir: Path | None = None) -> None:
@@ -63,7 +58,15 @@ class Metrics:
         )
         self.cosigned = Counter("scrip_cosigned", "Co-sign requests answered", ["result"], registry=r)
         self.simulated = Gauge("scrip_simulated_gpu", "1 if GPU metering is simulated", registry=r)
+        self.unattributed = Gauge(
+            "scrip_gpu_unattributed_millijoules", "What a shared GPU used for no job", ["gpu"], registry=r
+        )
         self.dry = Gauge("scrip_dry_run", "1 if the node has no key and sends nothing", registry=r)
+        leads = Gauge("scrip_leads", "1 if this node acts, 0 if another one on its database does", registry=r)
+        leads.set_function(lambda: int(store.epoch != NOBODY))
+        self.evidence_bytes = Gauge("scrip_evidence_bytes", "Evidence on disk", registry=r)
+        self.evidence_quota = Gauge("scrip_evidence_quota_bytes", "Most evidence to take jobs at", registry=r)
+        self.evidence_pruned = Counter("scrip_evidence_pruned", "Jobs whose evidence was deleted", registry=r)
         r.register(_Stored(store))
         if state_dir is not None:
             r.register(_Disk(state_dir))
@@ -102,37 +105,16 @@ class _Stored:
 
 
 class _Disk:
-    """Room on the disk of the state folder, and what the evidence takes of it."""
+    """Room on the disk of the state folder, looked at when it is scraped."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder, self._clock = folder, clock
-        self._lock = threading.Lock()
-        self._evidence, self._looked = 0, float("-inf")
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
         usage = shutil.disk_usage(self._folder)
         yield GaugeMetricFamily("scrip_disk_free_bytes", "Free room for state and evidence", usage.free)
         yield GaugeMetricFamily("scrip_disk_size_bytes", "Size of the disk of the state folder", usage.total)
-        yield GaugeMetricFamily("scrip_evidence_bytes", "Size of all evidence kept", self._evidence_bytes())
 
     def describe(self) -> list[Metric]:
         """Nothing at registration."""
         return []
-
-    def _evidence_bytes(self) -> int:
-        with self._lock:
-            if self._clock() - self._looked >= EVIDENCE_EVERY_S:
-                self._evidence, self._looked = _size(self._folder / "evidence"), self._clock()
-            return self._evidence
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files below a folder; what vanishes meanwhile counts for nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size
-            except FileNotFoundError:
-                continue
-    return total

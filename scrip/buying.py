@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
@@ -11,22 +10,13 @@ from web3.logs import DISCARD
 from web3.types import TxReceipt
 
 from scrip.chain import Chain
-from scrip.eip712 import DigestSigner, digest, sign
+from scrip.eip712 import Wallet, digest, sign
 from scrip.errors import BadInput, ChainError, Refused
 from scrip.sender import Call, Sender
 from scrip.types import Funding
 
 PERMIT_TYPE = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
 PERMIT_SECONDS = 3600
-
-
-class Wallet(DigestSigner, Protocol):
-    """An account that signs digests and has an address."""
-
-    @property
-    def address(self) -> Any:
-        """Checksum address."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,12 +48,16 @@ class Offer:
 class ProviderClient:
     """One provider's API. Not safe to share between threads; close it, or use it as a context manager."""
 
-    def __init__(self, endpoint: str, *, transport: httpx.BaseTransport | None = None) -> None:
-        """`endpoint` is the base URL of the oracle's API; `transport` replaces the network in tests."""
+    def __init__(
+        self, endpoint: str, *, auth: httpx.Auth | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """`endpoint` is the base URL of the oracle's API; `auth` signs requests for what isn't public
+        (`scrip.signed_requests`); `transport` replaces the network in tests.
+        """
         if not endpoint.startswith(("http://", "https://")):
             raise BadInput("endpoint", endpoint, "an http or https URL")
         self.endpoint = endpoint.rstrip("/")
-        self._http = httpx.Client(base_url=self.endpoint, timeout=TIMEOUT, transport=transport)
+        self._http = httpx.Client(base_url=self.endpoint, timeout=TIMEOUT, transport=transport, auth=auth)
 
     def __enter__(self) -> Self:
         return self
@@ -86,9 +90,10 @@ class ProviderClient:
         return self._json("GET", f"/jobs/0x{job_id.hex()}")
 
     def bundle(self, job_id: bytes) -> Bundle:
-        """Evidence of a job, output included. Checks its form only: see `scrip.evidence.verify_bundle`.
+        """Evidence of a job, output included, for its parties: it needs `auth`. Checks its form only: see
+        `scrip.evidence.verify_bundle`.
 
-        Raises NotFound, EvidenceInvalid, ProviderUnreachable.
+        Raises NotFound, Refused, EvidenceInvalid, ProviderUnreachable.
         """
         return Bundle.decode(self._send("GET", f"/jobs/0x{job_id.hex()}/evidence", MAX_BUNDLE_BYTES))
 
@@ -114,6 +119,28 @@ class ProviderClient:
         if response.is_error:
             raise ProviderUnreachable(self.endpoint, f"{path}: HTTP {response.status_code}")
         return body
+
+
+def fetch_bundle(
+    url: str, *, auth: httpx.Auth | None = None, transport: httpx.BaseTransport | None = None
+) -> Bundle:
+    """The bundle at a URL, its form checked. Providers show evidence to its job's parties, who need `auth`.
+
+    Raises Refused, EvidenceInvalid, ProviderUnreachable.
+    """
+    try:
+        with (
+            httpx.Client(timeout=TIMEOUT, transport=transport, auth=auth) as http,
+            http.stream("GET", url) as response,
+        ):
+            body = _read_at_most(response, MAX_BUNDLE_BYTES)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ProviderUnreachable(url, str(error) or type(error).__name__) from None
+    if response.is_client_error:
+        raise Refused(_reason(body, response.status_code), url)
+    if not response.is_success:
+        raise ProviderUnreachable(url, f"HTTP {response.status_code}")
+    return Bundle.decode(body)
 
 
 def discover(provider: ProviderInfo, *, transport: httpx.BaseTransport | None = None) -> Offer:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from scrip import jobs
 from scrip.chain import Chain
-from scrip.eip712 import acceptance_digest, job_id, receipt_struct_hash, recover
+from scrip.eip712 import Wallet, acceptance_digest, job_id, receipt_struct_hash, recover
 from scrip.errors import EvidenceInvalid, NotFound, Refused, ScripError
 from scrip.evidence import Bundle, Check, verify_bundle
 from scrip.jobs import Ending
 from scrip.provider_client import ProviderClient, discover
 from scrip.sender import Sender
+from scrip.signed_requests import SignedBy
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms, Outcome, Receipt, Status
 
@@ -165,24 +166,33 @@ class Evidence:
     checks: tuple[Check, ...]
 
 
-def collect(chain: Chain, planned: Plan) -> Redemption:
-    """Fetch the evidence of a settled or refunded job and check all of it against the chain.
+def collect(chain: Chain, planned: Plan, account: Wallet) -> Redemption:
+    """Fetch the evidence of a settled or refunded job, as `account`, and check all of it against the chain.
 
     Raises as `evidence`.
     """
-    found = evidence(chain, planned.job_id, planned.terms, planned.endpoint, planned.since)
+    found = evidence(chain, planned.job_id, planned.terms, planned.endpoint, account, planned.since)
     bundle = found.bundle
     failed = bundle.receipt.outcome is Outcome.FAILED
     output = b"" if failed else bundle.output
     return Redemption(planned, found.ending, bundle.receipt, output, bundle.simulated, found.checks)
 
 
-def evidence(chain: Chain, job: bytes, terms: JobTerms, endpoint: str, since: int | None = None) -> Evidence:
-    """Fetch the evidence of any job that ended with a receipt, and check all of it against the chain.
+def evidence(
+    chain: Chain,
+    job: bytes,
+    terms: JobTerms,
+    endpoint: str,
+    account: Wallet,
+    since: int | None = None,
+) -> Evidence:
+    """Fetch the evidence of a job that ended with a receipt, and check all of it against the chain.
+
+    `account` is a party of the job: its payer, its provider, a watcher or an arbiter.
 
     `terms` are those of its opening event, `since` is a block it wasn't opened before. Raises
     EvidenceInvalid(check, detail) if anything doesn't fit, NotFound if the job hasn't ended, or not with a
-    receipt, ProviderUnreachable.
+    receipt, Refused if `account` is no party, ProviderUnreachable.
     """
     view = chain.at()
     end = jobs.ending(view, job, since)
@@ -190,7 +200,8 @@ def evidence(chain: Chain, job: bytes, terms: JobTerms, endpoint: str, since: in
         raise NotFound("ending of job", job, "It is still going, or was never opened")
     if not end.receipt_hash:
         raise NotFound("receipt of job", job, f"It ended {end.status.name.lower()}, without one")
-    with ProviderClient(endpoint) as client:
+    auth = SignedBy(account, chain.chain_id, chain.address("JobMarket"))
+    with ProviderClient(endpoint, auth=auth) as client:
         bundle = client.bundle(job)
     if receipt_struct_hash(bundle.receipt) != end.receipt_hash:
         raise EvidenceInvalid(

@@ -12,9 +12,8 @@ from dataclasses import Field, fields
 from enum import IntEnum
 from typing import Annotated, Any, Self, get_type_hints
 
-from eth_utils.address import is_checksum_address, to_checksum_address
-
 from scrip.errors import BadInput
+from scrip.words import checksummed
 
 Uint8 = Annotated[int, "uint8"]
 Uint16 = Annotated[int, "uint16"]
@@ -86,6 +85,18 @@ class Struct:
         return cls(**values)
 
     @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """JSON schema of `to_json`. It has no range of decimal text, so a number's range isn't part of it."""
+        rows = {camel(name): _schema(sol, kind) for name, sol, kind in _columns(cls)}
+        return {
+            "title": cls.__name__,
+            "type": "object",
+            "properties": rows,
+            "required": list(rows),
+            "additionalProperties": False,
+        }
+
+    @classmethod
     def abi_types(cls) -> tuple[str, ...]:
         """Solidity types of the fields, in order; a nested struct appears as a parenthesised list."""
         return tuple(
@@ -109,8 +120,8 @@ def to_address(field: str, value: object) -> str:
     """Checksum form of a 20-byte address. A mixed-case address with a wrong checksum raises BadInput."""
     if isinstance(value, str) and _HEX_ADDRESS.match(value):
         body = value[2:]
-        if body in (body.lower(), body.upper()) or is_checksum_address(value):
-            return str(to_checksum_address(value))
+        if body in (body.lower(), body.upper()) or checksummed(value) == value:
+            return checksummed(value)
         raise BadInput(field, value, "an address with a valid checksum", "Check for a mistyped character")
     raise BadInput(field, value, "an address: 0x and 40 hex digits")
 
@@ -193,6 +204,24 @@ def _enum(field: str, kind: type[IntEnum], number: int) -> IntEnum:
         raise BadInput(field, number, f"one of {known}") from error
 
 
+def _schema(sol: str, kind: Any) -> dict[str, Any]:
+    if sol == "tuple":
+        nested: dict[str, Any] = kind.json_schema()
+        return nested
+    if sol.endswith("[]"):
+        return {"type": "array", "items": _schema(sol[:-2], bytes)}
+    if sol == "bool":
+        return {"type": "boolean"}
+    if sol == "string":
+        return {"type": "string"}
+    if sol == "address":
+        return {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
+    if sol.startswith("bytes"):
+        count = f"{{{int(sol[5:])}}}" if sol != "bytes" else "*"
+        return {"type": "string", "pattern": f"^0x([0-9a-fA-F]{{2}}){count}$"}
+    return {"type": "string", "pattern": "^[0-9]{1,78}$", "description": f"{sol} as decimal text"}
+
+
 def _abi_value(value: Any) -> Any:
     if isinstance(value, Struct):
         return value.to_abi()
@@ -216,8 +245,9 @@ def _json_value(value: Any) -> Any:
 def _from_json(field: str, sol: str, kind: Any, value: object) -> Any:
     if sol == "tuple":
         return kind.from_json(value)
-    if sol.startswith("uint") and isinstance(value, str):
-        if not _DECIMAL.match(value):
-            raise BadInput(field, value, "a decimal integer")
+    if sol.startswith("uint"):
+        # A JSON number would be rounded by JavaScript on its way.
+        if not isinstance(value, str) or not _DECIMAL.match(value):
+            raise BadInput(field, value, "a decimal integer as text")
         return int(value)
     return value

@@ -167,7 +167,7 @@ def _redeem(story: Story, class_id: int, spec: JobSpec, most: int) -> Redemption
     )
     redeem.open_job(up.chain, up.sender("buyer"), planned)
     redeem.follow(up.chain, planned.job_id, timeout=JOB_SECONDS, since=planned.since)
-    done = redeem.collect(up.chain, planned)
+    done = redeem.collect(up.chain, planned, up.accounts["buyer"])
     story.jobs.append(done)
     return done
 
@@ -255,7 +255,7 @@ def _fraud(story: Story) -> None:
         up.nodes["provider"].stop()
         honest, forged = demo_fraud.lies(up, _question(QUESTION), TOKENS)
         for lie in forged:
-            reasons = {demo_fraud.ask_watcher(up, lie, url) for url in up.watcher_urls}
+            reasons = demo_fraud.ask_watchers(up, lie)
             story.proved(f"watchers refuse: {lie.name}", "; ".join(sorted(reasons)))
         inflated = forged[0].receipt
         unwatched = demo_fraud.send_unwatched(up, honest, inflated)

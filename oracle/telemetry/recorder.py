@@ -9,35 +9,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from oracle.telemetry.base import HOST, Finished, Lease, Meter, Note, Reading, RecordingFailed
-from scrip.errors import ScripError
+from oracle.telemetry.clock import Clock, SystemClock
+from scrip.errors import EvidenceInvalid, ScripError
 from scrip.evidence import Sample
 
 TICK_S: Final = 1.0
+MOST_KEPT: Final = 100_000
+"""Readings of ticks that are kept: half of what a bundle may hold."""
 
 
-class Clock(Protocol):
-    """Where a recorder gets the time from."""
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """All readings of an edge or tick."""
 
-    def wall_ms(self) -> int:
-        """Unix milliseconds."""
-
-    def mono_ns(self) -> int:
-        """Monotonic nanoseconds from any origin."""
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def wall_ms(self) -> int:
-        """Unix milliseconds."""
-        return time.time_ns() // 1_000_000
-
-    def mono_ns(self) -> int:
-        """Monotonic nanoseconds."""
-        return time.monotonic_ns()
+    edge: str
+    elapsed_ns: int
+    readings: tuple[Reading, ...]
 
 
 class Recorder:
@@ -46,6 +38,9 @@ class Recorder:
     In between, a thread ticks every `period_s` seconds (None: only when `tick` is called). A meter that fails
     ends the ticking; `end` still takes the end edge and then raises what went wrong, so nothing is lost and
     nothing hidden.
+
+    A lease that outlasts `MOST_KEPT` readings keeps every second tick, then every fourth, and so on, evenly
+    over its whole time. Meters go on ticking at their pace; edges are always kept.
     """
 
     def __init__(
@@ -61,7 +56,9 @@ class Recorder:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._samples: list[Sample] = []
+        self._rounds: list[_Round] = []
+        self._kept = self._ticks = 0
+        self._stride = 1
         self._problems: list[BaseException] = []
         self._state = "new"
         self.started_mono_ns = 0
@@ -76,21 +73,25 @@ class Recorder:
     def samples(self) -> tuple[Sample, ...]:
         """What has been recorded so far."""
         with self._lock:
-            return tuple(self._samples)
+            return tuple(self._build()[0])
 
     def notes(self) -> tuple[Note, ...]:
-        """What the meters left out or found odd."""
+        """What the meters left out or found odd, and whether ticks were."""
         with self._lock:
-            return tuple(note for meter in self._meters for note in meter.notes())
+            found = [note for meter in self._meters for note in meter.notes()]
+            if self._stride > 1:
+                found.append(Note("lease", HOST, "ticks", f"one in {self._stride} is kept: a long lease"))
+            return tuple(found)
 
     def start(self) -> None:
         """Take the start edge and begin to tick. A meter that can't start raises here, and nothing ticks."""
         with self._lock:
             self._enter("new", "running")
             self.started_mono_ns, self._started_wall_ms = self._clock.mono_ns(), self._clock.wall_ms()
-            self._keep("start", 0, self._lease_readings(0))
+            readings = self._lease_readings(0)
             for meter in self._meters:
-                self._keep("start", 0, meter.start(self._lease))
+                readings += meter.start(self._lease)
+            self._rounds.append(_Round("start", 0, tuple(readings)))
         if self._period_s is not None:
             name = f"recorder-{self._lease.job_id.hex()[:8]}"
             self._thread = threading.Thread(target=self._run, args=(self._period_s,), name=name, daemon=True)
@@ -102,8 +103,8 @@ class Recorder:
             if self._state != "running" or self._problems:
                 return
             elapsed = self._elapsed_ns()
-            for meter in self._meters:
-                self._try("tick", elapsed, meter.tick)
+            readings = [reading for meter in self._meters for reading in self._try(meter.tick)]
+            self._keep_tick(_Round("tick", elapsed, tuple(readings)))
 
     def end(self, finished: Finished) -> list[Sample]:
         """Take the end edge and return all samples in order.
@@ -117,15 +118,17 @@ class Recorder:
             self._enter("running", "ended")
             elapsed = self._elapsed_ns()
             lease_ms = min(elapsed, finished.duration_ns) // 1_000_000
-            self._keep("end", elapsed, self._lease_readings(lease_ms))
+            readings = self._lease_readings(lease_ms)
             for meter in self._meters:
-                self._try("end", elapsed, lambda meter=meter: meter.end(finished))  # type: ignore[misc]
+                readings += self._try(partial(meter.end, finished))
+            self._rounds.append(_Round("end", elapsed, tuple(readings)))
             for problem in self._problems:
                 if not isinstance(problem, ScripError):
                     raise problem
-            if self._problems:
-                raise RecordingFailed(self._problems, self._samples) from self._problems[0]
-            return list(self._samples)
+            samples, refused = self._build()
+            if problems := [*self._problems, *refused]:
+                raise RecordingFailed(problems, samples) from problems[0]
+            return samples
 
     def close(self) -> None:
         """Stop ticking and wait until the tick in progress is over. Safe to call again, and without `end`."""
@@ -155,24 +158,45 @@ class Recorder:
     def _lease_readings(self, lease_ms: int) -> list[Reading]:
         return [Reading("lease", device, "lease_ms", lease_ms) for device in self._lease.gpus or (HOST,)]
 
-    def _try(self, edge: str, elapsed_ns: int, read: Callable[[], Sequence[Reading]]) -> None:
+    def _try(self, read: Callable[[], Sequence[Reading]]) -> Sequence[Reading]:
         try:
-            self._keep(edge, elapsed_ns, read())
+            return read()
         except Exception as problem:  # kept, and raised by `end`: this may run in the ticking thread
             self._problems.append(problem)
+            return ()
 
-    def _keep(self, edge: str, elapsed_ns: int, readings: Sequence[Reading]) -> None:
-        at_ms = self._started_wall_ms + elapsed_ns // 1_000_000
-        for reading in readings:
-            self._samples.append(
-                Sample(
-                    seq=len(self._samples),
-                    at_ms=at_ms,
-                    mono_ns=elapsed_ns,
-                    edge=edge,
-                    source=reading.source,
-                    device=reading.device,
-                    metric=reading.metric,
-                    value=reading.value,
-                )
-            )
+    def _keep_tick(self, tick: _Round) -> None:
+        self._ticks += 1
+        if self._ticks % self._stride:
+            return
+        self._rounds.append(tick)
+        self._kept += len(tick.readings)
+        if self._kept > MOST_KEPT:
+            self._stride *= 2
+            start, *ticks = self._rounds
+            self._rounds = [start, *ticks[1::2]]
+            self._kept = sum(len(kept.readings) for kept in self._rounds[1:])
+
+    def _build(self) -> tuple[list[Sample], list[ScripError]]:
+        """The samples, and why readings that can't be one are missing from them."""
+        samples: list[Sample] = []
+        refused: list[ScripError] = []
+        for kept in self._rounds:
+            at_ms = self._started_wall_ms + kept.elapsed_ns // 1_000_000
+            for reading in kept.readings:
+                try:
+                    sample = Sample(
+                        seq=len(samples),
+                        at_ms=at_ms,
+                        mono_ns=kept.elapsed_ns,
+                        edge=kept.edge,
+                        source=reading.source,
+                        device=reading.device,
+                        metric=reading.metric,
+                        value=reading.value,
+                    )
+                except EvidenceInvalid as problem:
+                    refused.append(problem)
+                else:
+                    samples.append(sample)
+        return samples, refused

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scrip.jobs import Opening
     from scrip.types import ClassInfo, JobState, JobTerms
 
+PARTIES_ONLY = "Its evidence and output are for the job's parties: give one's key with --keystore"
+
 app = sub_app("Jobs: redemptions and their receipts.", example="scrip job list")
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOBID", help="Id of the job, 0x and 64 hex digits.")]
@@ -77,7 +79,7 @@ def show_job(
     job, terms, opened = opening.job_id, opening.terms, opening.tx_hash
     state = jobs.states(view, [opening])[job]
     info = view.class_info(terms.class_id)
-    finished, problem, said = _ask(chain, opening, state, info)
+    finished, problem, said = _ask(context, chain, opening, state, info)
     data = {**_row_json(job, terms, state, info), "openedIn": hexed(opened), "terms": terms.to_json()}
     if finished is not None:
         receipts.save_output(finished, output)
@@ -110,7 +112,7 @@ def cancel(ctx: typer.Context, job_id: JobArgument) -> None:
 
 
 def _ask(
-    chain: Chain, opening: Opening, state: JobState, info: ClassInfo
+    context: Context, chain: Chain, opening: Opening, state: JobState, info: ClassInfo
 ) -> tuple[Finished | None, str, str]:
     """The checked receipt of an ended job, what kept us from it, and what the provider says of it.
 
@@ -128,7 +130,10 @@ def _ask(
         endpoint = provider_client.discover(chain.at().provider(terms.provider)).endpoint
         if not state.status.final:
             return None, "", _said(endpoint, job)
-        found = redeem.evidence(chain, job, terms, endpoint, opening.block)
+        if context.keystore is None:
+            return None, PARTIES_ONLY, _said(endpoint, job)
+        account = context.account(chain.chain_id)
+        found = redeem.evidence(chain, job, terms, endpoint, account, opening.block)
     except EvidenceInvalid:
         raise
     except ScripError as error:

@@ -16,6 +16,8 @@ from scrip.cli.output import Tokens, clean, console, hexed
 from scrip.errors import KeyProblem, Refused, ScripError
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
     from scrip.chain import Chain
     from scrip.cli.choosing import Candidate
     from scrip.redeem import Plan
@@ -79,7 +81,7 @@ def redeem_credits(
     units = _units(info, most, held, lambda: choosing.default_units(info, details, spec.params, resources))
     if not yes:
         _confirm(chain, info, candidate, spec, units)
-    planned, opened = _open(context, chain, candidate, info, spec, units, resources)
+    planned, opened, account = _open(context, chain, candidate, info, spec, units, resources)
     if detach:
         job = hexed(planned.job_id)
         data = {"jobId": job, "transaction": hexed(opened) if opened else None}
@@ -87,7 +89,7 @@ def redeem_credits(
         context.say(f"It goes on by itself. See: scrip job show {job}")
         return
     status = wait(context, chain, planned, timeout)
-    _finish(context, chain, info, planned, opened, status, output)
+    _finish(context, chain, info, planned, opened, status, account, output)
 
 
 def _units(info: ClassInfo, most: str | None, held: int, needed: Callable[[], int]) -> int:
@@ -138,7 +140,7 @@ def _open(
     spec: JobSpec,
     units: int,
     resources: int,
-) -> tuple[Plan, bytes | None]:
+) -> tuple[Plan, bytes | None, LocalAccount]:
     from scrip import redeem
     from scrip.cli.sending import sending
 
@@ -155,7 +157,7 @@ def _open(
             resources=resources,
         )
         context.say(f"opening job {hexed(planned.job_id)}")
-        return planned, redeem.open_job(chain, sender, planned)
+        return planned, redeem.open_job(chain, sender, planned), account
 
 
 def wait(context: Context, chain: Chain, planned: Plan, timeout: float) -> Status:
@@ -200,6 +202,7 @@ def _finish(
     planned: Plan,
     opened: bytes | None,
     status: Status,
+    account: LocalAccount,
     output: Path | None,
 ) -> None:
     from scrip import redeem
@@ -211,7 +214,7 @@ def _finish(
     if status not in (Status.SETTLED, Status.REFUNDED):
         raise Refused(f"job {job} ended {status.name.lower()}, its credits are back")
     try:
-        result = redeem.collect(chain, planned)
+        result = redeem.collect(chain, planned, account)
     except ProviderUnreachable as error:
         raise EvidenceMissing(
             f"job {job} is {status.name.lower()}, but {error}. Later: scrip job show {job}"

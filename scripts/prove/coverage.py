@@ -13,9 +13,8 @@ NAME = "coverage"
 GOAL = 98.0
 GAPS = shell.ROOT / "docs" / "coverage.md"
 REPORT = shell.BUILD / "coverage" / "lcov.info"
-# Forge switches optimizer and intermediate language off for coverage; code that is then too deep for the
-# stack needs
-# the second way, whose source maps are less exact.
+# Code that is too deep for the stack without the intermediate language needs the second way, whose source
+# maps are less exact.
 WAYS: tuple[tuple[str, ...], ...] = ((), ("--ir-minimum",))
 LISTED = re.compile(r"^\| `([^`]+)` \| `(.+)` \| (.+?) \|$", re.MULTILINE)
 
@@ -117,7 +116,8 @@ def _measure() -> tuple[Coverage, str]:
             REPORT,
         )
         options = ("--exclude-tests", "--no-match-path", "tests/solidity/invariants/*")
-        status, output = shell.stream([*argv, *options], shell.build_settings(NAME), _progress)
+        settings = {"FOUNDRY_PROFILE": "coverage"} | shell.build_settings(NAME)
+        status, output = shell.stream([*argv, *options], settings, _progress)
         if status == 0:
             note = f"; by {' '.join(way)}" if way else ""
             return read(REPORT.read_text(), "contracts"), note

@@ -16,7 +16,7 @@ from scripts.anvil import NO_TLS
 from tests.conftest import needs_program
 from tests.e2e.site import LONG, SHORT, Site, until
 
-DISK_BYTES = 64 << 20
+DISK_BYTES = 128 << 20
 LOCK = """
 import sqlite3, sys
 store = sqlite3.connect(sys.argv[1], isolation_level=None)

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from oracle.catalogue import DEFAULT_FILE
 from oracle.daemon import Daemon, build
 from oracle.settings import Settings
 from scrip import jobs, keys
@@ -21,6 +22,7 @@ from scrip.chain import Chain
 from scrip.eip712 import job_id
 from scrip.journal import InMemoryJournal
 from scrip.sender import LOCAL_POLICY, Sender
+from scrip.signed_requests import SignedBy
 from scrip.spec import JobSpec, spec_hash
 from scrip.structs import to_bytes
 from scrip.types import JobTerms, Status
@@ -32,6 +34,9 @@ SPEC = JobSpec("hash.chain", {"seed": "0x" + "ab" * 32, "steps": 20_000})
 PASSWORD = "password of a test"  # noqa: S105
 USD = 1_000_000
 SECONDS = 180.0
+
+OFTEN = {"requests_per_minute": 1_000_000, "heavy_per_minute": 1_000_000}
+"""Tests poll more often than clients may."""
 
 
 @dataclass
@@ -71,8 +76,8 @@ class OracleLab:
 
     # Setting up
 
-    def prepare(self, watchers: int) -> None:
-        """Keys, registration and watcher set."""
+    def prepare(self, watchers: int, threshold: int | None = None) -> None:
+        """Keys, registration and watcher set, all of whom must sign unless `threshold` says fewer."""
         system = self.system
         names = ["oracle", *(f"watcher {number}" for number in range(watchers))]
         for name in names:
@@ -87,7 +92,7 @@ class OracleLab:
         )
         self.serve("test-cpu")
         if watchers:
-            assert system.watcher_set(names[1:], watchers) == 1
+            assert system.watcher_set(names[1:], threshold or watchers) == 1
 
     def serve(self, label: str) -> None:
         """Add a SKU to the provider's."""
@@ -139,7 +144,7 @@ class OracleLab:
         given = {
             "state_dir": self.folder / "provider",
             "key": {"keystore": self.folder / "oracle.json", "password_file": self.folder / "password"},
-            "api": {"port": self.port, "public_url": self.url},
+            "api": {"port": self.port, "public_url": self.url} | OFTEN,
             "quorum": {"watchers": self.watcher_urls, "timeout_s": 30},
             "settle": {"retry_s": 1, "max_age_s": 1},
             **sections,
@@ -156,7 +161,7 @@ class OracleLab:
                 "keystore": self.folder / f"watcher {number}.json",
                 "password_file": self.folder / "password",
             },
-            api={"port": port, "public_url": f"http://127.0.0.1:{port}"},
+            api={"port": port, "public_url": f"http://127.0.0.1:{port}"} | OFTEN,
         )
 
     def start(self, name: str, settings: Settings) -> Running:
@@ -227,6 +232,11 @@ class OracleLab:
         found: dict[str, Any] = answer.json()
         return found
 
+    def private(self, job: bytes, what: str, name: str = "buyer") -> httpx.Response:
+        """A job's output or evidence, asked for by the account of this name."""
+        auth = SignedBy(account(name), self.chain.chain_id, self.chain.address("JobMarket"))
+        return httpx.get(f"{self.url}/jobs/0x{job.hex()}/{what}", auth=auth, trust_env=False, verify=NO_TLS)
+
     def status(self, job: bytes) -> Status:
         return jobs.status(self.chain.at(), job)
 
@@ -249,12 +259,22 @@ class OracleLab:
             raise AssertionError(f"{error}: wanted {state}, {shown}") from error
 
 
+def catalogue_on(folder: Path, engine: str) -> Path:
+    """The usual catalogue with one more line in each template."""
+    path = folder / f"{engine}.toml"
+    text = DEFAULT_FILE.read_text()
+    path.write_text(text.replace("deterministic = true", f'deterministic = true\nengine = "{engine}"'))
+    return path
+
+
 @contextmanager
-def lab(system: System, chain: Chain, folder: Path, watchers: int) -> Iterator[OracleLab]:
+def lab(
+    system: System, chain: Chain, folder: Path, watchers: int, threshold: int | None = None
+) -> Iterator[OracleLab]:
     """Prepared, nothing running yet; stops what was started."""
     folder.mkdir(parents=True, exist_ok=True)
     made = OracleLab(system, folder, chain)
-    made.prepare(watchers)
+    made.prepare(watchers, threshold)
     try:
         yield made
     finally:

@@ -76,12 +76,12 @@ def test_open__with_a_quote__settles_to_the_last_unit(place: OracleLab, class_id
     info = view.class_info(class_id)
     paid = receipt.units * info.terms.price_per_million // (1000 * 1_000_000)
     assert view.earnings(place.provider, info.terms.payment_token) in (paid, paid + 1)
-    raw = httpx.get(f"{place.url}/jobs/0x{job.hex()}/evidence", trust_env=False).content
+    raw = place.private(job, "evidence").content
     verify_bundle(
         Bundle.decode(raw), chain_id=place.chain.chain_id, market=place.chain.address("JobMarket"),
         job_nonce=view.job_state(job).nonce, terms=view.job_terms(job), receipt=receipt,
     )  # fmt: skip
-    output = httpx.get(f"{place.url}/jobs/0x{job.hex()}/output", trust_env=False).content
+    output = place.private(job, "output").content
     assert keccak(output) == receipt.output_hash
 
 
@@ -197,7 +197,7 @@ def test_settled_after_accept_by__slot_is_gone_and_the_evidence_still_holds(
     place.wait_for([job], Status.SETTLED)
     assert place.chain.at().job_state(job) == JobState(Status.NONE, 0, 0)
     assert redeem.follow(place.chain, job, timeout=1, since=spec_of.since) is Status.SETTLED
-    done = redeem.collect(place.chain, spec_of)
+    done = redeem.collect(place.chain, spec_of, account("buyer"))
     assert (done.ending.units, done.receipt.outcome) == (done.receipt.units, Outcome.COMPLETED)
     assert redeem.open_job(place.chain, buyer, spec_of) is None
 
@@ -249,8 +249,8 @@ def test_simulated_gpu__settles_at_assurance_0_and_says_so_everywhere(place: Ora
     shown = place.show(job)
     assert shown["simulated"] is True
     assert Receipt.from_json(shown["receipt"]).assurance == 0
-    assert httpx.get(f"{place.url}/jobs/0x{job.hex()}/evidence", trust_env=False).json()["simulated"] is True
-    output = httpx.get(f"{place.url}/jobs/0x{job.hex()}/output", trust_env=False)
+    assert place.private(job, "evidence").json()["simulated"] is True
+    output = place.private(job, "output")
     assert output.headers["X-Scrip-Simulated"] == "true"
     data = httpx.get(f"{place.url}/.well-known/agent-registration.json", trust_env=False).json()
     assert data["scrip"]["simulated"] is True

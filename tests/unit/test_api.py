@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account import Account
 from eth_utils.crypto import keccak
 from fastapi.testclient import TestClient
 
@@ -15,14 +16,18 @@ from oracle.api import ProviderParts, provider_app
 from oracle.health import Pulse, readiness
 from oracle.metrics import Metrics
 from oracle.states import State
+from oracle.store import NOBODY
+from scrip.eip712 import recover
 from scrip.errors import NodeUnavailable
 from scrip.evidence import Bundle, verify_proof
+from scrip.signed_requests import SignedBy
 from scrip.spec import JobSpec, spec_hash
-from scrip.types import Receipt
+from scrip.types import JobTerms, Receipt
 from tests.unit.oracle_factory import SPEC, Lab, Node, terms
 from tests.unit.oracle_market import CHAIN_ID, MARKET, ORACLE, PROVIDER
 
 LIMIT = 4096
+PARTY = Account.from_key("0x" + "22" * 32)
 
 
 @pytest.fixture
@@ -32,15 +37,28 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     made.close()
 
 
-def client(node: Node, **changes: Any) -> TestClient:
+class Parties:
+    """The payer's key, which the market of these tests has none of, may see its jobs; nobody else."""
+
+    def has_signed(self, account: str, message: bytes, signature: bytes) -> bool:
+        return recover(message, signature) == account
+
+    def is_party(self, account: str, terms: JobTerms) -> bool:
+        return account == PARTY.address
+
+
+def client(node: Node, signer: Any = None, **changes: Any) -> TestClient:
     api = node.settings.api.model_copy(update={"max_body_bytes": LIMIT})
     parts = ProviderParts(
         settings=node.settings.model_copy(update={"api": api}), store=node.store, desk=node.desk,
         evidence=node.evidence, metrics=Metrics(node.store), pulse=Pulse(1.0),
-        probes={"chain": lambda: "block 1"}, oracle=ORACLE.address, chain_id=CHAIN_ID, market=MARKET,
-        registry=MARKET,
+        probes={"chain": lambda: "block 1"}, parties=Parties(), oracle=ORACLE.address, chain_id=CHAIN_ID,
+        market=MARKET, registry=MARKET,
     )  # fmt: skip
-    return TestClient(provider_app(replace(parts, **changes)), raise_server_exceptions=False)
+    app = provider_app(replace(parts, **changes))
+    made = TestClient(app, base_url=api.public_url, raise_server_exceptions=False)
+    made.auth = None if signer is None else SignedBy(signer, CHAIN_ID, MARKET)
+    return made
 
 
 def error(response: Any) -> dict[str, Any]:
@@ -55,9 +73,10 @@ def error(response: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({}, 422, "bad_input"),
+        ({}, 422, "bad_request"),
         ({"terms": {}, "spec": SPEC.to_json()}, 422, "bad_input"),
         ({"terms": None, "spec": None, "more": 1}, 422, "bad_input"),
+        ({"terms": {}, "spec": SPEC.to_json(), "more": 1}, 422, "bad_input"),
         ([1, 2], 422, "bad_request"),
     ],
 )
@@ -86,6 +105,16 @@ def test_quotes__dry_run__is_503_and_says_so(lab: Lab) -> None:
     body = {"terms": terms(lab.market).to_json(), "spec": SPEC.to_json()}
     response = client(lab.start(dry=True), oracle=None).post("/quotes", json=body)
     assert (response.status_code, error(response)["code"]) == (503, "dry_run")
+
+
+def test_quotes__node_stands_by__is_503_and_nothing_is_signed(lab: Lab) -> None:
+    node, asked = lab.start(), terms(lab.market)
+    node.store.epoch = NOBODY
+    response = client(node).post("/quotes", json={"terms": asked.to_json(), "spec": SPEC.to_json()})
+    assert response.status_code == 503
+    assert error(response)["code"] == "stands_by"
+    assert "signature" not in response.text
+    assert node.store.counts()[State.QUOTED] == 0
 
 
 def test_quotes__fitting__is_signed(lab: Lab) -> None:
@@ -167,7 +196,7 @@ def test_jobs__unknown__is_404(lab: Lab) -> None:
 def test_jobs__not_metered_yet__has_no_evidence(lab: Lab) -> None:
     node = lab.start()
     job = "0x" + node.desk.quote(terms(lab.market), SPEC).job_id.hex()
-    api = client(node)
+    api = client(node, PARTY)
     assert api.get(f"/jobs/{job}").json()["state"] == "quoted"
     for path in ("output", "evidence", "evidence/0/proof"):
         assert api.get(f"/jobs/{job}/{path}").status_code == 404
@@ -178,7 +207,7 @@ def test_jobs__settled__shows_receipt_output_evidence_and_proofs(lab: Lab) -> No
     asked = terms(lab.market)
     key = lab.market.open(asked, node.desk.quote(asked, SPEC).signature)
     node.until_at(key, State.SETTLED)
-    api, job = client(node), "0x" + key.hex()
+    api, job = client(node, PARTY), "0x" + key.hex()
     shown = api.get(f"/jobs/{job}").json()
     receipt = Receipt.from_json(shown["receipt"])
     assert (shown["state"], shown["final"], shown["simulated"]) == ("settled", True, False)
@@ -205,7 +234,7 @@ def test_registration__is_what_the_sdk_reads(lab: Lab) -> None:
     data = client(lab.start()).get("/.well-known/agent-registration.json").json()
     offer = _offer("http://provider.test", data)
     assert offer.endpoint == "http://127.0.0.1:8800"
-    assert set(offer.templates) == {"llm.generate", "matmul.int8", "hash.chain"}
+    assert set(offer.templates) == {"llm.generate", "matmul.int8", "hash.chain", "keep"}
     assert not offer.simulated
     assert data["x402Support"] is False
     assert data["scrip"]["provider"] == PROVIDER

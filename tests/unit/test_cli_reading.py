@@ -186,15 +186,17 @@ def opened(cli: Cli, status: Status, **terms: Any) -> Cli:
 
 
 def evidence_of(cli: Cli, answer: Any) -> Cli:
-    def evidence(chain: Any, job: bytes, terms: Any, endpoint: str, since: int) -> redeem.Evidence:
-        assert since == 3
+    def evidence(
+        chain: Any, job: bytes, terms: Any, endpoint: str, account: Any, since: int
+    ) -> redeem.Evidence:
+        assert (account.address, since) == (HOLDER, 3)
         if isinstance(answer, Exception):
             raise answer
         return answer  # type: ignore[no-any-return]
 
     cli.monkeypatch.setattr(redeem, "evidence", evidence)
-    cli.monkeypatch.setattr("scrip.cli.signatures.find", lambda *_: None)
-    return cli
+    cli.monkeypatch.setattr("scrip.signatures.find", lambda *_: None)
+    return cli.with_key()
 
 
 def ended(status: Status = Status.SETTLED, units: int = 9, **changes: Any) -> redeem.Evidence:
@@ -206,6 +208,15 @@ def ended(status: Status = Status.SETTLED, units: int = 9, **changes: Any) -> re
 def test_job__malformed_or_unknown_id__one_line(cli: Cli, name: str) -> None:
     assert "exactly 32 bytes" in cli.fails("job", name, "0x12")
     assert "See: scrip job list" in cli.fails("job", name, JOB_ID)
+
+
+def test_job_show__without_a_key__says_who_may_see_the_evidence(cli: Cli) -> None:
+    opened(evidence_of(cli, ended()), Status.SETTLED)
+    cli.monkeypatch.delenv("SCRIP_KEYSTORE")
+    cli.monkeypatch.setattr("scrip.cli.jobs._said", lambda *_: "settled")
+    shown = cli.run("job", "show", JOB_ID)
+    assert shown.exit_code == 0
+    assert "for the job's parties: give one's key with --keystore" in " ".join(shown.stdout.split())
 
 
 def test_job_show__evidence_does_not_hold__fails(cli: Cli) -> None:

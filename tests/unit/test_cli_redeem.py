@@ -41,7 +41,7 @@ class Sdk:
         self.kinds: list[str] = []
         for name in ("plan", "open_job", "follow", "collect"):
             monkeypatch.setattr(redeem, name, getattr(self, name))
-        monkeypatch.setattr("scrip.cli.signatures.find", lambda *_: None)
+        monkeypatch.setattr("scrip.signatures.find", lambda *_: None)
         monkeypatch.setattr(sending, "sending", self.sending)
 
     @contextmanager
@@ -86,7 +86,8 @@ class Sdk:
             raise self.after
         return self.ends[-1]
 
-    def collect(self, chain: Any, planned: Plan) -> Redemption:
+    def collect(self, chain: Any, planned: Plan, account: Any) -> Redemption:
+        assert account.address == planned.terms.payer
         if isinstance(self.result, Exception):
             raise self.result
         wanted = {

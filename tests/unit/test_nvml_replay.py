@@ -21,12 +21,12 @@ from tests.unit.replay_gpu import GPU, HEAD, simulated
 needs_header = pytest.mark.skipif(nvml_header() is None, reason="nvidia-nvml-dev is not installed")
 
 
-def altered_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+def altered_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
     sources = tmp_path / "sources"
     shutil.copytree(Path(build_module.__file__).parent, sources)
-    text = (sources / "nvml_replay.c").read_text()
+    text = (sources / name).read_text()
     assert old in text
-    (sources / "nvml_replay.c").write_text(text.replace(old, new))
+    (sources / name).write_text(text.replace(old, new))
     monkeypatch.setattr(build_module, "_HERE", sources)
 
 
@@ -39,18 +39,36 @@ def test_build__no_compiler__says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_build__compiler_fails__carries_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    altered_sources(tmp_path, monkeypatch, "nvmlInit_v2(void) {", "nvmlInit_v2(void) { int unused;")
+    altered_sources(
+        tmp_path, monkeypatch, "nvml_replay.c", "nvmlInit_v2(void) {", "nvmlInit_v2(void) { int unused;"
+    )
     with pytest.raises(ReplayUnavailable, match="unused"):
         build(tmp_path / "out", use_nvml_header=False)
     assert not list((tmp_path / "out").rglob("*.so*"))
 
 
 @needs_header
-def test_build__prototype_differs_from_nvidias__fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("source", "right", "wrong", "symbol"),
+    [
+        (
+            "readings.c",
+            "unsigned long long *energy)",
+            "unsigned long *energy)",
+            "nvmlDeviceGetTotalEnergyConsumption",
+        ),
+        ("readings.c", "int valuesCount", "unsigned int valuesCount", "nvmlDeviceGetFieldValues"),
+        ("devices.c", "const char *uuid", "char *uuid", "nvmlDeviceGetHandleByUUID"),
+        ("processes.c", "nvmlEnableState_t *mode", "unsigned long *mode", "nvmlDeviceGetAccountingMode"),
+        ("gpm.c", "unsigned int gpuInstanceId, ", "", "nvmlGpmMigSampleGet"),
+        ("processes.c", "stats->startTime", "stats->started", "nvmlDeviceGetAccountingStats"),
+    ],
+)
+def test_build__differs_from_nvidias_header__fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, right: str, wrong: str, symbol: str
 ) -> None:
-    altered_sources(tmp_path, monkeypatch, "unsigned long long *energy)", "unsigned long *energy)")
-    with pytest.raises(ReplayUnavailable, match="nvmlDeviceGetTotalEnergyConsumption"):
+    altered_sources(tmp_path, monkeypatch, source, right, wrong)
+    with pytest.raises(ReplayUnavailable, match=symbol):
         build(tmp_path / "out")
 
 
@@ -68,6 +86,46 @@ def test_build__with_and_without_nvidias_header__same_symbols(tmp_path: Path) ->
     names = {tuple(line.split()[0] for line in listing.splitlines()) for listing in listings}
     assert len(names) == 1
     assert all(re.match(r"nvml[A-Z]|scrip_nvml_replay_", name) for name in names.pop())
+
+
+LAYOUTS = """
+#include <stddef.h>
+#include <stdio.h>
+#include "nvml_abi.h"
+#define SIZE(type) printf(#type " %zu\\n", sizeof(type))
+#define FIELD(type, field) \\
+    printf(#type "." #field " %zu %zu\\n", offsetof(type, field), sizeof(((type *)0)->field))
+#define VALUE(name) printf(#name " %d\\n", (int)name)
+int main(void) {
+STATEMENTS
+return 0;
+}
+"""
+
+
+@needs_header
+def test_build__our_own_declarations__are_laid_out_as_nvidias(tmp_path: Path) -> None:
+    """What a machine without NVIDIA's header compiles against: every struct, field and constant in it."""
+    folder = Path(build_module.__file__).parent
+    ours = (folder / "nvml_abi.h").read_text().split("#else", 1)[1]
+    statements = [f"VALUE({name});" for name in re.findall(r"\bNVML_\w+", ours)]
+    for body, name in re.findall(r"typedef struct \{(.*?)^\} (\w+);", ours, re.DOTALL | re.MULTILINE):
+        outer = re.sub(r"struct \{.*?\} (\w+);", r"struct \1;", body, flags=re.DOTALL)
+        fields = re.findall(r"(\w+)(?:\[\w+\])?;", outer)
+        assert fields, name
+        statements += [f"SIZE({name});", *(f"FIELD({name}, {field});" for field in fields)]
+    source = tmp_path / "layouts.c"
+    source.write_text(LAYOUTS.replace("STATEMENTS", "\n".join(statements)))
+    header = nvml_header()
+    assert header is not None
+    printed = []
+    for flags in ([], ["-DUSE_NVML_H", f"-I{header.parent}"]):
+        program = tmp_path / f"layouts{len(printed)}"
+        subprocess.run(["gcc", *flags, f"-I{folder}", "-o", program, source], check=True)
+        printed.append(subprocess.run([program], capture_output=True, text=True, check=True).stdout)
+    assert printed[0] == printed[1]
+    assert "nvmlGpmMetricsGet_t.metrics" in printed[0]
+    assert len(printed[0].splitlines()) > 80
 
 
 def test_build__same_sources__compiles_once(tmp_path: Path) -> None:
@@ -104,7 +162,7 @@ def test_traces__committed_file__is_what_the_generator_writes(name: str) -> None
         "some other file\n",
         "scrip-nvml-trace 2\n",
         HEAD + "read 0 0 1 2 3\n",
-        HEAD + "read 0 0 1 2 3 4 5\n",
+        HEAD + "read 0 0 1 2 3 4 5 6\n",
         HEAD + "read 0 0 -1 2 3 4\n",
         HEAD + "read 0 0 1e3 2 3 4\n",
         HEAD + "read 0 1 1 2 3 4\n",
@@ -117,6 +175,18 @@ def test_traces__committed_file__is_what_the_generator_writes(name: str) -> None
         HEAD + "reads 0 0 1 2 3 4\n",
         HEAD + "gpu 2 GPU-x 1 - Gap\n",
         HEAD + "gpu 1 GPU-x 1 -\n",
+        HEAD + "proc 5 0 1 2 3 4 5 6\n",
+        HEAD + "gpm 5 0 1 2 3\n",
+        HEAD + "gpm 5 0 x 1 2 3\n",
+        HEAD + "gpm 5 1 - 1 2 3\n",
+        HEAD + "gpm 5 0 - 1 2 3\ngpm 4 0 - 1 2 3\n",
+        HEAD + "acct 5 0 2\n",
+        HEAD + "acct 5 0 1\nacct 5 0 0\n",
+        HEAD + "slice 0 1 0 1024\n",
+        HEAD + "slice 0 1 0 1024 MIG-x more\n",
+        HEAD + "slice 1 1 0 1024 MIG-x\n",
+        HEAD + "lost 5 1 15\n",
+        HEAD + "lost 5 0\n",
         HEAD + "loop 0\n",
         HEAD + "loop 100\nread 0 0 1 2 3 4\n",
         HEAD + "loop 100\nread 0 0 5 2 3 4\nread 100 0 1 2 3 4\n",

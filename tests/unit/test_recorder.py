@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from oracle.telemetry import recorder as recorder_module
 from oracle.telemetry.base import HOST, Finished, Lease, Note, Reading, RecordingFailed, TelemetryError
-from oracle.telemetry.recorder import Recorder, SystemClock
+from oracle.telemetry.clock import SystemClock
+from oracle.telemetry.recorder import Recorder
 from scrip.evidence import Sample
 
 DEADLINE_S = 20.0
@@ -278,3 +280,23 @@ def test_tick__from_many_threads__samples_stay_whole() -> None:
     assert [sample.seq for sample in samples] == list(range(len(samples)))
     values = [sample.value for sample in samples if sample.metric == "cpu_us"]
     assert values == list(range(1, meter.reads + 1))
+
+
+def test_tick__long_lease__keeps_evenly_spaced_ticks_and_both_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "MOST_KEPT", 10)
+    clock, meter = StepClock(), FakeMeter()
+    recorder = Recorder(lease(), [meter], clock, period_s=None)
+    recorder.start()
+    for _ in range(100):
+        clock.ns += 1_000_000_000
+        recorder.tick()
+    clock.ns += 1_000_000_000
+    samples = recorder.end(Ended())
+    ticks = [sample.mono_ns // 1_000_000_000 for sample in samples if sample.edge == "tick"]
+    assert ticks == [16, 32, 48, 64, 80, 96]
+    assert meter.reads == 102
+    assert [sample.seq for sample in samples] == list(range(len(samples)))
+    assert {sample.edge for sample in samples if sample.metric == "cpu_us"} == {"start", "tick", "end"}
+    assert [note.reason for note in recorder.notes() if note.metric == "ticks"] == [
+        "one in 16 is kept: a long lease"
+    ]

@@ -20,6 +20,7 @@ from oracle.states import State
 from oracle.store import Store
 from oracle.tasks import Tasks
 from scrip.errors import NodeUnavailable, NotFound
+from scrip.view import ChainView
 from tests.unit.oracle_factory import SPEC, Lab, terms
 
 Usage = namedtuple("Usage", "total used free")
@@ -61,12 +62,14 @@ def test_abort__of_one_job_while_the_node_runs__counts(lab: Lab) -> None:
 def test_run__no_room_on_the_disk__waits_and_runs_once_there_is(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = [1_000]
+    free = [10**12]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, free[0]))
     monkeypatch.setattr("oracle.tasks.pause_s", lambda _: 0.05)
     node = lab.start()
     asked = terms(lab.market)
-    job = lab.market.open(asked, node.desk.quote(asked, SPEC).signature)
+    quote = node.desk.quote(asked, SPEC).signature
+    free[0] = 1_000
+    job = lab.market.open(asked, quote)
     node.until(lambda: node.tasks.metrics.registry.get_sample_value("scrip_retries_total", {"step": WORK}))
     assert node.at(job) is State.QUEUED
     free[0] = 10**12
@@ -160,5 +163,5 @@ class Behind:
 
 def test_facts__head_that_the_node_has_not_got__is_a_passing_failure() -> None:
     with pytest.raises(NodeUnavailable, match="names block 1000 and hasn't got it") as raised:
-        Facts(Behind(), local=True).now()  # type: ignore[arg-type]
+        Facts(Behind(), local=True).time(ChainView(Behind(), 1_000))  # type: ignore[arg-type]
     assert raised.value.transient

@@ -23,8 +23,8 @@ SONAME: Final = "libnvidia-ml.so.1"
 STEADY_TRACE: Final = Path(__file__).with_name("traces") / "steady_h100.trace"
 """One busy H100, for ever: what a simulated GPU plays unless told otherwise."""
 _HERE: Final = Path(__file__).parent
-_SOURCES: Final = ("nvml_replay.c", "trace.c")
-_HEADERS: Final = ("nvml_abi.h", "trace.h")
+_SOURCES: Final = ("nvml_replay.c", "devices.c", "readings.c", "processes.c", "gpm.c", "trace.c")
+_HEADERS: Final = ("nvml_abi.h", "replay.h", "trace.h")
 _FLAGS: Final = (
     "-std=c99",
     "-O2",

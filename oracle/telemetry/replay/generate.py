@@ -46,6 +46,7 @@ def two_tenant() -> tuple[str, dict[int, int]]:
         f"gpu 0 {TENANT_GPU} {80 * GIB} 1000000000001 NVIDIA H100 80GB HBM3 (simulated)",
         f"gpu 1 {CARD_GPU} {24 * GIB} - NVIDIA GeForce RTX 4090 (simulated)",
         "fail 0 1 nvmlDeviceGetTotalEnergyConsumption 3",
+        "fail 0 1 nvmlDeviceGetFieldValues:83 3",
         f"fail {LOST_MS} 0 nvmlDeviceGetUtilizationRates 15",
     ]
     truth = {TENANT_A.pid: 0, TENANT_B.pid: 0}
