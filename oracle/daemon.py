@@ -8,7 +8,6 @@ needed to go on. The first SIGTERM or SIGINT lets running steps finish, the seco
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -20,16 +19,16 @@ from typing import Any, Final, Protocol
 from oracle.api import ProviderParts, provider_app
 from oracle.api_watcher import WatcherParts, watcher_app
 from oracle.dispatch import WORK
-from oracle.health import NotWell, Probe, Pulse
+from oracle.health import Probe, Pulse
 from oracle.logging import get
 from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
 from oracle.retention import PRUNE
+from oracle.room import check_room
 from oracle.server import Server, ServerProblem
 from oracle.settings import Role, Settings
 from oracle.states import ACTIVE, State
 from oracle.store import StateConflict
 from oracle.tasks import Tasks, is_passing, pause_s
-from oracle.worker import ROOM_BYTES
 from scrip.chain import Chain
 from scrip.rpc import make_web3
 
@@ -323,10 +322,7 @@ def probes(base: Base, pulse: Pulse) -> dict[str, Probe]:
         return "writable"
 
     def disk() -> str:
-        free = shutil.disk_usage(base.settings.state_dir).free
-        if free < ROOM_BYTES:
-            raise NotWell(f"{free} bytes free, no job starts with less than {ROOM_BYTES}")
-        return f"{free} bytes free"
+        return f"{check_room(base.settings.state_dir)} bytes free"
 
     return {"loop": pulse.check, "chain": chain, "store": store, "disk": disk}
 

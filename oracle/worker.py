@@ -32,6 +32,7 @@ from oracle.models import JobRow
 from oracle.outbox import Stopped
 from oracle.receipt import TELEMETRY, Attempt, Draft, anchor_interval, make_receipt, with_assurance
 from oracle.reports import GpuReports, level_of
+from oracle.room import check_room
 from oracle.settings import ProviderSettings
 from oracle.states import State
 from oracle.store import Store
@@ -43,8 +44,6 @@ from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec
 from scrip.types import JobState, Outcome, Receipt, Status
 
-ROOM_BYTES: Final = 16 << 20
-"""Free room that the store and the evidence need beside a job's output."""
 LOOK_S: Final = 0.25
 RETRY_MS: Final = 1_000
 AWAY_MS: Final = 3_000
@@ -153,9 +152,9 @@ class Worker:
             if ended := executor.end_stale(left):
                 _log.warning("orphan ended", job=job.label, attempt=job.attempt, engine=engine, count=ended)
         shutil.rmtree(self._workdir(job.job_id, job.attempt), ignore_errors=True)
-        self._store.move(
-            job.job_id, State.QUEUED, "the node restarted during this attempt", since=(State.EXECUTING,)
-        )
+        reason = "the node restarted during this attempt"
+        _log.warning("attempt lost", job=job.label, attempt=job.attempt, reason=reason)
+        self._store.move(job.job_id, State.QUEUED, reason, since=(State.EXECUTING,))
 
     def abort_all(self) -> None:
         """End every process of ours: the node stops at once."""
@@ -194,7 +193,7 @@ class Worker:
         with self._gpus.lease(ours, given_up) as gpus:
             if given_up():
                 return
-            self._check_room(planned)
+            check_room(self._workroot, planned.template.limits.output_bytes)
             try:
                 self._check_time(job, planned)  # again: the GPUs may have been long in coming
             except Declined as declined:
@@ -230,14 +229,6 @@ class Worker:
 
     def _check_time(self, job: JobRow, planned: Plan) -> None:
         intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
-
-    def _check_room(self, planned: Plan) -> None:
-        """Raise StorageFull unless what the job may leave fits on the disk, with room to spare."""
-        self._workroot.mkdir(parents=True, exist_ok=True, mode=0o700)
-        needed = planned.template.limits.output_bytes + ROOM_BYTES
-        free = shutil.disk_usage(self._workroot).free
-        if free < needed:
-            raise StorageFull(self._workroot, f"{free} bytes free, a job needs {needed}")
 
     def _attempt(
         self,
@@ -339,7 +330,8 @@ class Worker:
         if ended.reason == "killed":
             raise AttemptLost("stopped" if stopped else f"the job's supervisor ended it: {_tail(ended.log)}")
         if ended.reason == "failed":
-            self._check_room(planned)  # a full disk of ours says nothing about the job
+            # A full disk of ours says nothing about the job.
+            check_room(self._workroot, planned.template.limits.output_bytes)
         for note in recorder.notes():
             _log.info(
                 "metering note",

@@ -57,7 +57,7 @@ def sends(state: str, call: str, kind: Kind) -> tuple[Moment, ...]:
 
 MOMENTS = (
     *sends("accepting", "accept", "on chain"),
-    Moment("executing", "step", "quoted", "orphan ended"),
+    Moment("executing", "step", "quoted", "the node restarted during this attempt"),
     Moment("metered", "step", "quoted", r'"metered": 1'),
     Moment("signing", "step", "watched", r'"signing": 1'),
     Moment("signed", "step", "quoted", r'"signed": 1'),
