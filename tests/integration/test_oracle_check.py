@@ -240,13 +240,19 @@ def test_disk__little_room__warns(place: OracleLab, class_id: int, monkeypatch: 
 
 def test_database__not_one__fails(place: OracleLab, class_id: int, tmp_path: Path) -> None:
     (tmp_path / "oracle.db").write_text("no database")
-    says(place, "database", Mark.FAIL, "not a database", database=f"sqlite:///{tmp_path / 'oracle.db'}")
+    says(
+        place,
+        "database",
+        Mark.FAIL,
+        "not a database",
+        database={"url": f"sqlite:///{tmp_path / 'oracle.db'}"},
+    )
 
 
 def test_database__of_a_node__is_fine(place: OracleLab, class_id: int, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'oracle.db'}"
     Store.open(url).close()
-    says(place, "database", Mark.OK, "oracle.db", database=url)
+    says(place, "database", Mark.OK, "oracle.db", database={"url": url})
 
 
 def test_confinement__no_bubblewrap__warns(
