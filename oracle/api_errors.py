@@ -22,6 +22,7 @@ from oracle.logging import clean, get
 from oracle.outbox import DryRun
 from oracle.rerun import Unable
 from oracle.sampling import BudgetSpent
+from oracle.store import LeadLost
 from oracle.watcher import RowsRefused, TooEarly
 from scrip.errors import BadInput, ChainError, EvidenceInvalid, NotFound, ScripError
 from scrip.signed_requests import SCHEME
@@ -60,6 +61,7 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
         NotFound: _not_found,
         EvidenceInvalid: _unavailable,
         DryRun: _dry,
+        LeadLost: _stands_by,
         Unable: _unavailable,
         BudgetSpent: _unavailable,
         TooEarly: _too_early,
@@ -124,6 +126,10 @@ async def _refused(_: Request, error: ScripError) -> JSONResponse:
 
 async def _dry(_: Request, error: DryRun) -> JSONResponse:
     return answer(503, "dry_run", str(error))
+
+
+async def _stands_by(_: Request, error: LeadLost) -> JSONResponse:
+    return answer(503, "stands_by", str(error))
 
 
 async def _unavailable(_: Request, error: Exception) -> JSONResponse:

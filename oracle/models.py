@@ -85,6 +85,23 @@ class SpecJson(TypeDecorator[JobSpec]):
         return None if value is None else JobSpec.from_json(json.loads(value))
 
 
+class Words(TypeDecorator[str]):
+    """Text that others wrote. PostgreSQL takes no NUL, and no database half a character."""
+
+    impl: type[String] = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        return None if value is None else value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class Word(Words):
+    """The same, of limited length."""
+
+    impl = String
+
+
 class Base(DeclarativeBase):
     """Base of all tables."""
 
@@ -108,7 +125,7 @@ class JobRow(Base):
 
     job_id: Mapped[bytes] = mapped_column(primary_key=True)
     state: Mapped[str] = mapped_column(String(16), index=True)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     terms: Mapped[JobTerms] = mapped_column(AsJson(JobTerms))
     quote: Mapped[bytes | None]
     opened_at: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -149,7 +166,7 @@ class StepRow(Base):
     job_id: Mapped[bytes] = mapped_column(ForeignKey("jobs.job_id"), index=True)
     at_ms: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
 
 
 class SettlementRow(Base):
@@ -165,7 +182,7 @@ class SettlementRow(Base):
     attestation: Mapped[Attestation | None] = mapped_column(AsJson(Attestation))
     tries: Mapped[int] = mapped_column(Integer, default=0)
     not_before_ms: Mapped[int] = mapped_column(BigInteger, default=0)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     created_ms: Mapped[int] = mapped_column(BigInteger)
 
     @property
@@ -181,9 +198,9 @@ class RefusalRow(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     job_id: Mapped[bytes] = mapped_column(index=True)
-    watcher: Mapped[str] = mapped_column(Text)
-    check: Mapped[str] = mapped_column(String(64))
-    reason: Mapped[str] = mapped_column(Text)
+    watcher: Mapped[str] = mapped_column(Words)
+    check: Mapped[str] = mapped_column(Word(64))
+    reason: Mapped[str] = mapped_column(Words)
     at_ms: Mapped[int] = mapped_column(BigInteger)
     statement: Mapped[str] = mapped_column(Text, default="", server_default="")
 
@@ -235,8 +252,8 @@ class ReviewRow(Base):
     job_id: Mapped[bytes] = mapped_column(index=True)
     provider: Mapped[str] = mapped_column(String(42))
     passed: Mapped[bool]
-    check: Mapped[str] = mapped_column(String(64), default="")
-    reason: Mapped[str] = mapped_column(Text, default="")
+    check: Mapped[str] = mapped_column(Word(64), default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     at_ms: Mapped[int] = mapped_column(BigInteger)
     checks: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
     claims: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
@@ -310,6 +327,29 @@ class EquivocationRow(Base):
     watcher: Mapped[str] = mapped_column(String(42), primary_key=True)
     proof: Mapped[str] = mapped_column(Text)
     at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class LeadRow(Base):
+    """The one row that says which node acts (`oracle.lead`), and that every writer locks.
+
+    `epoch` counts the changes of lead, `beat` the leader's signs of life; `node` is empty if nobody leads.
+    """
+
+    __tablename__ = "lead"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    node: Mapped[str] = mapped_column(String(128))
+    beat: Mapped[int] = mapped_column(BigInteger)
+
+
+class IdentityRow(Base):
+    """Whose database this is (`oracle.identity`)."""
+
+    __tablename__ = "identity"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
 
 
 TABLES: Any = Base.metadata

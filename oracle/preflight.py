@@ -14,6 +14,7 @@ from typing import Final
 
 from oracle import node
 from oracle.catalogue import DEFAULT_FILE, Catalogue
+from oracle.database import probe
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.fetch import origin
@@ -49,6 +50,7 @@ class Finding:
 def check(settings: Settings) -> list[Finding]:
     """Every finding, in the order of what depends on what. Never raises for what it checks; sends nothing."""
     findings = [_guard("key", lambda: _key(settings)), _guard("state folder", lambda: _disk(settings))]
+    findings.append(_guard("database", lambda: (Mark.OK, probe(settings.database_url))))
     try:
         chain = node.connect(settings)
     except ScripError as error:

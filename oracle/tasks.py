@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from oracle.evidence import StorageFull
 from oracle.executors.base import ExecutorError
@@ -36,6 +37,7 @@ TRANSIENT: Final = (
     StorageFull,
     ExecutorError,
     OperationalError,
+    PoolTimeout,
 )
 """Failures of the world around us after which the same step may succeed."""
 BENIGN: Final = (StateConflict, DryRun, Stopped)
@@ -48,6 +50,8 @@ def is_passing(error: BaseException) -> bool:
     """Whether a step that failed like this is tried again."""
     if isinstance(error, NodeUnavailable):
         return error.transient
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True  # the database ended the connection, under whichever name
     return isinstance(error, TRANSIENT)
 
 
@@ -65,6 +69,8 @@ class Tasks:
     metrics: Metrics
     pools: dict[str, int]
     clock: Callable[[], float] = time.monotonic
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set as a task ends: another step may follow it."""
     _executors: dict[str, ThreadPoolExecutor] = field(init=False)
     _entries: dict[tuple[str, object], _Entry] = field(init=False, default_factory=dict)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
@@ -116,6 +122,7 @@ class Tasks:
         else:
             with self._lock:
                 self._entries.pop((pool, key), None)
+        self.ended.set()
 
     def _failed(self, pool: str, key: object, error: Exception) -> None:
         with self._lock:

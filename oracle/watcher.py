@@ -32,6 +32,7 @@ from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.outbox import DryRun
 from oracle.quorum import digest
+from oracle.receipt import HARDWARE
 from oracle.rerun import Rerunner, Unable
 from oracle.reviews import Binding, Reviewed, Reviews, Verdict, check_bound
 from oracle.settings import WatcherSettings
@@ -161,7 +162,7 @@ class Watcher:
             signer = recover(message, signature)
         except BadSignature as bad:
             signer = str(bad)
-        oracle = self._facts.oracle(provider)
+        oracle = self._facts.oracle_of(provider)
         if signer != oracle:
             reason = f"signed by {signer}, the oracle key of {provider} is {oracle}"
             raise RowsRefused([Verdict(row.receipt.job_id, False, "receipt.signer", reason) for row in rows])
@@ -300,10 +301,15 @@ class Watcher:
                 catalogue=self._catalogue,
                 reexecute=None if self._rerunner is None else self._runner(self._rerunner, row.terms),
                 challenge=secrets.token_bytes(32),
+                oracle=self._oracle(row),
             )
         )
         claims = claims_of(bundle.samples, report.usage.gpu_ms)
         return Verdict(row.receipt.job_id, True, checks=report.checks, claims=claims)
+
+    def _oracle(self, row: CosignRow) -> str:
+        """The provider's key, which the reports of its GPUs must name."""
+        return self._facts.oracle_of(row.terms.provider) if row.receipt.assurance >= HARDWARE else ""
 
     def _runner(self, rerunner: Rerunner, terms: JobTerms) -> Reexecute:
         def rerun(job_id: bytes, template: Template, params: Params) -> Rerun | None:
