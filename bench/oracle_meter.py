@@ -16,6 +16,8 @@ from bench.oracle_lab import SPEC, NoMeter, NoWork
 from oracle.catalogue import Catalogue
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
+from oracle.executors.base import LOCAL
+from oracle.executors.engines import Engines
 from oracle.intake import Policy
 from oracle.logging import configure
 from oracle.node import open_base
@@ -39,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     desk = Desk(base.store, base.facts, policy, account, base.metrics, room=lambda _: None)
     desk.keep_spec(spec_hash(SPEC), SPEC)
     worker = Worker(
-        store=base.store, facts=base.facts, desk=desk, executor=NoWork(), meters=lambda _: [NoMeter()],
+        store=base.store, facts=base.facts, desk=desk, engines=Engines({LOCAL: NoWork()}),  # type: ignore[dict-item] # noqa: E501
+        meters=lambda _: [NoMeter()],
         evidence=EvidenceStore(settings.evidence_folder),
         workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
         reports=GpuReports(base.facts, policy.key, None),

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from oracle.executors.base import Limits, Work
+from oracle.executors.base import LOCAL, Engine, Limits, Work
 from oracle.jobs.params import SCHEMAS, ArtefactSettings, Params, Strict, TransferParams
 from scrip.amounts import GB, HOUR_S
 from scrip.errors import BadInput, Refused
@@ -23,9 +23,9 @@ from scrip.spec import JobSpec
 from scrip.types import Resource
 
 DEFAULT_FILE: Final = Path(__file__).with_name("catalogue.toml")
-SameOn = Literal["any", "platform"]
 KEEP_SLACK_S: Final = 60
 """What a job that keeps content has besides: to fetch it, to start and to end."""
+SameOn = Literal["any", "platform"]
 _MOST_SHOWN: Final = 80
 
 
@@ -46,7 +46,7 @@ class Template:
     `sku` is the label of a class that this template serves ("" for any: the hardware decides). A
     `deterministic` one gives the same output for the same parameters, `same_on` "any" processor or only on
     the same "platform" (`oracle.host`). `base_ms` and `ns_per_op` estimate a job's time on one core; nothing
-    is billed by them. With `network` its program has the provider's.
+    is billed by them. With `network` its program has the provider's. `engine` runs it.
     """
 
     name: str
@@ -61,8 +61,9 @@ class Template:
     sku: str
     base_ms: int
     ns_per_op: int
-    same_on: SameOn = "any"
     network: bool = False
+    same_on: SameOn = "any"
+    engine: Engine = LOCAL
 
     def parse(self, given: Mapping[str, Any]) -> Params:
         """Validated, frozen parameters with defaults filled in. Raises SpecRefused for the first that
@@ -121,6 +122,7 @@ class Template:
         workdir: Path,
         *,
         gpus: tuple[str, ...] = (),
+        gpu_count: int = 0,
         seconds: int | None = None,
         content: bytes | None = None,
     ) -> Work:
@@ -144,6 +146,7 @@ class Template:
             gpus=gpus,
             network=self.network,
             content=content,
+            gpu_count=gpu_count,
         )
 
     @property
@@ -259,10 +262,11 @@ class _Entry(Strict):
     ]
     sku: str = ""
     deterministic: bool
-    same_on: SameOn = "any"
     network: bool = False
+    same_on: SameOn = "any"
     cores: int = Field(ge=1, le=1024)
     gpus: int = Field(ge=0, le=64)
+    engine: Engine = LOCAL
     limits: _LimitsEntry
     cost: _CostEntry
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -287,8 +291,9 @@ def _template(given: object) -> Template:
         sku=entry.sku,
         base_ms=entry.cost.base_ms,
         ns_per_op=entry.cost.ns_per_op,
-        same_on=entry.same_on,
         network=entry.network,
+        same_on=entry.same_on,
+        engine=entry.engine,
     )
 
 

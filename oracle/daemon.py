@@ -258,7 +258,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         pulse=pulse,
         probes=probes(base)
         | {
-            "executor": lambda: node.executor.confinement,
+            "executor": lambda: node.engines.confinement,
             "work": _work_probe(node.tasks),
             "lead": node.lead.check,
             "evidence": node.retention.probe,

@@ -153,8 +153,8 @@ class Facts:
         """URI of the provider's registration file, "" if it isn't registered."""
         return str(self.chain.at().read("ProviderRegistry", "uriOf", provider))
 
-    def oracle_of(self, provider: str) -> str:
-        """Key registered for the provider."""
+    def oracle(self, provider: str) -> str:
+        """Key that signs for the provider now; the zero address if it isn't registered."""
         return self.chain.at().oracle_of(provider)
 
     def risk(self, terms: JobTerms) -> Risk:

@@ -6,11 +6,13 @@ job or declines with a typed reason. Its order is fixed: cheap and lasting reaso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from oracle.catalogue import KEEP_SLACK_S, Catalogue, SpecRefused, Template
+from oracle.executors.base import LOCAL
 from oracle.facts import ClassFacts
 from oracle.fetch import origin
 from oracle.jobs.artefact import allowed
@@ -59,7 +61,8 @@ class Declined(Refused):
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What this node offers. `key` is its oracle key, None in a dry run; `watchers` how many it can ask;
-    `simulated` whether its GPU metering is; `attests` whether its GPUs sign reports (assurance 3).
+    `simulated` whether its GPU metering is; `attests` whether its GPUs sign reports (assurance 3);
+    `cluster_gpus` how many GPUs a job can have, by engine.
     """
 
     provider: ProviderSettings
@@ -68,6 +71,11 @@ class Policy:
     watchers: int
     simulated: bool
     attests: bool = False
+    cluster_gpus: Mapping[str, int] = field(default_factory=dict)
+
+    def gpus_of(self, engine: str) -> int:
+        """GPUs that one job on this engine can have."""
+        return len(self.provider.gpus) if engine == LOCAL else self.cluster_gpus.get(engine, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,7 @@ def plan(terms: JobTerms, spec: JobSpec, facts: ClassFacts, policy: Policy, *, t
     resource = facts.terms.resource
     sku = _label(template, resource, facts, policy)
     gpus = template.needs_gpus(resource)
-    _check_gpus(terms, gpus, policy)
+    _check_gpus(terms, gpus, policy.gpus_of(template.engine))
     _check_assurance(facts, gpus, policy)
     seconds = _seconds(terms, template, params, facts)
     return Plan(template, params, resource, sku, gpus, seconds)
@@ -239,9 +247,9 @@ def _label(template: Template, resource: Resource, facts: ClassFacts, policy: Po
     return label
 
 
-def _check_gpus(terms: JobTerms, gpus: int, policy: Policy) -> None:
-    if gpus > len(policy.provider.gpus):
-        raise Declined(Why.CAPACITY, "too few GPUs here", gpus, f"has {len(policy.provider.gpus)}")
+def _check_gpus(terms: JobTerms, gpus: int, present: int) -> None:
+    if gpus > present:
+        raise Declined(Why.CAPACITY, "too few GPUs here", gpus, f"has {present}")
     if terms.resources < gpus:
         raise Declined(Why.RESOURCE, "the job allows too few resources", terms.resources, f"needs {gpus}")
 

@@ -272,6 +272,29 @@ class CommitmentRow(Base):
     at_ms: Mapped[int] = mapped_column(BigInteger)
 
 
+class LeadRow(Base):
+    """The one row that says which node acts (`oracle.lead`), and that every writer locks.
+
+    `epoch` counts the changes of lead, `beat` the leader's signs of life; `node` is empty if nobody leads.
+    """
+
+    __tablename__ = "lead"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    node: Mapped[str] = mapped_column(String(128))
+    beat: Mapped[int] = mapped_column(BigInteger)
+
+
+class IdentityRow(Base):
+    """Whose database this is (`oracle.identity`)."""
+
+    __tablename__ = "identity"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
 class GpuClaimRow(Base):
     """A board's time that a watcher has co-signed for a job (`oracle.claims.GpuClaim`)."""
 
@@ -327,29 +350,6 @@ class EquivocationRow(Base):
     watcher: Mapped[str] = mapped_column(String(42), primary_key=True)
     proof: Mapped[str] = mapped_column(Text)
     at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
-
-
-class LeadRow(Base):
-    """The one row that says which node acts (`oracle.lead`), and that every writer locks.
-
-    `epoch` counts the changes of lead, `beat` the leader's signs of life; `node` is empty if nobody leads.
-    """
-
-    __tablename__ = "lead"
-
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    epoch: Mapped[int] = mapped_column(BigInteger)
-    node: Mapped[str] = mapped_column(String(128))
-    beat: Mapped[int] = mapped_column(BigInteger)
-
-
-class IdentityRow(Base):
-    """Whose database this is (`oracle.identity`)."""
-
-    __tablename__ = "identity"
-
-    name: Mapped[str] = mapped_column(String(64), primary_key=True)
-    value: Mapped[str] = mapped_column(Text)
 
 
 TABLES: Any = Base.metadata

@@ -22,7 +22,8 @@ from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
 from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
-from oracle.executors.base import Executor
+from oracle.executors.base import LOCAL, Executor
+from oracle.executors.engines import Engines, cluster_gpus, open_engines, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.identity import claim, claim_evidence
@@ -51,6 +52,7 @@ from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.network import NetworkMeter
 from oracle.telemetry.nvml import MetricAbsent, Nvml, NvmlMeter, NvmlUnavailable, Replay
 from oracle.telemetry.rapl import RaplMeter
+from oracle.telemetry.remote import RemoteMeter
 from oracle.telemetry.replay.build import STEADY_TRACE
 from oracle.telemetry.storage import StorageMeter
 from oracle.telemetry.tokens import UsageFileMeter
@@ -100,7 +102,7 @@ class ProviderNode:
     desk: Desk
     evidence: EvidenceStore
     retention: Retention
-    executor: LocalExecutor
+    engines: Engines
     worker: Worker
     reconciler: Reconciler
     dispatcher: Dispatcher
@@ -248,6 +250,7 @@ def open_provider(settings: Settings) -> ProviderNode:
             watchers=len(settings.quorum.watchers),
             simulated=nvml is not None and nvml.simulated,
             attests=_attests(nvml),
+            cluster_gpus=cluster_gpus(settings),
         )
         base.metrics.simulated.set(int(policy.simulated))
         node = _join_provider(base, policy, nvml)
@@ -259,7 +262,8 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
     lead = Lead(store, node_name(settings.state_dir), settings.database.lease_s)
     base.cleanup.callback(lead.release)
-    executor, boards = LocalExecutor(), boards_of(nvml, policy.provider)
+    require_engines(settings, {template.engine for template in policy.catalogue})
+    engines, boards = open_engines(settings), boards_of(nvml, policy.provider)
     for gpu, board in boards.items():
         base.metrics.unattributed.labels(gpu).set_function(partial(getattr, board, "unattributed_mj"))
     evidence = EvidenceStore(settings.evidence_folder)
@@ -268,7 +272,7 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     desk = Desk(store, facts, policy, account, base.metrics, retention.room)
     collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
     worker = Worker(
-        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml, boards),
+        store=store, facts=facts, desk=desk, engines=engines, meters=meters_of(nvml, boards),
         evidence=evidence, workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
         reports=GpuReports(facts, policy.key, collect),
     )  # fmt: skip
@@ -291,7 +295,7 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         reconcile_jobs=reconciler.reconcile_jobs, dry=account is None,
     )  # fmt: skip
     return ProviderNode(
-        base, lead, desk, evidence, retention, executor, worker, reconciler, dispatcher, tasks, stopping
+        base, lead, desk, evidence, retention, engines, worker, reconciler, dispatcher, tasks, stopping
     )
 
 
@@ -317,13 +321,6 @@ def open_watcher(settings: Settings) -> WatcherNode:
         )
         undo.pop_all()
         return WatcherNode(base, watcher, executor)
-
-
-def rerunner(settings: Settings, executor: Executor, workroot: Path) -> Rerunner:
-    """What runs jobs again on a watcher. Raises SecretProblem."""
-    rules = settings.watcher
-    draw = Draw(load_secret(settings.state_dir / DRAW_KEY), rules.re_execute_floor_ppm)
-    return Rerunner(executor, draw, Budget(rules.re_execute_s_per_hour), workroot, rules.slots)
 
 
 def _owner(base: Base) -> dict[str, str]:
@@ -358,18 +355,28 @@ def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]
     return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
 
 
+def rerunner(settings: Settings, executor: Executor, workroot: Path) -> Rerunner:
+    """What runs jobs again on a watcher. Raises SecretProblem."""
+    rules = settings.watcher
+    draw = Draw(load_secret(settings.state_dir / DRAW_KEY), rules.re_execute_floor_ppm)
+    return Rerunner(executor, draw, Budget(rules.re_execute_s_per_hour), workroot, rules.slots)
+
+
 def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], Sequence[Meter]]:
-    """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs."""
+    """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs. On a cluster the
+    node meters.
+    """
 
     def meters(planned: Plan) -> Sequence[Meter]:
-        found: list[Meter] = [CpuMeter(), RaplMeter()]
+        here = planned.template.engine == LOCAL
+        found: list[Meter] = [CpuMeter(), RaplMeter()] if here else [RemoteMeter()]
         if planned.params.most_tokens() is not None:
             found.append(UsageFileMeter(planned.template.sku))
         if planned.params.stored() is not None:
             found.append(StorageMeter())
         if planned.params.moved_bytes() is not None:
             found.append(NetworkMeter())
-        if planned.gpus and nvml is not None:
+        if here and planned.gpus and nvml is not None:
             found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
         return found
 

@@ -19,25 +19,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
+from pydantic import Field, SecretStr, ValidationError, field_validator
+
+from oracle.settings_fields import (
+    Address,
+    Count,
+    DatabaseUrl,
+    FilePath,
+    Integers,
+    MaybePath,
+    Seconds,
+    SlurmName,
+    Texts,
+    Url,
+    Urls,
+    split,
 )
-
-from oracle import database
+from oracle.settings_fields import Section as _Section
 from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
-from scrip.errors import BadInput, ScripError
+from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS
-from scrip.structs import to_address
 
 PREFIX: Final = "SCRIP_"
 
@@ -56,59 +58,6 @@ class Role(StrEnum):
 
     PROVIDER = "provider"
     WATCHER = "watcher"
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL with a host")
-    return value.rstrip("/")
-
-
-def _address(value: str) -> str:
-    try:
-        return to_address("address", value)
-    except BadInput as error:
-        raise ValueError(f"must be {error.limit}") from None
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return value
-
-
-def _relative(value: Path | None, info: ValidationInfo) -> Path | None:
-    base = (info.context or {}).get("base")
-    return base / value if value is not None and base is not None else value
-
-
-def _database(value: SecretStr, info: ValidationInfo) -> SecretStr:
-    if not value.get_secret_value():
-        return value
-    try:
-        url = database.parse(value.get_secret_value())
-    except database.DatabaseProblem as error:
-        raise ValueError(str(error)) from None
-    if url.drivername == "sqlite":
-        url = url.set(database=str(_relative(Path(str(url.database)), info)))
-    return SecretStr(url.render_as_string(hide_password=False))
-
-
-Url = Annotated[str, AfterValidator(_url)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
-Address = Annotated[str, AfterValidator(_address)]
-Urls = Annotated[tuple[Url, ...], BeforeValidator(_split)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Integers = Annotated[tuple[int, ...], BeforeValidator(_split)]
-FilePath = Annotated[Path, AfterValidator(_relative)]
-MaybePath = Annotated[Path | None, AfterValidator(_relative)]
-Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
-Count = Annotated[int, Field(ge=1, le=10_000)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 class ChainSettings(_Section):
@@ -188,6 +137,8 @@ class ProviderSettings(_Section):
     `gpu_tenants` jobs share each GPU, nothing between them but what the driver does: for programs and buyers
     that may meet. A job is charged for its share of the GPU's time, and `gpu_sku` must say so by ending in
     "-shared-<gpu_tenants>". `gpu_idle_mw` is what a board draws with nothing running; jobs bear it by share.
+
+    On a Kubernetes node `kubelet_socket` tells `scrip oracle check` which pods hold these GPUs.
     """
 
     address: Address
@@ -205,6 +156,7 @@ class ProviderSettings(_Section):
     gpu_idle_mw: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     storage_sku: str = "storage"
     network_sku: str = "network"
+    kubelet_socket: MaybePath = None
     tick_ms: Annotated[int, Field(ge=20, le=60_000)] = 1_000
     max_quote_s: Seconds = 600
     accept_margin_s: Seconds = 5
@@ -212,6 +164,35 @@ class ProviderSettings(_Section):
     max_clock_skew_s: Seconds = 30
     cancel_declined: bool = True
     max_specs: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+
+
+class SlurmSettings(_Section):
+    """For templates with `engine = "slurm"`. `spool` is the folder that Prolog and Epilog (`slurm_meter.sh`)
+    write to as `spool_uid`; a GPU is asked for as `gres`, and a job may have `gpus` of them. `python` is this
+    package's on the nodes (ours by default), `conf` a slurm.conf elsewhere than usual.
+    """
+
+    spool: FilePath = Path("/var/spool/scrip")
+    spool_uid: Annotated[int, Field(ge=0)] = 0
+    partition: SlurmName = ""
+    account: SlurmName = ""
+    qos: SlurmName = ""
+    gres: Annotated[str, Field(pattern=r"^gpu(:[A-Za-z0-9_.-]{1,64})?$")] = "gpu"
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    python: MaybePath = None
+    conf: MaybePath = None
+
+
+class RaySettings(_Section):
+    """For templates with `engine = "ray"`. `url` is the dashboard's, `token_file` holds its token; a job may
+    have `gpus` of the cluster's; `python` as in `SlurmSettings`.
+    """
+
+    url: Url
+    token_file: MaybePath = None
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    timeout_s: Annotated[int, Field(ge=1, le=120)] = 10
+    python: MaybePath = None
 
 
 class QuorumSettings(_Section):
@@ -277,6 +258,8 @@ class Settings(_Section):
     key: KeySettings = KeySettings()
     api: ApiSettings = ApiSettings()
     provider: ProviderSettings | None = None
+    slurm: SlurmSettings | None = None
+    ray: RaySettings | None = None
     quorum: QuorumSettings = QuorumSettings()
     settle: SettleSettings = SettleSettings()
     evidence: EvidenceSettings = EvidenceSettings()
@@ -419,6 +402,6 @@ def _truth(value: object) -> bool:
 
 
 def _is_local(chain: Mapping[str, Any]) -> bool:
-    extra = _split(chain.get("extra_local_chains"))
+    extra = split(chain.get("extra_local_chains"))
     listed = extra if isinstance(extra, (tuple, list)) else ()
     return str(chain.get("chain_id")) in {str(item) for item in (*LOCAL_CHAINS, *listed)}

@@ -74,8 +74,8 @@ class VerifyRequest:
     """A receipt to check, and all that is needed for it.
 
     `now` is the timestamp that a block mined now would carry. `reexecute` None: this watcher runs nothing
-    again. `challenge` is the watcher's own fresh randomness (16 bytes or more), drawn after it
-    had the bundle. `oracle` is the key registered for the provider; needed from assurance 3 on.
+    again. `challenge` is the watcher's own fresh randomness (16 bytes or more), drawn after it had the
+    bundle. `oracle` is the key registered for the provider; needed from assurance 3 on.
     """
 
     bundle: Bundle

@@ -162,7 +162,7 @@ class Watcher:
             signer = recover(message, signature)
         except BadSignature as bad:
             signer = str(bad)
-        oracle = self._facts.oracle_of(provider)
+        oracle = self._facts.oracle(provider)
         if signer != oracle:
             reason = f"signed by {signer}, the oracle key of {provider} is {oracle}"
             raise RowsRefused([Verdict(row.receipt.job_id, False, "receipt.signer", reason) for row in rows])
@@ -309,7 +309,7 @@ class Watcher:
 
     def _oracle(self, row: CosignRow) -> str:
         """The provider's key, which the reports of its GPUs must name."""
-        return self._facts.oracle_of(row.terms.provider) if row.receipt.assurance >= HARDWARE else ""
+        return self._facts.oracle(row.terms.provider) if row.receipt.assurance >= HARDWARE else ""
 
     def _runner(self, rerunner: Rerunner, terms: JobTerms) -> Reexecute:
         def rerun(job_id: bytes, template: Template, params: Params) -> Rerun | None:

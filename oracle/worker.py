@@ -6,6 +6,7 @@ in between costs an attempt and nothing else: the next attempt has its own numbe
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
@@ -19,9 +20,9 @@ from oracle import intake
 from oracle.attribution import AttributionError, attribute
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
-from oracle.executors.base import Executor, ExecutorError, Exit, ResultInvalid, Running
+from oracle.executors.base import ExecutorError, Exit, GivenUp, Left, NotBegun, ResultInvalid, Running
+from oracle.executors.engines import Engines
 from oracle.executors.result import read_output
-from oracle.executors.stale import kill_stale
 from oracle.facts import Facts
 from oracle.host import platform_label
 from oracle.intake import Declined, Plan
@@ -43,6 +44,7 @@ from scrip.types import JobState, Outcome, Receipt, Status
 
 LOOK_S: Final = 0.25
 RETRY_MS: Final = 1_000
+AWAY_MS: Final = 3_000
 LOG_CHARS: Final = 300
 
 Meters = Callable[[Plan], Sequence[Meter]]
@@ -106,17 +108,16 @@ class Worker:
         store: Store,
         facts: Facts,
         desk: Desk,
-        executor: Executor,
+        engines: Engines,
         meters: Meters,
         evidence: EvidenceStore,
         workroot: Path,
         metrics: Metrics,
         reports: GpuReports,
-        kill: Callable[[int, int], int] = kill_stale,
     ) -> None:
-        self._store, self._facts, self._desk, self._executor = store, facts, desk, executor
+        self._store, self._facts, self._desk, self._engines = store, facts, desk, engines
         self._meters, self._evidence, self._workroot, self._metrics = meters, evidence, workroot, metrics
-        self._kill_stale, self._reports = kill, reports
+        self._reports = reports
         self._settings: ProviderSettings = desk.policy.provider
         self._gpus = GpuPool(self._settings.gpus, self._settings.gpu_tenants)
         self._lock = threading.Lock()
@@ -139,10 +140,15 @@ class Worker:
                 self._active[job_id].set()
 
     def recover(self, job: JobRow) -> None:
-        """Clear up after an attempt of an earlier process and queue the job again. Raises ExecutorError."""
-        if job.process_group and job.born_ns:
-            killed = self._kill_stale(job.process_group, job.born_ns)
-            _log.warning("orphan ended", job=job.label, attempt=job.attempt, processes=killed)
+        """Clear up after an attempt of an earlier process and queue the job again. Raises ExecutorError.
+
+        Every engine is asked, since the catalogue may have changed. What is found is ended, not taken up: the
+        start edge of its evidence went with the process that metered it.
+        """
+        left = Left(job.job_id, job.process_group, job.born_ns)
+        for engine, executor in self._engines.executors.items():
+            if ended := executor.end_stale(left):
+                _log.warning("orphan ended", job=job.label, attempt=job.attempt, engine=engine, count=ended)
         shutil.rmtree(self._workdir(job.job_id, job.attempt), ignore_errors=True)
         self._store.move(
             job.job_id, State.QUEUED, "the node restarted during this attempt", since=(State.EXECUTING,)
@@ -180,8 +186,10 @@ class Worker:
         if job.attempt >= self._settings.max_attempts:
             self.give_back(job, f"{job.attempt} attempts failed, the last one: {job.reason}")
             return
-        with self._gpus.lease(planned.gpus, lambda: stop.is_set() or self._closing.is_set()) as gpus:
-            if stop.is_set() or self._closing.is_set():
+        given_up = self._given_up(stop)
+        ours = 0 if self._engines.of(planned.template.engine).places_gpus else planned.gpus
+        with self._gpus.lease(ours, given_up) as gpus:
+            if given_up():
                 return
             try:
                 self._check_time(job, planned)  # again: the GPUs may have been long in coming
@@ -236,7 +244,10 @@ class Worker:
             process_group=None,
             born_ns=None,
         )
-        _log.info("executing", job=job.label, attempt=number, template=planned.template.name, gpus=list(gpus))
+        _log.info(
+            "executing", job=job.label, attempt=number, template=planned.template.name,
+            engine=planned.template.engine, gpus=list(gpus),
+        )  # fmt: skip
         workdir = self._workdir(job.job_id, number)
         try:
             recorded = self._record(job, planned, gpus, workdir, stop, state.nonce)
@@ -245,10 +256,12 @@ class Worker:
         except (AttemptLost, TelemetryError, ExecutorError) as lost:
             self._metrics.runs.labels(planned.template.name, "lost").inc()
             _log.warning("attempt lost", job=job.label, attempt=number, reason=str(lost))
-            later = self._store.now_ms() + RETRY_MS * number
+            begun = not isinstance(lost, NotBegun)
+            later = self._store.now_ms() + (RETRY_MS * number if begun else AWAY_MS)
             self._store.move(
-                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later
-            )
+                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later,
+                attempt=number if begun else number - 1,
+            )  # fmt: skip
         finally:
             shutil.rmtree(workdir, ignore_errors=True)
 
@@ -263,14 +276,17 @@ class Worker:
         stop: threading.Event,
         nonce: int,
     ) -> Recorded:
-        limit = self._time_limit(job, planned)
+        left = job.terms.submit_by - self._facts.now() - self._settings.submit_margin_s
+        limit = max(1, min(planned.seconds, left))
         work = planned.template.work(
-            job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit, content=planned.content
-        )
-        running = self._executor.start(work)
+            job.job_id, nonce, planned.params, workdir, gpus=gpus, gpu_count=planned.gpus, seconds=limit,
+            content=planned.content,
+        )  # fmt: skip
+        given_up = self._given_up(stop, time.monotonic() + left - intake.run_seconds(planned))
+        running = self._engines.of(planned.template.engine).start(work, given_up)
         try:
             self._store.note(job.job_id, process_group=running.pgid, born_ns=running.born_ns)
-            lease = Lease(job.job_id, running.pid, running.pgid, None, gpus, workdir)
+            lease = Lease(job.job_id, running.pid, running.pgid, None, running.gpus, workdir, running.remote)
             recorder = Recorder(lease, self._meters(planned), period_s=self._settings.tick_ms / 1000)
             recorder.start()
         except BaseException:
@@ -282,9 +298,9 @@ class Worker:
             recorder.close()
         return self._gather(recorder, ended, workdir, planned, stopped=stop.is_set())
 
-    def _time_limit(self, job: JobRow, planned: Plan) -> int:
-        left = job.terms.submit_by - self._facts.now() - self._settings.submit_margin_s
-        return max(1, min(planned.seconds, left))
+    def _given_up(self, stop: threading.Event, latest: float = math.inf) -> GivenUp:
+        """Whether this attempt need not begin: it was stopped, we stop, or it is too late."""
+        return lambda: stop.is_set() or self._closing.is_set() or time.monotonic() > latest
 
     def _gather(
         self, recorder: Recorder, ended: Exit, workdir: Path, planned: Plan, *, stopped: bool

@@ -193,15 +193,15 @@ def sealed_sku(samples: Iterable[Sample]) -> str:
     return labels[0]
 
 
-def platform_of(samples: Iterable[Sample]) -> str:
-    """Processor that the job ran on, which what is only reproducible there is relative to; "" if unnamed."""
-    return next((sample.device for sample in samples if sample.metric == "platform"), "")
-
-
 def leased_gpus(samples: Iterable[Sample]) -> tuple[str, ...]:
     """UUIDs of the GPUs that the lease held, in order of appearance."""
     leased = (sample.device for sample in samples if sample.metric == "lease_ms")
     return tuple(dict.fromkeys(device for device in leased if device != HOST))
+
+
+def platform_of(samples: Iterable[Sample]) -> str:
+    """Processor that the job ran on, which what is only reproducible there is relative to; "" if unnamed."""
+    return next((sample.device for sample in samples if sample.metric == "platform"), "")
 
 
 def is_simulated(samples: Iterable[Sample]) -> bool:

@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 
 import scrip
 from oracle.executors import cgroup
-from oracle.executors.base import ExecutorError, NoConfinement, Work
+from oracle.executors.base import ExecutorError, GivenUp, Left, NoConfinement, Work, never
 from oracle.executors.running import LocalRunning
 from oracle.executors.sandbox import JOB_DIR, Sandbox, find
+from oracle.executors.stale import kill_stale
 from oracle.jobs.names import INPUT, PARAMS, SCRATCH, SETTINGS
 from scrip.errors import BadInput
 from scrip.spec import canonical_json
@@ -55,13 +56,15 @@ class LocalExecutor:
         self._sandbox = self._choose(confinement)
         self._cgroups = cgroup.home()
 
+    places_gpus = False
+
     @property
     def confinement(self) -> str:
         """What holds a job in: "bubblewrap" or "rlimits"."""
         return "rlimits" if self._sandbox is None else "bubblewrap"
 
-    def start(self, work: Work) -> LocalRunning:
-        """Starts one job in its new, private work directory.
+    def start(self, work: Work, given_up: GivenUp = never) -> LocalRunning:
+        """Starts one job in its new, private work directory, at once: `given_up` isn't asked.
 
         Raises BadInput for a work directory in use or an impossible module or GPU name, ExecutorError if
         the machine can't start it.
@@ -72,7 +75,13 @@ class LocalExecutor:
             if not _GPU.match(gpu):
                 raise BadInput("work.gpus", gpu, "the UUID of a GPU or MIG instance")
         _prepare(work)
-        return LocalRunning.launch(self._order(work), _launcher_command(), _launcher_environment())
+        running = LocalRunning.launch(self._order(work), _launcher_command(), _launcher_environment())
+        running.gpus = work.gpus
+        return running
+
+    def end_stale(self, left: Left) -> int:
+        """Kills what outlived its oracle; returns how many processes. Raises ExecutorError."""
+        return kill_stale(left.pgid, left.born_ns) if left.pgid and left.born_ns else 0
 
     def _choose(self, wanted: str) -> Sandbox | None:
         if wanted == "rlimits":

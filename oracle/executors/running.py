@@ -16,6 +16,7 @@ from typing import IO, Any, Final, Self
 
 from oracle.executors import cgroup, proc
 from oracle.executors.base import ExecutorError, Exit
+from oracle.telemetry.base import Remote
 
 _START_TIMEOUT_S: Final = 20.0
 _LOOK_S: Final = 0.5
@@ -47,6 +48,8 @@ class LocalRunning:
         self.born_ns: int = started["born_ns"]
         self.started_mono_ns: int = started["mono_ns"]
         self.started_wall_ms: int = started["wall_ms"]
+        self.gpus: tuple[str, ...] = ()
+        self.remote: Remote | None = None
 
     @classmethod
     def launch(cls, order: Mapping[str, Any], command: Sequence[str], env: Mapping[str, str]) -> Self:

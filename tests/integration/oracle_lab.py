@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from oracle.catalogue import DEFAULT_FILE
 from oracle.daemon import Daemon, build
 from oracle.settings import Settings
 from scrip import jobs, keys
@@ -256,6 +257,14 @@ class OracleLab:
         except AssertionError as error:
             shown = [self.show(job) for job in wanted]
             raise AssertionError(f"{error}: wanted {state}, {shown}") from error
+
+
+def catalogue_on(folder: Path, engine: str) -> Path:
+    """The usual catalogue with one more line in each template."""
+    path = folder / f"{engine}.toml"
+    text = DEFAULT_FILE.read_text()
+    path.write_text(text.replace("deterministic = true", f'deterministic = true\nengine = "{engine}"'))
+    return path
 
 
 @contextmanager

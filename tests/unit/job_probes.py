@@ -136,6 +136,14 @@ def spin_ignored():
     """As before, and the kernel is told not to keep it: SIGCHLD is ignored."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     spin_unwaited()
+def exit_later():
+    time.sleep(params["ms"] / 1000)
+    sys.exit(params["code"])
+
+
+def echo():
+    output.write_text(params["text"])
+    time.sleep(params["ms"] / 1000)
 
 
 def nest():
@@ -156,6 +164,8 @@ def connect():
     "ok": lambda: output.write_bytes(b"fine"),
     "env": lambda: output.write_text(json.dumps(dict(os.environ))),
     "exit": lambda: sys.exit(params["code"]),
+    "exit_later": exit_later,
+    "echo": echo,
     "fail_loudly": lambda: sys.exit("no luck today"),
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "hang": hang,

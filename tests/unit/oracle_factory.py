@@ -18,7 +18,8 @@ from oracle.catalogue import Catalogue
 from oracle.desk import Desk
 from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
-from oracle.executors.base import Exit, Work
+from oracle.executors.base import LOCAL, Exit, Left, Work
+from oracle.executors.engines import Engines
 from oracle.intake import Policy
 from oracle.jobs.names import OUTPUT
 from oracle.journal import SqlJournal
@@ -86,6 +87,7 @@ class FakeRunning:
 
     pid = pgid = 4_000_000
     born_ns = 77
+    gpus, remote = (), None
 
     def __init__(self, executor: FakeExecutor, reason: str, code: int | None) -> None:
         self._executor, self._reason, self._code = executor, reason, code
@@ -124,8 +126,16 @@ class FakeExecutor:
     may_end: threading.Event = field(default_factory=threading.Event)
     killed: bool = False
     confinement: str = "none"
+    places_gpus: bool = False
+    kills: list[tuple[int, int]] = field(default_factory=list)
 
-    def start(self, work: Work) -> FakeRunning:
+    def end_stale(self, left: Left) -> int:
+        if not left.pgid or not left.born_ns:
+            return 0
+        self.kills.append((left.pgid, left.born_ns))
+        return 1
+
+    def start(self, work: Work, given_up: Callable[[], bool]) -> FakeRunning:
         work.workdir.mkdir(parents=True)
         (work.workdir / OUTPUT).write_bytes(b"the output")
         self.started.append(work)
@@ -265,15 +275,9 @@ class Lab:
         evidence = EvidenceStore(self.folder / "evidence")
         retention = Retention(store, facts, evidence, wanted.evidence, metrics, threading.Event())  # type: ignore[arg-type]
         desk = Desk(store, facts, policy, account, metrics, retention.room)  # type: ignore[arg-type]
-        kills: list[tuple[int, int]] = []
-
-        def kill(pgid: int, born_ns: int) -> int:
-            kills.append((pgid, born_ns))
-            return 1
-
         worker = Worker(
-            store=store, facts=facts, desk=desk, executor=executor, meters=lambda _: [FakeMeter()],  # type: ignore[arg-type]
-            evidence=evidence, workroot=self.folder / "work", metrics=metrics, kill=kill,
+            store=store, facts=facts, desk=desk, engines=Engines({LOCAL: executor}),  # type: ignore[arg-type,dict-item]
+            meters=lambda _: [FakeMeter()], evidence=evidence, workroot=self.folder / "work", metrics=metrics,
             reports=GpuReports(facts, policy.key, self.collect),  # type: ignore[arg-type]
         )  # fmt: skip
         journal = SqlJournal(store)
@@ -299,7 +303,7 @@ class Lab:
         )  # fmt: skip
         node = Node(
             self.market, wanted, store, facts, desk, worker, executor, evidence, reconciler, settler,
-            dispatcher, outbox, sender, quorum, tasks, kills, retention,
+            dispatcher, outbox, sender, quorum, tasks, executor.kills, retention,
         )  # fmt: skip
         self._nodes.append(node)
         return node

@@ -63,7 +63,7 @@ class WatchedFacts(FakeFacts):
     def class_terms(self, class_id: int) -> ClassTerms:
         return self.class_now
 
-    def oracle_of(self, provider: str) -> str:
+    def oracle(self, provider: str) -> str:
         return self.oracles.get(provider, ORACLE.address)
 
     def risk(self, terms: JobTerms) -> Risk:
