@@ -20,8 +20,10 @@ from oracle.executors.base import ExecutorError
 from oracle.intake import Declined, Why
 from oracle.logging import clean, get
 from oracle.outbox import DryRun
+from oracle.rerun import Unable
+from oracle.sampling import BudgetSpent
 from oracle.store import LeadLost
-from oracle.watcher import RowsRefused, Unable
+from oracle.watcher import RowsRefused, TooEarly
 from scrip.errors import BadInput, ChainError, EvidenceInvalid, NotFound, ScripError
 from scrip.signed_requests import SCHEME
 
@@ -61,6 +63,8 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
         DryRun: _dry,
         LeadLost: _stands_by,
         Unable: _unavailable,
+        BudgetSpent: _unavailable,
+        TooEarly: _too_early,
         ChainError: _unavailable,
         ExecutorError: _unavailable,
         StorageFailed: _unavailable,
@@ -102,6 +106,10 @@ async def _rows_refused(_: Request, error: RowsRefused) -> JSONResponse:
     first = rows[0]
     content = body("refused", str(error), first["jobId"], first["check"])
     return JSONResponse(content | {"check": first["check"], "reason": first["reason"], "refused": rows}, 409)
+
+
+async def _too_early(_: Request, error: TooEarly) -> JSONResponse:
+    return answer(425, "too_early", str(error))
 
 
 async def _bad_input(_: Request, error: BadInput) -> JSONResponse:

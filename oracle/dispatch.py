@@ -118,7 +118,7 @@ class Dispatcher:
             )
         planned = self._desk.plan(job.terms, spec)
         intake.check_time(job.terms, planned, self._desk.policy, now, to_accept=True)
-        intake.check_load(self._desk.load(), self._desk.policy)
+        self._desk.check_load(self._desk.load())
         if self._dry:
             self._note(job, "dry run: would accept")
             return

@@ -192,7 +192,7 @@ class SettlementRow(Base):
 
 
 class RefusalRow(Base):
-    """A watcher's refusal to co-sign, as we were told it."""
+    """A watcher's refusal to co-sign, as we were told it. `statement` is its signed reveal and findings."""
 
     __tablename__ = "refusals"
 
@@ -202,6 +202,7 @@ class RefusalRow(Base):
     check: Mapped[str] = mapped_column(Word(64))
     reason: Mapped[str] = mapped_column(Words)
     at_ms: Mapped[int] = mapped_column(BigInteger)
+    statement: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class CursorRow(Base):
@@ -239,7 +240,10 @@ class TransactionRow(Base):
 
 
 class ReviewRow(Base):
-    """A watcher's verdict on one receipt with one piece of evidence: the same gets the same answer."""
+    """A watcher's verdict on one receipt with one piece of evidence: the same gets the same answer.
+
+    `checks` are those that passed, `claims` the GPUs that the evidence says the job held, both as JSON.
+    """
 
     __tablename__ = "reviews"
 
@@ -251,10 +255,15 @@ class ReviewRow(Base):
     check: Mapped[str] = mapped_column(Word(64), default="")
     reason: Mapped[str] = mapped_column(Words, default="")
     at_ms: Mapped[int] = mapped_column(BigInteger)
+    checks: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
+    claims: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
 
 
 class CommitmentRow(Base):
-    """The one receipt of a job that a watcher will ever sign, stored before its signature leaves us."""
+    """The one receipt of a job that a watcher will ever sign, stored before its signature leaves us.
+
+    The receipt of a proven fraud stands here too: then it signs none.
+    """
 
     __tablename__ = "commitments"
 
@@ -284,6 +293,63 @@ class IdentityRow(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[str] = mapped_column(Text)
+
+
+class GpuClaimRow(Base):
+    """A board's time that a watcher has co-signed for a job (`oracle.claims.GpuClaim`)."""
+
+    __tablename__ = "gpu_claims"
+
+    gpu: Mapped[str] = mapped_column(String(128), primary_key=True)
+    job_id: Mapped[bytes] = mapped_column(primary_key=True)
+    start_ms: Mapped[int] = mapped_column(BigInteger)
+    end_ms: Mapped[int] = mapped_column(BigInteger)
+    share_ppm: Mapped[int] = mapped_column(Integer)
+    first_mj: Mapped[int | None] = mapped_column(BigInteger)
+    last_mj: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class BallotRow(Base):
+    """A watcher's vote, sealed before others are asked for theirs. `revealed_ms` 0: not opened yet."""
+
+    __tablename__ = "ballots"
+
+    subject: Mapped[bytes] = mapped_column(primary_key=True)
+    evidence: Mapped[bytes] = mapped_column(primary_key=True)
+    watcher_set: Mapped[int] = mapped_column(BigInteger)
+    passed: Mapped[bool]
+    findings: Mapped[str] = mapped_column(Text)
+    salt: Mapped[bytes]
+    seal: Mapped[bytes]
+    commitment_signature: Mapped[bytes]
+    reveal_signature: Mapped[bytes]
+    at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
+    revealed_ms: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class SeenCommitmentRow(Base):
+    """A watcher's signed commitment as we were shown it; its next one must be the same."""
+
+    __tablename__ = "seen_commitments"
+
+    subject: Mapped[bytes] = mapped_column(primary_key=True)
+    evidence: Mapped[bytes] = mapped_column(primary_key=True)
+    watcher: Mapped[str] = mapped_column(String(42), primary_key=True)
+    seal: Mapped[bytes]
+    signature: Mapped[bytes]
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class EquivocationRow(Base):
+    """Two statements of a watcher that contradict each other (`scrip.ballots.Equivocation`), as JSON."""
+
+    __tablename__ = "equivocations"
+
+    subject: Mapped[bytes] = mapped_column(primary_key=True)
+    evidence: Mapped[bytes] = mapped_column(primary_key=True)
+    watcher: Mapped[str] = mapped_column(String(42), primary_key=True)
+    proof: Mapped[str] = mapped_column(Text)
+    at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
 TABLES: Any = Base.metadata

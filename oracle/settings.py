@@ -37,6 +37,7 @@ from oracle.settings_fields import (
     split,
 )
 from oracle.settings_fields import Section as _Section
+from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
 from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS
 
@@ -130,8 +131,14 @@ class ProviderSettings(_Section):
     `accept_margin_s` is the least time left to accept, `submit_margin_s` what stays free for signing and
     settling. `cancel_declined` gives a job we can't take back to its payer at once, at our gas, instead of at
     its deadline. `cpu_sku` and `gpu_sku` are labels whose hash a class names; a model is a SKU that the
-    catalogue names. A quote holds its place until the job's acceptBy, at most `max_quote_s` ahead. On a
-    Kubernetes node `kubelet_socket` tells `scrip oracle check` which pods hold these GPUs.
+    catalogue names; `storage_sku` and `network_sku` are what classes of GB-hours and of GB name. A quote
+    holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+
+    `gpu_tenants` jobs share each GPU, nothing between them but what the driver does: for programs and buyers
+    that may meet. A job is charged for its share of the GPU's time, and `gpu_sku` must say so by ending in
+    "-shared-<gpu_tenants>". `gpu_idle_mw` is what a board draws with nothing running; jobs bear it by share.
+
+    On a Kubernetes node `kubelet_socket` tells `scrip oracle check` which pods hold these GPUs.
     """
 
     address: Address
@@ -145,6 +152,10 @@ class ProviderSettings(_Section):
     gpus: Texts = ()
     simulated_gpu: bool = False
     gpu_trace: MaybePath = None
+    gpu_tenants: Annotated[int, Field(ge=1, le=MOST_TENANTS)] = 1
+    gpu_idle_mw: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    storage_sku: str = "storage"
+    network_sku: str = "network"
     kubelet_socket: MaybePath = None
     tick_ms: Annotated[int, Field(ge=20, le=60_000)] = 1_000
     max_quote_s: Seconds = 600
@@ -201,11 +212,30 @@ class SettleSettings(_Section):
     retry_s: Annotated[int, Field(ge=1, le=3_600)] = 5
 
 
+class EvidenceSettings(_Section):
+    """How long a provider keeps evidence, and how much of it. `margin_s` is added to what a dispute may need;
+    with `quota_mib` used up new jobs are declined, and nothing is deleted early.
+    """
+
+    margin_s: Annotated[int, Field(ge=3_600, le=10 * 366 * 86_400)] = 7 * 86_400
+    quota_mib: Annotated[int, Field(ge=64, le=1 << 30)] = 50 * 1_024
+
+
 class WatcherSettings(_Section):
-    """Watcher side. `re_execute` runs deterministic jobs again; `allowed_origins` may serve bundles besides a
-    provider's registered origin; sizes in bytes, times in seconds."""
+    """Watcher side. Sizes in bytes, times in seconds.
+
+    `re_execute` runs deterministic jobs again, those that are drawn: at least `re_execute_floor_ppm` in a
+    million, more where little is at stake (`oracle.sampling`), within `re_execute_s_per_hour`.
+    `allowed_origins` may serve bundles besides a provider's registered origin. A refusal is published once
+    enough watchers have committed to their votes, or `reveal_after_s` later. `gpu_overlap_s` is how far two
+    jobs on one GPU may seem to overlap.
+    """
 
     re_execute: bool = True
+    re_execute_floor_ppm: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    re_execute_s_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 3_600
+    reveal_after_s: Annotated[int, Field(ge=1, le=86_400)] = 120
+    gpu_overlap_s: Annotated[int, Field(ge=1, le=60)] = 2
     catalogue: MaybePath = None
     allowed_origins: Urls = ()
     fetch_timeout_s: Annotated[int, Field(ge=1, le=600)] = 20
@@ -232,6 +262,7 @@ class Settings(_Section):
     ray: RaySettings | None = None
     quorum: QuorumSettings = QuorumSettings()
     settle: SettleSettings = SettleSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     watcher: WatcherSettings = WatcherSettings()
 
     @field_validator("log_level")
@@ -353,6 +384,10 @@ def _cross_problems(data: Mapping[str, Any]) -> Iterator[str]:
     if _truth(provider.get("simulated_gpu")) and not _is_local(chain):
         where = f"refused on chain {chain.get('chain_id')}"
         yield f"provider.simulated_gpu: {where}, simulated metering is for local chains"
+    tenants, sku = str(provider.get("gpu_tenants", 1)), str(provider.get("gpu_sku", ""))
+    if sku and tenants != str(tenants_of(sku)):
+        ending = f'end in "{shared_suffix(tenants)}"' if tenants != "1" else "not name a share"
+        yield f"provider.gpu_sku: must {ending}, gpu_tenants is {tenants}"
     if provider.get("gpu_trace") and not _truth(provider.get("simulated_gpu")):
         yield "provider.gpu_trace: has no use without simulated_gpu"
 

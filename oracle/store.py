@@ -355,12 +355,19 @@ class Store:
 
     # Refusals and cursors
 
-    def add_refusal(self, job_id: bytes, watcher: str, check: str, reason: str) -> None:
-        """Keep a watcher's refusal."""
+    def add_refusal(self, job_id: bytes, watcher: str, check: str, reason: str, statement: str = "") -> None:
+        """Keep a watcher's refusal; `statement` is what it signed, as JSON. The same one is kept once."""
+        text_ = reason[:REASON_CHARS]
+        row = {
+            "job_id": job_id,
+            "watcher": watcher,
+            "check": check[:64],
+            "reason": text_,
+            "statement": statement,
+        }
         with self.writing() as session:
-            now = self.now_ms()
-            text_ = reason[:REASON_CHARS]
-            session.add(RefusalRow(job_id=job_id, watcher=watcher, check=check[:64], reason=text_, at_ms=now))
+            if session.scalar(select(RefusalRow.id).filter_by(**row).limit(1)) is None:
+                session.add(RefusalRow(**row, at_ms=self.now_ms()))
 
     def refusals(self, job_id: bytes) -> Sequence[RefusalRow]:
         """What watchers refused about the job, in order."""

@@ -76,8 +76,8 @@ class OracleLab:
 
     # Setting up
 
-    def prepare(self, watchers: int) -> None:
-        """Keys, registration and watcher set."""
+    def prepare(self, watchers: int, threshold: int | None = None) -> None:
+        """Keys, registration and watcher set, all of whom must sign unless `threshold` says fewer."""
         system = self.system
         names = ["oracle", *(f"watcher {number}" for number in range(watchers))]
         for name in names:
@@ -92,7 +92,7 @@ class OracleLab:
         )
         self.serve("test-cpu")
         if watchers:
-            assert system.watcher_set(names[1:], watchers) == 1
+            assert system.watcher_set(names[1:], threshold or watchers) == 1
 
     def serve(self, label: str) -> None:
         """Add a SKU to the provider's."""
@@ -268,11 +268,13 @@ def catalogue_on(folder: Path, engine: str) -> Path:
 
 
 @contextmanager
-def lab(system: System, chain: Chain, folder: Path, watchers: int) -> Iterator[OracleLab]:
+def lab(
+    system: System, chain: Chain, folder: Path, watchers: int, threshold: int | None = None
+) -> Iterator[OracleLab]:
     """Prepared, nothing running yet; stops what was started."""
     folder.mkdir(parents=True, exist_ok=True)
     made = OracleLab(system, folder, chain)
-    made.prepare(watchers)
+    made.prepare(watchers, threshold)
     try:
         yield made
     finally:

@@ -27,6 +27,8 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox
 from oracle.quorum import Outcome, Quorum
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
+from oracle.retention import PRUNE, Retention
 from oracle.settings import Settings
 from oracle.settle import Settler
 from oracle.states import State
@@ -149,7 +151,7 @@ class FakeQuorum(Quorum):
         self.answers: list[Callable[[Sequence[Any]], Outcome | None]] = []
         self.asked: list[list[bytes]] = []
 
-    def collect(self, rows: Sequence[Any], watcher_set: int, *, batched: bool) -> Outcome:
+    def collect(self, rows: Sequence[Any], watcher_set: int, *, batched: bool, signature: bytes) -> Outcome:
         from oracle.quorum import digest
         from scrip.eip712 import sign
         from tests.unit.oracle_market import CHAIN_ID, VERIFIER
@@ -184,6 +186,7 @@ class Node:
     quorum: FakeQuorum
     tasks: Tasks
     kills: list[tuple[int, int]]
+    retention: Retention
 
     def cycle(self) -> None:
         """One pass of the daemon, with a full reconciliation."""
@@ -230,6 +233,8 @@ class Lab:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, database: str = "") -> None:
         self.folder, self.database, self.market = folder, database, FakeMarket()
         self.signers: list[Any] = []
+        self.collect: Any = None
+        """What GPUs answer when asked for reports; None: they sign none."""
         self._nodes: list[Node] = []
         monkeypatch.setattr(reconcile, "pages", self._pages)
 
@@ -244,7 +249,7 @@ class Lab:
             yield Page(start, end, found)
 
     def settings(self, **provider: Any) -> Settings:
-        sections = {name: provider.pop(name) for name in ("settle", "quorum") if name in provider}
+        sections = {name: provider.pop(name) for name in ("settle", "quorum", "evidence") if name in provider}
         return Settings.model_validate(
             {
                 "role": "provider", "state_dir": self.folder, "database": {"url": self.database},
@@ -262,16 +267,18 @@ class Lab:
         account = None if dry else ORACLE
         policy = Policy(
             wanted.of_provider(), Catalogue.load(), None if dry else ORACLE.address,
-            watchers=len(wanted.quorum.watchers), simulated=False,
+            watchers=len(wanted.quorum.watchers), simulated=False, attests=self.collect is not None,
         )  # fmt: skip
         executor = FakeExecutor()
         if not held:
             executor.may_end.set()
         evidence = EvidenceStore(self.folder / "evidence")
-        desk = Desk(store, facts, policy, account, metrics)  # type: ignore[arg-type]
+        retention = Retention(store, facts, evidence, wanted.evidence, metrics, threading.Event())  # type: ignore[arg-type]
+        desk = Desk(store, facts, policy, account, metrics, retention.room)  # type: ignore[arg-type]
         worker = Worker(
             store=store, facts=facts, desk=desk, engines=Engines({LOCAL: executor}),  # type: ignore[arg-type,dict-item]
             meters=lambda _: [FakeMeter()], evidence=evidence, workroot=self.folder / "work", metrics=metrics,
+            reports=GpuReports(facts, policy.key, self.collect),  # type: ignore[arg-type]
         )  # fmt: skip
         journal = SqlJournal(store)
         sender = FakeSender(self.market, journal)
@@ -289,14 +296,14 @@ class Lab:
             store=store, facts=facts, outbox=outbox, quorum=quorum, evidence=evidence, signer=account,  # type: ignore[arg-type]
             settings=wanted, decided=reconciler.reconcile_jobs,
         )  # fmt: skip
-        tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2})
+        tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2, PRUNE: 1})
         dispatcher = Dispatcher(
             store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,  # type: ignore[arg-type]
             reconcile_jobs=reconciler.reconcile_jobs, dry=dry,
         )  # fmt: skip
         node = Node(
             self.market, wanted, store, facts, desk, worker, executor, evidence, reconciler, settler,
-            dispatcher, outbox, sender, quorum, tasks, executor.kills,
+            dispatcher, outbox, sender, quorum, tasks, executor.kills, retention,
         )  # fmt: skip
         self._nodes.append(node)
         return node

@@ -21,7 +21,7 @@ FORBIDDEN = {
 }
 # Package -> extras of pyproject.toml that it may import from, beside the base dependencies.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "scrip": (),
+    "scrip": ("attestation",),
     "oracle": ("oracle", "postgres", "kubernetes", "llm"),
     "agents": (),
 }

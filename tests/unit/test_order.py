@@ -1,4 +1,4 @@
-"""The files between daemon and node: only the exact form, of the right owner. GPUs as engines name them."""
+"""Files between daemon and node: only the exact form, of the right owner. And GPUs as engines name them."""
 
 from __future__ import annotations
 
