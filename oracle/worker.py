@@ -296,7 +296,9 @@ class Worker:
             ended = _wait(running, stop)
         finally:
             recorder.close()
-        return self._gather(recorder, ended, workdir, planned, stopped=stop.is_set())
+        recorded = self._gather(recorder, ended, workdir, planned, stopped=stop.is_set())
+        where = platform_label() if running.remote is None else running.remote.platform
+        return replace(recorded, samples=named_platform(recorded.samples, where))
 
     def _given_up(self, stop: threading.Event, latest: float = math.inf) -> GivenUp:
         """Whether this attempt need not begin: it was stopped, we stop, or it is too late."""
@@ -328,7 +330,7 @@ class Worker:
             except ResultInvalid as invalid:
                 _log.warning("output refused", reason=str(invalid))
                 result = Result(ended.code, ended.signal, "failed")
-        return Recorded(ended, named_platform(samples, platform_label()), result, output)
+        return Recorded(ended, samples, result, output)
 
     # Evidence and receipt
 
