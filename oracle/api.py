@@ -269,7 +269,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "slots": offer.slots,
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
-            "templates": [template.describe() for template in policy.catalogue],
+            "templates": [template.describe() for template in policy.catalogue if template.offered],
         },
     }
 

@@ -21,6 +21,7 @@ from oracle.api_watcher import WatcherParts, watcher_app
 from oracle.health import Probe, Pulse
 from oracle.logging import get
 from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
+from oracle.retention import PRUNE
 from oracle.server import Server, ServerProblem
 from oracle.settings import Role, Settings
 from oracle.store import StateConflict
@@ -29,6 +30,9 @@ from oracle.tasks import Tasks, is_passing, pause_s
 EXIT_OK: Final = 0
 EXIT_FORCED: Final = 130
 QUIET_CYCLES: Final = 2
+LEAST_S: Final = 0.02
+"""Least time between two passes: what ends meanwhile is looked at together."""
+PRUNE_EVERY_S: Final = 600.0
 
 Work = Callable[[], int]
 """Runs a node and returns the exit code."""
@@ -61,7 +65,7 @@ class ProviderCycle:
     def __init__(self, node: ProviderNode) -> None:
         self._node = node
         self._every_s = node.base.settings.reconcile_s
-        self._due = 0.0
+        self._due = self._prune_due = 0.0
 
     def leads(self) -> bool:
         """Whether this node leads, among those on its database."""
@@ -73,7 +77,7 @@ class ProviderCycle:
         self._node.dispatcher.follow_open()
 
     def __call__(self) -> None:
-        """Scan, reconcile when due, dispatch."""
+        """Scan, reconcile when due, dispatch; now and then prune evidence."""
         node = self._node
         node.reconciler.scan()
         if time.monotonic() >= self._due:
@@ -82,6 +86,9 @@ class ProviderCycle:
             self._due = time.monotonic() + self._every_s
         node.dispatcher.dispatch()
         node.tasks.check()
+        if time.monotonic() >= self._prune_due:
+            self._prune_due = time.monotonic() + PRUNE_EVERY_S
+            node.tasks.start(PRUNE, PRUNE, node.retention.prune)
 
     def quiet(self) -> bool:
         """Whether no task runs."""
@@ -125,14 +132,18 @@ class WatcherCycle:
 class Daemon:
     """One node: its loop and its server."""
 
-    def __init__(self, base: Base, cycle: Cycle, server: Server, pulse: Pulse) -> None:
+    def __init__(
+        self, base: Base, cycle: Cycle, server: Server, pulse: Pulse, wake: threading.Event | None = None
+    ) -> None:
+        """`wake` is set by whatever makes a pass worth while before the next poll is due."""
         self._base, self._cycle, self._server, self._pulse = base, cycle, server, pulse
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), wake or threading.Event()
         self._poll_s = base.settings.poll_ms / 1000
 
     def stop(self) -> None:
         """Ask the loop to end after the present step."""
         self._stop.set()
+        self._wake.set()
 
     def run(self) -> int:
         """Work until stopped. Returns the exit code; raises what isn't passing."""
@@ -162,14 +173,20 @@ class Daemon:
             if not self._server.alive:
                 raise ServerProblem("api: the server ended by itself")
             begun, failures = self._pass(begun, failures)
-            self._stop.wait(self._poll_s if not failures else pause_s(failures))
+            self._rest(failures)
+
+    def _rest(self, failures: int) -> None:
+        """Wait for the next pass: after a failure the whole pause, otherwise less if a step has ended."""
+        self._stop.wait(pause_s(failures) if failures else LEAST_S)
+        if not failures and self._wake.wait(self._poll_s):
+            self._wake.clear()
 
     def _until_quiet(self) -> None:
         begun, failures, quiet = False, 0, 0
         while not self._stop.is_set() and quiet < QUIET_CYCLES:
             begun, failures = self._pass(begun, failures)
             quiet = quiet + 1 if not failures and self._cycle.quiet() else 0
-            self._stop.wait(self._poll_s if not failures else pause_s(failures))
+            self._rest(failures)
 
     def _pass(self, begun: bool, failures: int) -> tuple[bool, int]:
         """One pass. Returns whether the node has begun, and how many passes failed in a row."""
@@ -209,6 +226,7 @@ class Daemon:
             if self._stop.is_set():
                 os._exit(EXIT_FORCED)  # jobs end with their parent, the store is consistent at any time
             self._stop.set()
+            self._wake.set()
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -243,6 +261,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
             "executor": lambda: node.executor.confinement,
             "work": _work_probe(node.tasks),
             "lead": node.lead.check,
+            "evidence": node.retention.probe,
         },
         parties=base.facts,
         oracle=None if base.account is None else base.account.address,
@@ -251,9 +270,8 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         registry=base.chain.address("ProviderRegistry"),
     )
     _announce(base)
-    return Daemon(
-        base, ProviderCycle(node), Server(provider_app(parts), settings.api.host, settings.api.port), pulse
-    )
+    server = Server(provider_app(parts), settings.api.host, settings.api.port)
+    return Daemon(base, ProviderCycle(node), server, pulse, node.tasks.ended)
 
 
 def _watcher(settings: Settings, pulse: Pulse) -> Daemon:

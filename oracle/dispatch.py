@@ -4,9 +4,10 @@ the job itself, from a state it names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from oracle import intake
@@ -29,6 +30,10 @@ WORK: Final = "work"
 SEND: Final = "send"
 SETTLE: Final = "settle"
 RETRY_MS: Final = 5_000
+CONSIDERED: Final = 200
+"""Jobs nobody has taken that are considered in one pass."""
+SENDING: Final = 64
+"""Transactions that are being sent or wait for a thread; with more, the next ones only take up memory."""
 
 _log = get(__name__)
 
@@ -46,13 +51,14 @@ class Dispatcher:
         settler: Settler,
         outbox: Outbox,
         tasks: Tasks,
-        reconcile_job: Callable[[bytes], None],
+        reconcile_jobs: Callable[[Sequence[bytes]], None],
         dry: bool,
     ) -> None:
         self._store, self._facts, self._desk, self._worker = store, facts, desk, worker
         self._settler, self._outbox, self._tasks, self._dry = settler, outbox, tasks, dry
-        self._reconcile_job = reconcile_job
+        self._reconcile_jobs = reconcile_jobs
         self._provider = desk.policy.provider
+        self._considered: JobRow | None = None
 
     def recover(self) -> None:
         """Queue again what an earlier process was executing. Also heals a store that was full when an
@@ -73,7 +79,6 @@ class Dispatcher:
         self.recover()
         self._consider_open(now)
         self._start_runs()
-        self._settler.give_up_late(now)
         self._settler.form(now)
         for settlement in self._store.settlements():
             self._tasks.start(SETTLE, settlement.id, partial(self._settler.step, settlement.id))
@@ -87,10 +92,10 @@ class Dispatcher:
     # Jobs nobody has taken
 
     def _consider_open(self, now: int) -> None:
-        now_ms = self._store.now_ms()
-        for job in self._store.jobs([State.OPEN]):
-            if job.not_before_ms > now_ms:
-                continue
+        # Some at a time: while no place is free, all of them wait, and there may be many.
+        page = self._store.oldest([State.OPEN], CONSIDERED, after=self._considered, waiting=False)
+        self._considered = page[-1] if len(page) == CONSIDERED else None
+        for job in page:
             with suppress(StateConflict):  # the chain ended it between the two looks
                 try:
                     self._consider(job, now)
@@ -108,7 +113,7 @@ class Dispatcher:
             )
         planned = self._desk.plan(job.terms, spec)
         intake.check_time(job.terms, planned, self._desk.policy, now, to_accept=True)
-        intake.check_load(self._desk.load(), self._desk.policy)
+        self._desk.check_load(self._desk.load())
         if self._dry:
             self._note(job, "dry run: would accept")
             return
@@ -137,28 +142,34 @@ class Dispatcher:
     # Runs
 
     def _start_runs(self) -> None:
-        now_ms = self._store.now_ms()
-        for job in self._store.jobs([State.QUEUED]):
-            if self._tasks.running(WORK) >= self._provider.slots:
-                return
-            if job.not_before_ms <= now_ms:
+        slots = self._provider.slots
+        if self._tasks.running(WORK) >= slots:
+            return
+        # Those that run are still queued while they wait for a GPU.
+        for page in self._store.walk([State.QUEUED], 2 * slots, waiting=False):
+            for job in page:
                 self._tasks.start(WORK, job.job_id, partial(self._worker.run, job.job_id))
+                if self._tasks.running(WORK) >= slots:
+                    return
 
     # Sends
 
     def _start_sends(self, now: int) -> None:
         if self._dry:
             return
-        now_ms = self._store.now_ms()
         steps = {
             State.ACCEPTING: self._accept,
             State.CANCELLING: self._cancel,
             State.SUBMITTED: self._finalize,
             State.DISPUTED: self._finalize,
         }
-        for job in self._store.jobs(steps):
-            waits = job.at in (State.SUBMITTED, State.DISPUTED) and now < job.finalize_at
-            if job.not_before_ms <= now_ms and not waits:
+        for page in chain(
+            self._store.walk([State.ACCEPTING, State.CANCELLING], waiting=False),
+            self._store.walk([State.SUBMITTED, State.DISPUTED], waiting=False, finalize_by=now),
+        ):
+            for job in page:
+                if self._tasks.running(SEND) >= SENDING:
+                    return
                 self._tasks.start(SEND, job.job_id, partial(steps[job.at], job))
 
     def _accept(self, job: JobRow) -> None:
@@ -182,7 +193,7 @@ class Dispatcher:
                 self._outbox.send(label, "JobMarket", function, job.terms.to_abi())
             except Reverted as reverted:
                 self._reverted(job, function, reverted)
-        self._reconcile_job(job.job_id)
+        self._reconcile_jobs([job.job_id])
 
     def _reverted(self, job: JobRow, function: str, reverted: Reverted) -> None:
         _log.warning("call reverts", job=job.label, call=function, reason=str(reverted))

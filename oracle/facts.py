@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-from web3.exceptions import BlockNotFound, Web3RPCError
 
 from oracle.receipt import JobFacts
 from scrip import jobs
@@ -23,6 +21,7 @@ from scrip.jobs import Ending
 from scrip.types import ClassTerms, Dispute, JobState, JobTerms, Submission
 from scrip.view import ChainView
 
+NOW_S: Final = 0.2
 CACHE_S: Final = 10.0
 """How long the state of a class (not its terms, which never change) may be remembered."""
 
@@ -54,6 +53,7 @@ class Facts:
         self.verifier = chain.address("ReceiptVerifier")
         self._terms: dict[int, ClassTerms] = {}
         self._classes: dict[tuple[int, str], tuple[float, ClassFacts]] = {}
+        self._now: tuple[float, int] | None = None
         self._lock = threading.Lock()
 
     def job_id(self, terms: JobTerms) -> bytes:
@@ -61,12 +61,19 @@ class Facts:
         return job_id(terms, self.chain.chain_id, self.market)
 
     def now(self) -> int:
-        """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours."""
-        latest = self.chain.block_time(self.chain.head())
-        try:
-            return max(latest, int(self.chain.w3.eth.get_block("pending")["timestamp"]))
-        except (BlockNotFound, Web3RPCError, KeyError):
-            return latest  # the node knows no pending block: the newest one is a lower bound
+        """Unix seconds that a block mined now would carry: the chain's clock, which need not be ours. As it
+        was at most `NOW_S` ago, so that many who ask at once cost one look.
+        """
+        with self._lock:
+            known = self._now
+        if known is not None and self._clock() - known[0] < NOW_S:
+            return known[1]
+        asked = self._clock()
+        # A node that knows no pending block: the newest one is a lower bound.
+        found = max(self.chain.time_of("latest") or 0, self.chain.time_of("pending") or 0)
+        with self._lock:
+            self._now = (asked, found)
+        return found
 
     def finalized(self) -> ChainView:
         """The state that decisions rest on."""
@@ -75,6 +82,10 @@ class Facts:
     def job(self, job: bytes, view: ChainView | None = None) -> JobState:
         """The job's slot at `view`, by default the head. Empty once the job has ended after its acceptBy."""
         return (view or self.chain.at()).job_state(job)
+
+    def jobs(self, jobs: Sequence[bytes]) -> dict[bytes, JobState]:
+        """The slots of several jobs at the head."""
+        return dict(zip(jobs, self.chain.at().job_states(jobs), strict=True))
 
     def ending(self, job: bytes, view: ChainView, since: int) -> Ending | None:
         """How a job without a slot ended by `view`, None if it didn't. It wasn't opened before `since`."""
@@ -140,6 +151,10 @@ class Facts:
     def provider_uri(self, provider: str) -> str:
         """URI of the provider's registration file, "" if it isn't registered."""
         return str(self.chain.at().read("ProviderRegistry", "uriOf", provider))
+
+    def oracle_of(self, provider: str) -> str:
+        """Key registered for the provider."""
+        return self.chain.at().oracle_of(provider)
 
     def threshold(self, set_id: int) -> int:
         """How many watchers of the set must sign; 0 if it isn't in force."""

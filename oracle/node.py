@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -31,15 +32,22 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
+from oracle.retention import PRUNE, Retention
 from oracle.reviews import Reviews
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
 from oracle.settle import Settler
 from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
+from oracle.telemetry.boards import Board, SharedGpuMeter
+from oracle.telemetry.confidential import ConfidentialGpus
 from oracle.telemetry.cpu import CpuMeter
-from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.network import NetworkMeter
+from oracle.telemetry.nvml import MetricAbsent, Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.rapl import RaplMeter
 from oracle.telemetry.replay.build import STEADY_TRACE
+from oracle.telemetry.storage import StorageMeter
 from oracle.telemetry.tokens import UsageFileMeter
 from oracle.watcher import Watcher
 from oracle.worker import Worker
@@ -84,6 +92,7 @@ class ProviderNode:
     lead: Lead
     desk: Desk
     evidence: EvidenceStore
+    retention: Retention
     executor: LocalExecutor
     worker: Worker
     reconciler: Reconciler
@@ -231,6 +240,7 @@ def open_provider(settings: Settings) -> ProviderNode:
             key=None if base.account is None else base.account.address,
             watchers=len(settings.quorum.watchers),
             simulated=nvml is not None and nvml.simulated,
+            attests=_attests(nvml),
         )
         base.metrics.simulated.set(int(policy.simulated))
         node = _join_provider(base, policy, nvml)
@@ -242,14 +252,19 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
     lead = Lead(store, node_name(settings.state_dir), settings.database.lease_s)
     base.cleanup.callback(lead.release)
-    executor = LocalExecutor()
+    executor, boards = LocalExecutor(), boards_of(nvml, policy.provider)
+    for gpu, board in boards.items():
+        base.metrics.unattributed.labels(gpu).set_function(partial(getattr, board, "unattributed_mj"))
     evidence = EvidenceStore(settings.evidence_folder)
-    desk = Desk(store, facts, policy, account, base.metrics)
-    worker = Worker(
-        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
-        workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
-    )  # fmt: skip
     stopping = threading.Event()
+    retention = Retention(store, facts, evidence, settings.evidence, base.metrics, stopping)
+    desk = Desk(store, facts, policy, account, base.metrics, retention.room)
+    collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
+    worker = Worker(
+        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml, boards),
+        evidence=evidence, workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+        reports=GpuReports(facts, policy.key, collect),
+    )  # fmt: skip
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
     reconciler = Reconciler(
         store,
@@ -261,14 +276,16 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     )
     settler = Settler(
         store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
-        evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_job,
+        evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_jobs,
     )  # fmt: skip
-    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES})
+    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES, PRUNE: 1})
     dispatcher = Dispatcher(
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
-        reconcile_job=reconciler.reconcile_job, dry=account is None,
+        reconcile_jobs=reconciler.reconcile_jobs, dry=account is None,
     )  # fmt: skip
-    return ProviderNode(base, lead, desk, evidence, executor, worker, reconciler, dispatcher, tasks, stopping)
+    return ProviderNode(
+        base, lead, desk, evidence, retention, executor, worker, reconciler, dispatcher, tasks, stopping
+    )
 
 
 def open_watcher(settings: Settings) -> WatcherNode:
@@ -298,15 +315,46 @@ def _owner(base: Base) -> dict[str, str]:
     return {"role": base.settings.role.value, "chain": str(base.chain.chain_id), "market": base.facts.market}
 
 
-def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
-    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any."""
+def _attests(nvml: Nvml | None) -> bool:
+    """Whether the GPUs sign reports, so that assurance 3 is within reach."""
+    if nvml is None:
+        return False
+    why = ConfidentialGpus(nvml).unready()
+    _log.info("GPU reports", attests=not why, reason=why)
+    return not why
+
+
+def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]:
+    """Ledgers of the GPUs that jobs share; empty where each job has its GPUs to itself. Raises
+    NodeProblem.
+    """
+    if nvml is None or provider.gpu_tenants == 1:
+        return {}
+    split = [gpu for gpu in provider.gpus if nvml.is_split(gpu)]
+    if split:
+        raise NodeProblem(f"provider.gpu_tenants: {', '.join(split)} divided by MIG can't be shared as well")
+    try:
+        for gpu in provider.gpus:
+            nvml.energy_mj(gpu)
+    except MetricAbsent as problem:
+        raise NodeProblem(f"provider.gpu_tenants: sharing needs an energy counter. {problem}") from problem
+    slots, idle_mw = provider.gpu_tenants, provider.gpu_idle_mw
+    return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
+
+
+def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], Sequence[Meter]]:
+    """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs."""
 
     def meters(planned: Plan) -> Sequence[Meter]:
-        found: list[Meter] = [CpuMeter()]
+        found: list[Meter] = [CpuMeter(), RaplMeter()]
         if planned.params.most_tokens() is not None:
             found.append(UsageFileMeter(planned.template.sku))
+        if planned.params.stored() is not None:
+            found.append(StorageMeter())
+        if planned.params.moved_bytes() is not None:
+            found.append(NetworkMeter())
         if planned.gpus and nvml is not None:
-            found.append(NvmlMeter(nvml))
+            found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
         return found
 
     return meters

@@ -15,10 +15,11 @@ from web3.contract.contract import ContractFunction
 from web3.types import TxReceipt
 
 from oracle.journal import SqlJournal
+from scrip.calls import Call, signature
 from scrip.chain import Chain
 from scrip.errors import NotFound, Reverted, ScripError, TxLost
 from scrip.journal import TxOutcome
-from scrip.sender import Call, Reconciled
+from scrip.sender import Reconciled
 
 
 class DryRun(ScripError):
@@ -65,7 +66,7 @@ class Outbox:
         """Send a call of one of our contracts and wait for it. Raises as `Sender.send`, and DryRun."""
         if self._sender is None:
             raise DryRun(f"send {label}")
-        call = self._chain.contract(contract).functions[function](*args)
+        call = Call(self._chain.address(contract), signature(contract, function).encode(args))
         with self._marked(label):
             return self._sender.send(call, label=label)
 
@@ -81,8 +82,15 @@ class Outbox:
         mined = self._journal.mined(label)
         if mined is None:
             return False
-        receipt = self._chain.receipt(mined)
-        return receipt is not None and receipt["blockNumber"] > self._chain.finalized()
+        block = self._chain.mined_in(mined)
+        return block is not None and block > self._chain.finalized()
+
+    def mined(self, label: str) -> bytes | None:
+        """Hash of the mined transaction for this intent, None if there is none or a reorganisation took
+        it.
+        """
+        found = self._journal.mined(label)
+        return None if found is None or self._chain.mined_in(found) is None else found
 
     def receipt(self, label: str) -> TxReceipt | None:
         """Receipt of the mined transaction for this intent, None if there is none or a reorganisation

@@ -7,7 +7,7 @@ after its acceptBy, whose slot is empty, the last event says how.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,15 +16,13 @@ from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.models import JobRow
 from oracle.states import ACTIVE, BOUND, LIVE_STAGES, ON_CHAIN_FINAL, State
-from oracle.store import StateConflict, Store
+from oracle.store import Move, StateConflict, Store
 from scrip.errors import BadInput, NodeUnavailable
-from scrip.logs import LogEvent, scan
-from scrip.types import JobState, Status
+from scrip.logs import LogEvent, Page, pages
+from scrip.types import JobState, JobTerms, Status
 from scrip.view import ChainView, terms_of
 
 CURSOR: Final = "JobOpened"
-SAVE_EVERY: Final = 500
-"""Events between two saves of the cursor in a long catch-up."""
 
 _WAITING: Final = frozenset({State.QUOTED, State.OPEN, State.ACCEPTING})
 _WORKING: Final = frozenset({State.QUEUED, State.EXECUTING, State.METERED}) | BOUND
@@ -55,35 +53,61 @@ class Reconciler:
         were new.
         """
         view = self._facts.finalized()
-        chain = self._facts.chain
         known = self._store.cursor(CURSOR)
-        start = chain.deployment.block if known is None else known
         new = 0
-        for count, event in enumerate(self._events(start, view.block), start=1):
-            new += self._opened(event, view)
-            if count % SAVE_EVERY == 0:
-                self._store.set_cursor(CURSOR, event.block)  # its block may hold more of them
-        if view.block >= start:
-            self._store.set_cursor(CURSOR, view.block + 1)
+        for page in self._pages(self._facts.chain.deployment.block if known is None else known, view.block):
+            new += self._take_in(page.events, view)
+            self._store.set_cursor(CURSOR, page.last + 1)
         self._metrics.head.set(view.block)
         return new
 
-    def _events(self, start: int, end: int) -> Iterator[LogEvent]:
+    def _pages(self, start: int, end: int) -> Iterator[Page]:
         chain = self._facts.chain
         with _one_of_several_nodes():
-            yield from scan(chain, "JobMarket", "JobOpened", start, end, filters={"provider": self._provider})
+            yield from pages(
+                chain, "JobMarket", "JobOpened", start, end, filters={"provider": self._provider}
+            )
 
     def reconcile(self) -> None:
         """Compare every job that hasn't ended with the chain."""
-        view = self._facts.finalized()
-        for job in self._store.jobs(ACTIVE):
-            self._compare(job, view)
+        for jobs in self._store.walk(ACTIVE):
+            self._compare(jobs)
 
-    def reconcile_job(self, job_id: bytes) -> None:
-        """Compare one job with the chain."""
-        self._compare(self._store.job(job_id), self._facts.finalized())
+    def reconcile_jobs(self, job_ids: Sequence[bytes]) -> None:
+        """Compare some jobs with the chain."""
+        self._compare(self._store.many(job_ids))
 
-    def _opened(self, event: LogEvent, view: ChainView) -> int:
+    def _take_in(self, events: Sequence[LogEvent], view: ChainView) -> int:
+        opened = {bytes(event.args["jobId"]): event for event in events}
+        known = self._store.many(list(opened))
+        strange = list(opened.keys() - {job.job_id for job in known})
+        # Of most jobs of a long past only the opening event is left: they have no slot, or a final one.
+        statuses = dict(zip(strange, view.job_statuses(strange), strict=True))
+        living = [job for job in strange if statuses[job] is not Status.NONE and not statuses[job].final]
+        self._add([opened[job_id] for job_id in living], view)
+        for job in known:
+            if not job.opened_block:
+                self._store.note(job.job_id, opened_block=opened[job.job_id].block)
+        self._compare([*known, *self._store.many(living)])
+        return len(living)
+
+    def _add(self, events: Sequence[LogEvent], view: ChainView) -> None:
+        rows = []
+        states = view.job_states([bytes(event.args["jobId"]) for event in events])
+        for event, state in zip(events, states, strict=True):
+            terms, job_id = self._terms(event), bytes(event.args["jobId"])
+            rows.append(
+                {
+                    "job_id": job_id, "terms": terms, "opened_block": event.block,
+                    "state": State.QUEUED if state.status is Status.RUNNING else State.OPEN,
+                    "opened_at": state.opened_at, "nonce": state.nonce,
+                }
+            )  # fmt: skip
+            _log.info("job opened", job="0x" + job_id.hex(), payer=terms.payer, units=terms.max_units)
+        if rows:
+            self._store.add_jobs(rows)
+
+    def _terms(self, event: LogEvent) -> JobTerms:
         terms, job_id = terms_of(event), bytes(event.args["jobId"])
         if self._facts.job_id(terms) != job_id:
             raise BadInput(
@@ -92,53 +116,54 @@ class Reconciler:
                 "the id of its own terms",
                 "The node lies, or the deployment is another one",
             )
-        job = self._store.find(job_id)
-        if job is None:
-            state = view.job_state(job_id)
-            if state.status.final or state.status is Status.NONE:
-                return 0
-            if not self._store.add_job(
-                job_id, terms, State.OPEN, opened_at=state.opened_at, nonce=state.nonce
-            ):
-                return 0
-            _log.info("job opened", job="0x" + job_id.hex(), payer=terms.payer, units=terms.max_units)
-        self._store.note(job_id, opened_block=event.block)
-        self._compare(self._store.job(job_id), view)
-        return 1
+        return terms
 
-    def _compare(self, job: JobRow, view: ChainView) -> None:
-        if job.at.final:
+    def _compare(self, found: Sequence[JobRow]) -> None:
+        """Bring jobs in line with the chain as it is after they were read, so that none is set back by an
+        older state of it; settlements in between, for the same reason.
+        """
+        jobs = [job for job in found if not job.at.final]
+        if not jobs:
             return
-        state = view.job_state(job.job_id)
-        try:
-            self._apply(job, state, view)
-        except StateConflict as conflict:
-            # A thread of ours moved it between the two reads; the next comparison sees the result.
-            _log.debug("job moved meanwhile", job=job.label, reason=str(conflict))
+        bound = any(job.at in BOUND for job in jobs)
+        live = frozenset(item.id for item in self._store.settlements(LIVE_STAGES)) if bound else frozenset()
+        view = self._facts.finalized()
+        states = view.job_states([job.job_id for job in jobs])
+        seen = list(zip(jobs, states, strict=True))
+        self._end([(job, ON_CHAIN_FINAL[state.status]) for job, state in seen if state.status.final])
+        for job, state in seen:
+            try:
+                self._apply(job, state, view, live)
+            except StateConflict as conflict:
+                # A thread of ours moved it between the two reads; the next comparison sees the result.
+                _log.debug("job moved meanwhile", job=job.label, reason=str(conflict))
 
-    def _apply(self, job: JobRow, state: JobState, view: ChainView) -> None:
-        if state.status.final:
-            self._end(job, ON_CHAIN_FINAL[state.status])
-        elif state.status is Status.NONE:
+    def _apply(self, job: JobRow, state: JobState, view: ChainView, live: frozenset[int]) -> None:
+        if state.status is Status.NONE:
             self._absent(job, view)
         elif state.status is Status.OPEN:
             self._open(job, state)
         elif state.status is Status.RUNNING:
-            self._running(job, state)
+            self._running(job, state, live)
         elif state.status is Status.SUBMITTED:
             self._submitted(job, view)
         elif state.status is Status.DISPUTED:
             self._disputed(job, view)
 
-    def _end(self, job: JobRow, state: State) -> None:
-        """The chain has ended the job: whatever we were doing with it is over."""
-        reason = "" if state is State.SETTLED else None  # what went wrong stays with a job that didn't settle
-        ended = self._store.move(job.job_id, state, reason)
-        self._metrics.settled.labels(state.value).inc()
-        if job.exited_ms:
-            self._metrics.exit_to_settled.observe((self._store.now_ms() - job.exited_ms) / 1000)
-        _log.info("job ended", job=job.label, state=state.value, was=job.state, reason=ended.reason)
-        self._ended(job.job_id)
+    def _end(self, ended: Sequence[tuple[JobRow, State]]) -> None:
+        """The chain has ended these jobs: whatever we were doing with them is over."""
+        # What went wrong stays with a job that didn't settle.
+        moves = [Move(job.job_id, state, "" if state is State.SETTLED else None) for job, state in ended]
+        moved = set(self._store.move_all(moves)) if moves else set()
+        for job, state in ended:
+            if job.job_id not in moved:
+                continue  # somebody ended it since we looked
+            self._metrics.settled.labels(state.value).inc()
+            if job.exited_ms:
+                self._metrics.exit_to_settled.observe((self._store.now_ms() - job.exited_ms) / 1000)
+            reason = "" if state is State.SETTLED else job.reason
+            _log.info("job ended", job=job.label, state=state.value, was=job.state, reason=reason)
+            self._ended(job.job_id)
 
     def _absent(self, job: JobRow, view: ChainView) -> None:
         """No slot: not opened yet, taken by a reorganisation, or ended past acceptBy, which empties it."""
@@ -147,7 +172,7 @@ class Reconciler:
         with _one_of_several_nodes():
             ending = self._facts.ending(job.job_id, view, self._not_opened_before(job))
         if ending is not None:
-            self._end(job, ON_CHAIN_FINAL[ending.status])
+            self._end([(job, ON_CHAIN_FINAL[ending.status])])
             return
         reason = "the quote wasn't used" if job.at is State.QUOTED else "the job left the chain"
         self._store.move(job.job_id, State.LAPSED, reason)
@@ -173,7 +198,7 @@ class Reconciler:
                 nonce=state.nonce,
             )
 
-    def _running(self, job: JobRow, state: JobState) -> None:
+    def _running(self, job: JobRow, state: JobState, live: frozenset[int]) -> None:
         if job.at in _WAITING:
             self._store.move(
                 job.job_id, State.QUEUED, since=(job.at,), opened_at=state.opened_at, nonce=state.nonce,
@@ -181,7 +206,7 @@ class Reconciler:
             )  # fmt: skip
         elif job.at in _WORKING and job.nonce != state.nonce:
             self._reopened(job, state)
-        elif job.at in BOUND and not self._is_bound(job):
+        elif job.at in BOUND and job.settlement_id not in live:
             self._store.move(job.job_id, State.METERED, None, since=(job.at,), settlement_id=None)
 
     def _reopened(self, job: JobRow, state: JobState) -> None:
@@ -195,10 +220,6 @@ class Reconciler:
                 job.job_id, State.QUEUED, "opened anew by a reorganisation", since=(job.at,),
                 opened_at=state.opened_at, nonce=state.nonce, receipt=None,
             )  # fmt: skip
-
-    def _is_bound(self, job: JobRow) -> bool:
-        live = {item.id for item in self._store.settlements(LIVE_STAGES)}
-        return job.settlement_id in live
 
     def _submitted(self, job: JobRow, view: ChainView) -> None:
         if job.at is State.SUBMITTED or self._is_finalizing(job):

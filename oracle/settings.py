@@ -34,6 +34,7 @@ from pydantic import (
 )
 
 from oracle import database
+from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
 from scrip.errors import BadInput, ScripError
 from scrip.keys import LOCAL_CHAINS
 from scrip.structs import to_address
@@ -181,7 +182,12 @@ class ProviderSettings(_Section):
     `accept_margin_s` is the least time left to accept, `submit_margin_s` what stays free for signing and
     settling. `cancel_declined` gives a job we can't take back to its payer at once, at our gas, instead of at
     its deadline. `cpu_sku` and `gpu_sku` are labels whose hash a class names; a model is a SKU that the
-    catalogue names. A quote holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+    catalogue names; `storage_sku` and `network_sku` are what classes of GB-hours and of GB name. A quote
+    holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+
+    `gpu_tenants` jobs share each GPU, nothing between them but what the driver does: for programs and buyers
+    that may meet. A job is charged for its share of the GPU's time, and `gpu_sku` must say so by ending in
+    "-shared-<gpu_tenants>". `gpu_idle_mw` is what a board draws with nothing running; jobs bear it by share.
     """
 
     address: Address
@@ -195,6 +201,10 @@ class ProviderSettings(_Section):
     gpus: Texts = ()
     simulated_gpu: bool = False
     gpu_trace: MaybePath = None
+    gpu_tenants: Annotated[int, Field(ge=1, le=MOST_TENANTS)] = 1
+    gpu_idle_mw: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    storage_sku: str = "storage"
+    network_sku: str = "network"
     tick_ms: Annotated[int, Field(ge=20, le=60_000)] = 1_000
     max_quote_s: Seconds = 600
     accept_margin_s: Seconds = 5
@@ -219,6 +229,15 @@ class SettleSettings(_Section):
     max_batch: Annotated[int, Field(ge=1, le=200)] = 1
     max_age_s: Seconds = 5
     retry_s: Annotated[int, Field(ge=1, le=3_600)] = 5
+
+
+class EvidenceSettings(_Section):
+    """How long a provider keeps evidence, and how much of it. `margin_s` is added to what a dispute may need;
+    with `quota_mib` used up new jobs are declined, and nothing is deleted early.
+    """
+
+    margin_s: Annotated[int, Field(ge=3_600, le=10 * 366 * 86_400)] = 7 * 86_400
+    quota_mib: Annotated[int, Field(ge=64, le=1 << 30)] = 50 * 1_024
 
 
 class WatcherSettings(_Section):
@@ -250,6 +269,7 @@ class Settings(_Section):
     provider: ProviderSettings | None = None
     quorum: QuorumSettings = QuorumSettings()
     settle: SettleSettings = SettleSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     watcher: WatcherSettings = WatcherSettings()
 
     @field_validator("log_level")
@@ -371,6 +391,10 @@ def _cross_problems(data: Mapping[str, Any]) -> Iterator[str]:
     if _truth(provider.get("simulated_gpu")) and not _is_local(chain):
         where = f"refused on chain {chain.get('chain_id')}"
         yield f"provider.simulated_gpu: {where}, simulated metering is for local chains"
+    tenants, sku = str(provider.get("gpu_tenants", 1)), str(provider.get("gpu_sku", ""))
+    if sku and tenants != str(tenants_of(sku)):
+        ending = f'end in "{shared_suffix(tenants)}"' if tenants != "1" else "not name a share"
+        yield f"provider.gpu_sku: must {ending}, gpu_tenants is {tenants}"
     if provider.get("gpu_trace") and not _truth(provider.get("simulated_gpu")):
         yield "provider.gpu_trace: has no use without simulated_gpu"
 

@@ -8,6 +8,7 @@ and is tried by itself.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,9 @@ from scrip.types import Attestation, JobState, Receipt, Status
 MAX_TRIES: Final = 12
 """How often a job goes back before it is given up, whatever its deadline."""
 SOON_MS: Final = 1_500
+SWEEP_S: Final = 2.0
+MAX_LIVE: Final = 8
+"""Settlements that are worked on at once; more would only wait for each other."""
 
 _log = get(__name__)
 
@@ -50,25 +54,36 @@ class Settler:
         evidence: EvidenceStore,
         signer: DigestSigner | None,
         settings: Settings,
-        decided: Callable[[bytes], None],
+        decided: Callable[[Sequence[bytes]], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`decided` is told of each job that the chain has ended or taken into its challenge window."""
+        """`decided` is told of the jobs that the chain has ended or taken into their challenge window."""
         self._store, self._facts, self._outbox, self._quorum = store, facts, outbox, quorum
         self._evidence, self._signer, self._settings = evidence, signer, settings
         self._decided = decided
+        self._clock, self._swept = clock, float("-inf")
         self._margin_s = settings.of_provider().submit_margin_s
 
     # Forming
 
     def form(self, now: int) -> None:
-        """Group the metered jobs that are due, once a group is full or old enough. `now` is chain time."""
+        """Group the metered jobs that are due, once a group is full or old enough, and give back those that
+        are late. `now` is chain time.
+
+        Only as many as can be worked on, oldest first: the rest is looked at once these are on their way.
+        """
         if self._signer is None:
             return
-        now_ms = self._store.now_ms()
-        due = [job for job in self._store.jobs([State.METERED]) if job.not_before_ms <= now_ms]
+        self._sweep(now)
+        room = MAX_LIVE - self._store.live_settlements()
+        if room <= 0:
+            return
+        now_ms, most = self._store.now_ms(), self._settings.settle.max_batch
         groups: dict[int, list[JobRow]] = defaultdict(list)
-        for job in due:
-            if job.alone or self._settings.settle.max_batch == 1:
+        for job in self._store.oldest([State.METERED], room * most, waiting=False):
+            if self._given_back(job, now):
+                continue
+            if job.alone or most == 1:
                 self._bind([job], self._watcher_set(job))
             else:
                 groups[self._watcher_set(job)].append(job)
@@ -115,7 +130,7 @@ class Settler:
     def _collect(self, settlement: SettlementRow) -> SettlementRow:
         if self._signer is None:
             return settlement
-        jobs = [self._store.job(job_id) for job_id in settlement.jobs]
+        jobs = self._store.many(settlement.jobs)
         receipts = [_receipt(job) for job in jobs]
         watchers: tuple[bytes, ...] = ()
         if settlement.watcher_set:
@@ -184,54 +199,44 @@ class Settler:
     # Sending
 
     def _send(self, settlement: SettlementRow) -> SettlementRow:
-        label, states = self._label(settlement), {job: self._facts.job(job) for job in settlement.jobs}
-        if any(self._opened_anew(job, states[job]) for job in settlement.jobs):
+        label, jobs = self._label(settlement), self._store.many(settlement.jobs)
+        states = self._facts.jobs(settlement.jobs)
+        if any(self._opened_anew(job, states[job.job_id]) for job in jobs):
             # A reorganisation opened the job anew: this evidence isn't for it. The next comparison runs it
             # again.
-            back = {job: self._soon() for job in settlement.jobs}
+            back = {job.job_id: self._soon() for job in jobs}
             self._store.close_settlement(settlement, Stage.DROPPED, back, "a job was opened anew")
             return self._store.settlement(settlement.id)
         ended = any(state.status is not Status.RUNNING for state in states.values())
-        if ended or self._outbox.outstanding(label):
-            # Somebody else ended a row, or we sent this already: what is known decides, nothing is sent.
-            return self._store.advance(settlement, Stage.SENDING, State.SUBMITTING)
+        sent = ended or self._outbox.outstanding(label)
         settlement = self._store.advance(settlement, Stage.SENDING, State.SUBMITTING)
+        if sent:
+            # Somebody else ended a row, or we sent this already: what is known decides, nothing is sent.
+            return settlement
         try:
-            self._outbox.send(label, "JobMarket", *self._call(settlement))
+            self._outbox.send(label, "JobMarket", *_call(settlement, jobs))
         except Reverted as reverted:
-            self._reverted(settlement, reverted)
+            self._reverted(settlement, jobs, reverted)
             return self._store.settlement(settlement.id)
         _log.info("sent", settlement=settlement.id, rows=len(settlement.jobs))
         return settlement
 
-    def _opened_anew(self, job_id: bytes, state: JobState) -> bool:
+    def _opened_anew(self, job: JobRow, state: JobState) -> bool:
         """Whether the opening we worked for is gone. A job that ended past acceptBy has no slot either."""
-        job = self._store.job(job_id)
         ended = state.status is Status.NONE and self._facts.now() > job.terms.accept_by
         return not ended and state.nonce != job.nonce
 
-    def _call(self, settlement: SettlementRow) -> tuple[Any, ...]:
-        jobs = [self._store.job(job_id) for job_id in settlement.jobs]
-        attestation = settlement.attestation
-        if attestation is None:
-            raise ValueError(f"settlement {settlement.id} is {settlement.stage} without signatures")
-        if not settlement.batched:
-            return "submit", jobs[0].terms.to_abi(), _receipt(jobs[0]).to_abi(), attestation.to_abi()
-        terms, receipts = [job.terms.to_abi() for job in jobs], [_receipt(job).to_abi() for job in jobs]
-        return "submitBatch", terms, receipts, settlement.watcher_set, attestation.to_abi()
-
-    def _reverted(self, settlement: SettlementRow, reverted: Reverted) -> None:
+    def _reverted(self, settlement: SettlementRow, jobs: Sequence[JobRow], reverted: Reverted) -> None:
         """The whole call fails: a batch is taken apart, a single job waits or is given back."""
         _log.warning("settlement reverts", settlement=settlement.id, reason=str(reverted))
         back: dict[bytes, Mapping[str, Any]] = {}
-        for job_id in settlement.jobs:
-            job = self._store.job(job_id)
+        for job in jobs:
             if settlement.batched:
-                back[job_id] = {"alone": True}
+                back[job.job_id] = {"alone": True}
             elif is_early(reverted):
-                back[job_id] = self._soon()
+                back[job.job_id] = self._soon()
             else:
-                back[job_id] = self._later(job)
+                back[job.job_id] = self._later(job)
         self._store.close_settlement(settlement, Stage.DROPPED, back, str(reverted))
 
     # Finding out
@@ -241,29 +246,35 @@ class Settler:
         label = self._label(settlement)
         if self._outbox.outstanding(label):
             return
-        view = self._facts.finalized()
-        undecided = [job_id for job_id in settlement.jobs if view.job_state(job_id).status is Status.RUNNING]
-        receipt = self._outbox.receipt(label)
-        if undecided and receipt is None and len(undecided) == len(settlement.jobs):
+        states = self._facts.finalized().job_states(settlement.jobs)
+        undecided = [
+            job_id
+            for job_id, state in zip(settlement.jobs, states, strict=True)
+            if state.status is Status.RUNNING
+        ]
+        mined = self._outbox.mined(label)
+        if mined is None and len(undecided) == len(settlement.jobs):
             # Never mined, and nothing in flight: the same signatures are sent again.
             again = self._store.advance(settlement, Stage.SIGNED, State.SIGNED)
             self._store.delay_settlement(
                 again, self._store.now_ms() + SOON_MS, "the transaction never took effect"
             )
             return
-        back: dict[bytes, Mapping[str, Any]] = {job_id: {} for job_id in undecided}
-        if receipt is not None:
-            reasons, tx_hash = self._skipped(receipt), bytes(receipt["transactionHash"])
-            for job_id in settlement.jobs:
-                if job_id in back:
-                    skipped = {"alone": True, "reason": reasons.get(job_id, "skipped by the contract")}
-                    back[job_id] = self._later(self._store.job(job_id)) | skipped
-                else:
-                    self._store.note(job_id, tx_hash=tx_hash)
-        self._store.close_settlement(settlement, Stage.DONE, back, "another row ended meanwhile")
-        for job_id in settlement.jobs:
-            if job_id not in back:
-                self._decided(job_id)
+        back = self._left_out(label, undecided) if mined is not None else {job_id: {} for job_id in undecided}
+        self._store.close_settlement(settlement, Stage.DONE, back, "another row ended meanwhile", mined)
+        self._decided([job_id for job_id in settlement.jobs if job_id not in back])
+
+    def _left_out(self, label: str, undecided: Sequence[bytes]) -> dict[bytes, Mapping[str, Any]]:
+        """Rows that our transaction skipped: each goes on by itself, later, with the contract's reason."""
+        if not undecided:
+            return {}
+        receipt = self._outbox.receipt(label)
+        reasons = {} if receipt is None else self._skipped(receipt)
+        return {
+            job.job_id: self._later(job)
+            | {"alone": True, "reason": reasons.get(job.job_id, "skipped by the contract")}
+            for job in self._store.many(undecided)
+        }
 
     def _skipped(self, receipt: Any) -> dict[bytes, str]:
         """Why the contract left rows out, by job."""
@@ -280,17 +291,24 @@ class Settler:
 
     # Giving up
 
-    def give_up_late(self, now: int) -> None:
-        """Return metered jobs to their payers that can't settle in time any more, or went back too often.
-
-        `now` is chain time.
-        """
-        if self._signer is None:
+    def _sweep(self, now: int) -> None:
+        """Give back what is late among the jobs that wait for another try; at times, as they may be many."""
+        if self._clock() < self._swept + SWEEP_S:
             return
-        for job in self._store.jobs([State.METERED]):
-            late = now > job.terms.submit_by - (self._margin_s if job.tries else 0)
-            if late or job.tries >= MAX_TRIES:
-                self._give_back(job, f"not settled in time: {job.reason or 'submitBy has passed'}")
+        for jobs in self._store.walk([State.METERED], waiting=True):
+            for job in jobs:
+                self._given_back(job, now)
+        self._swept = self._clock()
+
+    def _given_back(self, job: JobRow, now: int) -> bool:
+        """Return a metered job to its payer if it can't settle in time any more, or went back too often.
+        True if so.
+        """
+        late = now > job.terms.submit_by - (self._margin_s if job.tries else 0)
+        if not late and job.tries < MAX_TRIES:
+            return False
+        self._give_back(job, f"not settled in time: {job.reason or 'submitBy has passed'}")
+        return True
 
     def _give_back(self, job: JobRow, reason: str) -> None:
         _log.warning("job given back", job=job.label, reason=reason)
@@ -310,6 +328,17 @@ def _receipt(job: JobRow) -> Receipt:
     if job.receipt is None:
         raise MissingReceipt(job)
     return job.receipt
+
+
+def _call(settlement: SettlementRow, jobs: Sequence[JobRow]) -> tuple[Any, ...]:
+    """Function and arguments that settle these jobs."""
+    attestation = settlement.attestation
+    if attestation is None:
+        raise ValueError(f"settlement {settlement.id} is {settlement.stage} without signatures")
+    if not settlement.batched:
+        return "submit", jobs[0].terms.to_abi(), _receipt(jobs[0]).to_abi(), attestation.to_abi()
+    terms, receipts = [job.terms.to_abi() for job in jobs], [_receipt(job).to_abi() for job in jobs]
+    return "submitBatch", terms, receipts, settlement.watcher_set, attestation.to_abi()
 
 
 class MissingReceipt(ScripError):

@@ -13,27 +13,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Engine, delete, func, select, text, tuple_
+from sqlalchemy import Engine, and_, delete, func, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
+from oracle import moves
 from oracle.database import connect
 from oracle.models import CursorRow, JobRow, LeadRow, RefusalRow, SettlementRow, SpecRow, StepRow
-from oracle.states import ACTIVE, BOUND, LIVE_STAGES, Stage, State, may_follow
+from oracle.moves import REASON_CHARS, Move, StateConflict, in_states
+from oracle.states import ACTIVE, LIVE_STAGES, Stage, State
 from scrip.errors import NotFound, ScripError
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Attestation, JobTerms
 
-REASON_CHARS: Final = 500
+__all__ = ["REASON_CHARS", "LeadLost", "Move", "StateConflict", "Store"]
+
 NOBODY: Final = -1
 """An epoch in which no node leads: a store in it writes nothing."""
-
-
-class StateConflict(ScripError):
-    """A job isn't in the state a step starts from: somebody else took the step, or the chain moved it."""
-
-    def __init__(self, job_id: bytes, found: str, wanted: str) -> None:
-        self.job_id, self.found, self.wanted = job_id, found, wanted
-        super().__init__(f"job 0x{job_id.hex()} is {found}, which can't become {wanted}")
+PAGE: Final = 200
+"""Jobs that are loaded at a time where all of them are looked at."""
 
 
 class LeadLost(ScripError):
@@ -110,7 +107,9 @@ class Store:
         return key
 
     def _forget_specs(self, session: Session, count: int, keep: bytes) -> None:
-        used = {row.terms.spec_hash for row in session.scalars(select(JobRow).where(_in(ACTIVE)))} | {keep}
+        used = {row.terms.spec_hash for row in session.scalars(select(JobRow).where(in_states(ACTIVE)))} | {
+            keep
+        }
         oldest = session.scalars(select(SpecRow.spec_hash).order_by(SpecRow.created_ms))
         doomed = [key for key in oldest if key not in used][:count]
         session.execute(delete(SpecRow).where(SpecRow.spec_hash.in_(doomed)))
@@ -136,6 +135,11 @@ class Store:
             session.add(StepRow(job_id=job_id, at_ms=now, state=state.value, reason=row.reason))
         return True
 
+    def add_jobs(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert jobs that nobody has added yet, together. Each names its `job_id`, `terms` and `state`."""
+        with self.writing() as session:
+            moves.add(session, rows, self.now_ms())
+
     def find(self, job_id: bytes) -> JobRow | None:
         """The job, None if it is unknown here."""
         with self.reading() as session:
@@ -150,9 +154,39 @@ class Store:
 
     def jobs(self, states: Iterable[State], limit: int | None = None) -> Sequence[JobRow]:
         """Jobs in any of `states`, oldest first."""
+        return self.oldest(states, limit)
+
+    def many(self, job_ids: Sequence[bytes]) -> list[JobRow]:
+        """Those of the jobs that are known, in the order asked for."""
         with self.reading() as session:
-            query = select(JobRow).where(_in(states)).order_by(JobRow.created_ms, JobRow.job_id).limit(limit)
-            return session.scalars(query).all()
+            found = session.scalars(select(JobRow).where(JobRow.job_id.in_(job_ids)))
+            rows = {row.job_id: row for row in found}
+        return [rows[job_id] for job_id in job_ids if job_id in rows]
+
+    def oldest(
+        self,
+        states: Iterable[State],
+        limit: int | None,
+        *,
+        after: JobRow | None = None,
+        waiting: bool | None = None,
+        finalize_by: int | None = None,
+    ) -> Sequence[JobRow]:
+        """At most `limit` jobs in any of `states`, oldest first, from the one that follows `after` on.
+
+        `waiting` takes only those that wait for a later time, or only those that don't; `finalize_by` only
+        those that may be finalized by then, chain seconds.
+        """
+        query = moves.page_of(states, self.now_ms(), after, waiting, finalize_by)
+        with self.reading() as session:
+            return session.scalars(query.limit(limit)).all()
+
+    def walk(self, states: Iterable[State], size: int = PAGE, **which: Any) -> Iterator[Sequence[JobRow]]:
+        """All that `oldest` gives, `size` at a time. A job that gets among them meanwhile may be left out."""
+        wanted, after = list(states), None
+        while found := self.oldest(wanted, size, after=after, **which):
+            yield found
+            after = found[-1]
 
     def page(
         self, state: State | None, limit: int, after: tuple[int, bytes] | None = None
@@ -169,7 +203,7 @@ class Store:
     def count(self, states: Iterable[State]) -> int:
         """How many jobs are in any of `states`."""
         with self.reading() as session:
-            return session.scalar(select(func.count()).select_from(JobRow).where(_in(states))) or 0
+            return session.scalar(select(func.count()).select_from(JobRow).where(in_states(states))) or 0
 
     def counts(self) -> Mapping[State, int]:
         """How many jobs are in each state."""
@@ -192,29 +226,20 @@ class Store:
         `reason` None keeps the present one. `since` are the states it may come from, by default any that
         `may_follow` allows. Raises StateConflict, NotFound.
         """
+        allowed = None if since is None else tuple(since)
         with self.writing() as session:
-            return self._move(session, job_id, to, reason, since, values)
+            self._move_all(session, [Move(job_id, to, reason, allowed, values)])
+            return session.get_one(JobRow, job_id)
 
-    def _move(
-        self,
-        session: Session,
-        job_id: bytes,
-        to: State,
-        reason: str | None,
-        since: Iterable[State] | None,
-        values: Mapping[str, Any],
-    ) -> JobRow:
-        row = session.get(JobRow, job_id, with_for_update=True)
-        if row is None:
-            raise NotFound("job", job_id, "This node doesn't know it")
-        if not may_follow(to, row.at) or (since is not None and row.at not in tuple(since)):
-            raise StateConflict(job_id, row.state, to.value)
-        now = self.now_ms()
-        known = row.reason if reason is None else reason[:REASON_CHARS]
-        _assign(row, {"reason": known, "state": to.value, "updated_ms": now, **values})
-        step = "" if reason is None else known
-        session.add(StepRow(job_id=job_id, at_ms=now, state=to.value, reason=step))
-        return row
+    def move_all(self, wanted: Sequence[Move]) -> list[bytes]:
+        """Make those of the moves that are allowed, in one transaction. Returns the jobs that moved; the
+        others are in another state by now.
+        """
+        with self.writing() as session:
+            return moves.move(session, wanted, self.now_ms(), strict=False)
+
+    def _move_all(self, session: Session, wanted: Sequence[Move]) -> None:
+        moves.move(session, wanted, self.now_ms(), strict=True)
 
     def note(self, job_id: bytes, **values: Any) -> None:
         """Set values of a job without a change of state (process group, retry time, reason)."""
@@ -246,9 +271,16 @@ class Store:
             )
             session.add(row)
             session.flush()
-            for job_id in jobs:
-                self._move(session, job_id, State.SIGNING, None, (State.METERED,), {"settlement_id": row.id})
+            bound, since = {"settlement_id": row.id}, (State.METERED,)
+            self._move_all(session, [Move(job_id, State.SIGNING, None, since, bound) for job_id in jobs])
             return row
+
+    def live_settlements(self) -> int:
+        """How many settlements go on now; those that wait for a later time don't count."""
+        wanted = [stage.value for stage in LIVE_STAGES]
+        ready = and_(SettlementRow.stage.in_(wanted), SettlementRow.not_before_ms <= self.now_ms())
+        with self.reading() as session:
+            return session.scalar(select(func.count()).select_from(SettlementRow).where(ready)) or 0
 
     def settlements(self, stages: Iterable[Stage] = LIVE_STAGES) -> Sequence[SettlementRow]:
         """Settlements in any of `stages`, oldest first."""
@@ -276,8 +308,7 @@ class Store:
             row.stage = stage.value
             if attestation is not None:
                 row.attestation = attestation
-            for job_id in self._bound(session, row):
-                self._move(session, job_id, state, None, None, {})
+            self._move_all(session, [Move(job_id, state, None) for job_id in moves.bound(session, row)])
             return row
 
     def close_settlement(
@@ -286,29 +317,32 @@ class Store:
         stage: Stage,
         back: Mapping[bytes, Mapping[str, Any]],
         reason: str = "",
+        tx_hash: bytes | None = None,
     ) -> None:
         """End a settlement (DONE or DROPPED). The jobs in `back` become metered again with the values
-        given.
+        given; the others were decided by the transaction `tx_hash`, if it was ours.
         """
         with self.writing() as session:
             row = self._same(session, settlement)
             row.stage, row.reason = stage.value, reason[:REASON_CHARS]
-            for job_id in self._bound(session, row):
+            wanted = []
+            for job_id in moves.bound(session, row):
                 if job_id in back:
                     changed = {"settlement_id": None, **back[job_id]}
                     why = str(changed.pop("reason", reason))
-                    self._move(session, job_id, State.METERED, why, None, changed)
+                    wanted.append(Move(job_id, State.METERED, why, None, changed))
+            self._move_all(session, wanted)
+            if tx_hash is not None:
+                decided = [job_id for job_id in row.jobs if job_id not in back]
+                changes = [{"job_id": job_id, "tx_hash": tx_hash} for job_id in decided]
+                if changes:
+                    session.execute(update(JobRow), changes)
 
     def delay_settlement(self, settlement: SettlementRow, not_before_ms: int, reason: str) -> None:
         """Try a settlement again later."""
         with self.writing() as session:
             row = self._same(session, settlement)
             row.tries, row.not_before_ms, row.reason = row.tries + 1, not_before_ms, reason[:REASON_CHARS]
-
-    def _bound(self, session: Session, settlement: SettlementRow) -> list[bytes]:
-        """Rows of a settlement that are still its own: the chain may have ended some meanwhile."""
-        rows = [session.get(JobRow, job_id) for job_id in settlement.jobs]
-        return [row.job_id for row in rows if row and row.at in BOUND and row.settlement_id == settlement.id]
 
     def _same(self, session: Session, known: SettlementRow) -> SettlementRow:
         row = session.get(SettlementRow, known.id, with_for_update=True)
@@ -348,10 +382,6 @@ class Store:
                 session.add(CursorRow(name=name, block=block))
             else:
                 row.block = block
-
-
-def _in(states: Iterable[State]) -> Any:
-    return JobRow.state.in_([state.value for state in states])
 
 
 def _assign(row: Any, values: Mapping[str, Any]) -> None:

@@ -69,6 +69,8 @@ class Tasks:
     metrics: Metrics
     pools: dict[str, int]
     clock: Callable[[], float] = time.monotonic
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set as a task ends: another step may follow it."""
     _executors: dict[str, ThreadPoolExecutor] = field(init=False)
     _entries: dict[tuple[str, object], _Entry] = field(init=False, default_factory=dict)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
@@ -120,6 +122,7 @@ class Tasks:
         else:
             with self._lock:
                 self._entries.pop((pool, key), None)
+        self.ended.set()
 
     def _failed(self, pool: str, key: object, error: Exception) -> None:
         with self._lock:

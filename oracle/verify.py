@@ -3,8 +3,8 @@
 Trust: everything in the bundle and the receipt comes from the provider and is taken for false until shown.
 What the chain says (`JobFacts`, `now`) is the watcher's own reading. What passing means: the receipt follows
 exactly from the samples, the samples belong to this job alone and stay within physical bounds, and the output
-of a deterministic job is right. What it can't show: that samples of a consistent forger were measured. That
-takes assurance 3.
+of a deterministic job is right. What it can't show: that samples of a consistent forger were measured. At
+assurance 3 genuine GPUs answered for this job besides (`scrip.attestation` says what that leaves open).
 
 Pure but for `reexecute`, which the caller gives.
 """
@@ -30,6 +30,8 @@ from oracle.receipt import (
     rate_limit,
 )
 from oracle.tdp import most_millijoules
+from oracle.verify_artefacts import check_artefact
+from scrip.attestation import check_gpu_reports
 from scrip.errors import EvidenceInvalid, Refused
 from scrip.evidence import CLOCK_TOLERANCE_MS, Bundle, Check, sealed_sku, verify_bundle
 from scrip.types import Outcome, Receipt, Status
@@ -61,7 +63,7 @@ class VerifyRequest:
 
     `now` is the timestamp that a block mined now would carry. `reexecute` None: this job isn't in the sample
     that is run again. `challenge` is the watcher's own fresh randomness (16 bytes or more), drawn after it
-    had the bundle.
+    had the bundle. `oracle` is the key registered for the provider; needed from assurance 3 on.
     """
 
     bundle: Bundle
@@ -71,6 +73,7 @@ class VerifyRequest:
     catalogue: Catalogue
     reexecute: Reexecute | None
     challenge: bytes
+    oracle: str = ""
 
     @property
     def completed(self) -> bool:
@@ -99,6 +102,7 @@ def verify_request(request: VerifyRequest) -> VerifyReport:
     checks += [Check(name, check(request, usage)) for name, check in _USAGE_CHECKS]
     template, params = _parsed(request)
     checks += [Check(name, check(request, template, params)) for name, check in _SPEC_CHECKS]
+    checks += check_artefact(request.bundle, usage, params) if request.completed else ()
     checks += _check_work(request, template, params)
     return VerifyReport(request.facts.job_id, tuple(checks))
 
@@ -132,11 +136,8 @@ def _check_time(request: VerifyRequest) -> str:
 
 def _check_assurance(request: VerifyRequest) -> str:
     level, least = request.receipt.assurance, request.facts.class_terms.min_assurance
-    _require(
-        level < HARDWARE,
-        "receipt.assurance",
-        f"level {level} needs a hardware report, which isn't checked here",
-    )
+    reported = level < HARDWARE or request.bundle.gpu_reports
+    _require(bool(reported), "receipt.assurance", f"level {level} needs a report of each GPU, there is none")
     enough = level >= least or not request.completed
     _require(enough, "receipt.assurance", f"level {level}, the class needs {least}")
     return f"level {level}, class minimum {least}"
@@ -169,6 +170,8 @@ def _check_bundle(request: VerifyRequest) -> tuple[Check, ...]:
             terms=facts.terms,
             receipt=request.receipt,
         )
+        if request.completed and request.receipt.assurance >= HARDWARE:
+            passed += check_gpu_reports(request.bundle, oracle=request.oracle, now=request.now)
     except EvidenceInvalid as problem:
         raise Refused(problem.detail, problem.check) from problem
     local = facts.local or not request.bundle.simulated

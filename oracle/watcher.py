@@ -30,6 +30,7 @@ from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.outbox import DryRun
 from oracle.quorum import digest
+from oracle.receipt import HARDWARE
 from oracle.reviews import Reviews, Verdict
 from oracle.settings import WatcherSettings
 from oracle.telemetry.tokens import TokensInvalid, parse_usage
@@ -202,11 +203,16 @@ class Watcher:
                 catalogue=self._catalogue,
                 reexecute=self._reexecute if self._executor is not None else None,
                 challenge=secrets.token_bytes(32),
+                oracle=self._oracle(receipt, terms),
             )
         )
         _log.debug(
             "checks passed", job="0x" + receipt.job_id.hex(), checks=[check.name for check in report.checks]
         )
+
+    def _oracle(self, receipt: Receipt, terms: JobTerms) -> str:
+        """The provider's key, which the reports of its GPUs must name."""
+        return self._facts.oracle_of(terms.provider) if receipt.assurance >= HARDWARE else ""
 
     # Running again
 

@@ -10,8 +10,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,18 +23,19 @@ from oracle.executors.base import Executor, ExecutorError, Exit, ResultInvalid, 
 from oracle.executors.result import read_output
 from oracle.executors.stale import kill_stale
 from oracle.facts import Facts
-from oracle.intake import WATCHED, Declined, Plan
+from oracle.intake import Declined, Plan
 from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.models import JobRow
 from oracle.outbox import Stopped
 from oracle.receipt import TELEMETRY, Attempt, Draft, anchor_interval, make_receipt, with_assurance
+from oracle.reports import GpuReports, level_of
 from oracle.settings import ProviderSettings
 from oracle.states import State
 from oracle.store import Store
 from oracle.telemetry.base import Lease, Meter, RecordingFailed, TelemetryError
 from oracle.telemetry.recorder import Recorder
-from scrip.errors import EvidenceInvalid, Refused
+from scrip.errors import EvidenceInvalid, NotFound, Refused
 from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec
 from scrip.types import JobState, Outcome, Receipt, Status
@@ -64,30 +65,35 @@ class Recorded:
 
 
 class GpuPool:
-    """GPUs that no job holds. One job at a time holds a GPU."""
+    """Free places on GPUs. Up to `tenants` jobs hold a GPU at once, a job never holds one twice."""
 
-    def __init__(self, uuids: Sequence[str]) -> None:
-        self._free = list(uuids)
+    def __init__(self, uuids: Sequence[str], tenants: int = 1) -> None:
+        self._free = dict.fromkeys(uuids, tenants)
         self._changed = threading.Condition()
 
     @contextmanager
     def lease(self, count: int, given_up: Callable[[], bool]) -> Iterator[tuple[str, ...]]:
-        """Hold `count` GPUs, waiting until they are free. There must be that many in all.
+        """Hold a place on each of `count` GPUs, the emptiest first, waiting until there are as many.
 
         Raises Stopped once `given_up` says so before they are.
         """
         with self._changed:
-            while not self._changed.wait_for(lambda: len(self._free) >= count, LOOK_S):
+            while not self._changed.wait_for(lambda: len(self._open()) >= count, LOOK_S):
                 if given_up():
                     raise Stopped
-            held = tuple(self._free[:count])
-            del self._free[:count]
+            held = tuple(self._open()[:count])
+            for gpu in held:
+                self._free[gpu] -= 1
         try:
             yield held
         finally:
             with self._changed:
-                self._free += held
+                for gpu in held:
+                    self._free[gpu] += 1
                 self._changed.notify_all()
+
+    def _open(self) -> list[str]:
+        return sorted((gpu for gpu, free in self._free.items() if free), key=lambda gpu: -self._free[gpu])
 
 
 class Worker:
@@ -104,13 +110,14 @@ class Worker:
         evidence: EvidenceStore,
         workroot: Path,
         metrics: Metrics,
+        reports: GpuReports,
         kill: Callable[[int, int], int] = kill_stale,
     ) -> None:
         self._store, self._facts, self._desk, self._executor = store, facts, desk, executor
         self._meters, self._evidence, self._workroot, self._metrics = meters, evidence, workroot, metrics
-        self._kill_stale = kill
+        self._kill_stale, self._reports = kill, reports
         self._settings: ProviderSettings = desk.policy.provider
-        self._gpus = GpuPool(self._settings.gpus)
+        self._gpus = GpuPool(self._settings.gpus, self._settings.gpu_tenants)
         self._lock = threading.Lock()
         self._active: dict[bytes, threading.Event] = {}
         self._closing = threading.Event()
@@ -193,7 +200,19 @@ class Worker:
             raise Declined(intake.Why.SPEC, "the spec was never sent", "nothing", "PUT /specs/{specHash}")
         planned = self._desk.plan(job.terms, spec, taken=True)
         self._check_time(job, planned)
-        return spec, planned
+        return spec, replace(planned, content=self._content(job, planned))
+
+    def _content(self, job: JobRow, planned: Plan) -> bytes | None:
+        """The output that the job works on. Only its own payer may name it: outputs are private."""
+        source = planned.params.source_job()
+        if source is None:
+            return None
+        with suppress(NotFound):
+            found = self._evidence.get(source)
+            if found.terms.payer == job.terms.payer and found.result.completed:
+                return found.output
+        label, limit = "0x" + source.hex(), "a job done here for the same payer, and still kept"
+        raise Declined(intake.Why.SPEC, "there is no such output", label, limit)
 
     def _check_time(self, job: JobRow, planned: Plan) -> None:
         intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
@@ -244,7 +263,9 @@ class Worker:
         nonce: int,
     ) -> Recorded:
         limit = self._time_limit(job, planned)
-        work = planned.template.work(job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit)
+        work = planned.template.work(
+            job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit, content=planned.content
+        )
         running = self._executor.start(work)
         try:
             self._store.note(job.job_id, process_group=running.pgid, born_ns=running.born_ns)
@@ -295,13 +316,18 @@ class Worker:
     # Evidence and receipt
 
     def _keep(self, job: JobRow, spec: JobSpec, planned: Plan, recorded: Recorded, state: JobState) -> None:
-        sealed = seal(recorded.samples, result=recorded.result, attempt=job.attempt, sku=planned.sku)
+        completed = recorded.result.completed
+        reports = self._reports.of(job, recorded.samples, state.nonce) if completed else ()
+        sealed = seal(
+            recorded.samples, result=recorded.result, attempt=job.attempt, sku=planned.sku,
+            reports=[report.digest() for report in reports],
+        )  # fmt: skip
         try:
             attempt = self._account(job, sealed, recorded, state)
             draft = make_receipt(self._facts.job_facts(job.terms, state), attempt)
         except (AttributionError, Refused, EvidenceInvalid) as problem:
             raise AttemptLost(str(problem)) from problem
-        receipt = self._aim(draft.receipt, job.terms.class_id)
+        receipt = self._aim(draft.receipt, job.terms.class_id, level_of(reports))
         bundle = Bundle(
             chain_id=self._facts.chain.chain_id,
             market=self._facts.market,
@@ -315,12 +341,14 @@ class Worker:
             receipt=receipt,
             simulated=attempt.usage.simulated,
             attempt=job.attempt,
+            gpu_reports=reports,
         )
         self._evidence.put(bundle)
         reason = "" if recorded.result.completed else f"{recorded.result.reason}: {_tail(recorded.exit.log)}"
         self._store.move(
             job.job_id, State.METERED, reason, since=(State.EXECUTING,), receipt=receipt,
-            simulated=attempt.usage.simulated, exited_ms=self._store.now_ms(), tries=0, not_before_ms=0,
+            simulated=attempt.usage.simulated, exited_ms=recorded.exit.ended_wall_ms, tries=0,
+            not_before_ms=0,
         )  # fmt: skip
         _note_receipt(job, draft, attempt)
 
@@ -328,16 +356,18 @@ class Worker:
         usage = attribute(job.job_id, sealed)
         ended = recorded.exit
         wall_now = time.time_ns() // 1_000_000
+        # The chain is at least where the job was opened, even if we last looked at its clock before.
+        chain_now = max(self._facts.now(), state.opened_at)
         started_at, ended_at = anchor_interval(
-            state.opened_at, self._facts.now(), ended.started_wall_ms, ended.ended_wall_ms, wall_now
+            state.opened_at, chain_now, ended.started_wall_ms, ended.ended_wall_ms, wall_now
         )
         return Attempt(sealed, usage, recorded.result, recorded.output, started_at, ended_at)
 
-    def _aim(self, receipt: Receipt, class_id: int) -> Receipt:
-        """The receipt at the assurance we try for: 2 where watchers can be asked, otherwise as it is."""
+    def _aim(self, receipt: Receipt, class_id: int, level: int) -> Receipt:
+        """The receipt at the assurance we try for: `level` if watchers can be asked, otherwise as it is."""
         watched = self._desk.policy.watchers and self._facts.class_terms(class_id).watcher_set != 0
         if watched and receipt.outcome is Outcome.COMPLETED and receipt.assurance == TELEMETRY:
-            return with_assurance(receipt, WATCHED)
+            return with_assurance(receipt, level)
         return receipt
 
     def _workdir(self, job_id: bytes, attempt: int) -> Path:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import EncodingError
 from eth_typing import ChecksumAddress, HexStr
+from eth_utils.abi import collapse_if_tuple
+from eth_utils.crypto import keccak
 from web3.contract.contract import ContractFunction
 from web3.types import Nonce, TxParams, Wei
 
+from scrip.abi import abi
+from scrip.errors import BadInput
 from scrip.structs import to_address, to_bytes
 
 _NO_QUESTIONS: TxParams = {
@@ -43,6 +51,40 @@ class Call:
         return params
 
 
-def encoded(function: ContractFunction) -> TxParams:
-    """Parameters for eth_call of a view function."""
-    return Call.of(function).params()
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A function of a contract, ready to encode calls of it: web3 goes through the whole ABI for each."""
+
+    name: str
+    selector: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """From the function's entry in an ABI."""
+        inputs, outputs = (
+            tuple(collapse_if_tuple(item) for item in entry[side]) for side in ("inputs", "outputs")
+        )
+        named = f"{entry['name']}({','.join(inputs)})"
+        return cls(str(entry["name"]), bytes(keccak(text=named)[:4]), inputs, outputs)
+
+    def encode(self, arguments: Sequence[object]) -> bytes:
+        """Data of a call. Raises BadInput if the arguments don't fit."""
+        try:
+            return self.selector + encode(self.inputs, arguments)
+        except (EncodingError, OverflowError, TypeError, ValueError) as error:
+            raise BadInput(self.name, arguments, f"arguments ({', '.join(self.inputs)})") from error
+
+    def decode(self, answer: bytes) -> tuple[Any, ...]:
+        """What a call returned. Raises eth_abi's DecodingError."""
+        return tuple(decode(self.outputs, answer))
+
+
+@lru_cache(maxsize=256)
+def signature(contract: str, function: str) -> Signature:
+    """A function of one of our contracts, none of which is overloaded. Raises BadInput."""
+    known = {item["name"]: item for item in abi(contract) if item["type"] == "function"}
+    if function not in known:
+        raise BadInput("function", function, f"a function of {contract}: {sorted(known)}")
+    return Signature.of(known[function])

@@ -79,8 +79,7 @@ class Chain:
 
     def check(self) -> None:
         """Raise WrongChain unless the node's chain id is ours and every address holds code."""
-        with _typed():
-            served = self.w3.eth.chain_id
+        served = self.served_id()
         if served != self.chain_id:
             raise WrongChain(f"the node serves chain {served}, the deployment is on chain {self.chain_id}")
         contracts = self.deployment.contracts.items()
@@ -90,6 +89,11 @@ class Chain:
             raise WrongChain(
                 f"no code on chain {served} at {', '.join(empty)}. Was the chain reset since the deployment?"
             )
+
+    def served_id(self) -> int:
+        """Id of the chain that the node serves."""
+        with _typed():
+            return int(self.w3.eth.chain_id)
 
     def head(self) -> int:
         """Number of the newest block."""
@@ -107,6 +111,12 @@ class Chain:
                 return int(self.w3.eth.get_block(block)["timestamp"])
         except BlockNotFound:
             raise NotFound("block", block) from None
+
+    def time_of(self, tag: str) -> int | None:
+        """Unix seconds of the block with a tag (latest, pending), None if the node has no such block."""
+        answer = self.w3.provider.make_request(RPCEndpoint("eth_getBlockByNumber"), [tag, False])
+        block = answer.get("result")
+        return None if block is None else int(block["timestamp"], 16)
 
     def balance(self, address: str, block: BlockIdentifier = "latest") -> int:
         """Wei of an account."""
@@ -127,6 +137,17 @@ class Chain:
             return None
         except TransactionIndexingInProgress:
             raise NodeUnavailable(host_of(self.w3), "it is still indexing transactions") from None
+
+    def mined_in(self, tx_hash: bytes) -> int | None:
+        """Number of the block a transaction was mined in, None if it wasn't. Cheaper than its receipt, whose
+        logs web3 takes apart one by one.
+        """
+        method = RPCEndpoint("eth_getTransactionReceipt")
+        answer = self.w3.provider.make_request(method, ["0x" + tx_hash.hex()])
+        if (error := error_of(answer)) is not None:
+            raise NodeDeclined(f"the node declines {method}: {error}")
+        receipt = answer["result"]
+        return None if receipt is None else int(receipt["blockNumber"], 16)
 
     def base_fee(self) -> int:
         """Base fee of the newest block, wei per gas; 0 on chains without one."""

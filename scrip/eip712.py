@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from coincurve import PublicKey
-from eth_abi.abi import encode
 from eth_account.datastructures import SignedMessage
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from scrip import words
 from scrip.errors import BadInput, BadSignature
 from scrip.structs import to_bytes, to_int
 from scrip.types import JobTerms, Receipt
@@ -76,7 +76,12 @@ def digest(domain: bytes, struct_hash: bytes) -> bytes:
 
 def hash_struct(type_string: str, types: Sequence[str], values: Sequence[object]) -> bytes:
     """hashStruct of a struct of fixed-size fields; `types` are what its encoding takes, in order."""
-    return bytes(keccak(encode(["bytes32", *types], [keccak(text=type_string), *values])))
+    return bytes(keccak(_type_hash(type_string) + words.encode(tuple(types), values)))
+
+
+@lru_cache(maxsize=64)
+def _type_hash(type_string: str) -> bytes:
+    return bytes(keccak(text=type_string))
 
 
 def terms_struct_hash(terms: JobTerms) -> bytes:

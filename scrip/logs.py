@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import encode
 from eth_abi.exceptions import EncodingError
-from eth_typing import BlockNumber
 from web3.contract import Contract
-from web3.exceptions import Web3RPCError
-from web3.types import FilterParams, LogReceipt
+from web3.types import RPCEndpoint, RPCResponse
 
+from scrip import words
 from scrip.errors import BadInput, NodeDeclined, NodeUnavailable, RpcLimit
 from scrip.rpc import RATE_MESSAGE, TRANSIENT_MESSAGE, error_of, host_of, retrying
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from scrip.chain import Chain
 
 SPAN = 10_000
-"""Blocks in the first query. Most providers' own limit; smaller ones are found by halving."""
+"""Most blocks in a query. Many providers' own limit; smaller ones are found by halving."""
+
+FIRST, WIDEST = 16, 2_000
+"""Blocks in the first query of a scan by pages, and at most: how crowded the next ones are isn't known."""
+
+PAGE = 1_000
+"""Events that a page should hold, just under a megabyte of answer."""
 
 ATTEMPTS = 4
 
@@ -56,6 +62,15 @@ class LogEvent:
     log_index: int
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All events of the blocks `first` to `last`, in chain order."""
+
+    first: int
+    last: int
+    events: Sequence[LogEvent]
+
+
 def scan(
     chain: Chain,
     contract: str | Contract,
@@ -75,52 +90,111 @@ def scan(
     Raises BadInput if `to_block` isn't mined yet (nodes answer such ranges with silence) or an event or
     filter is unknown, RpcLimit if the node refuses even one block, NodeUnavailable if it stays away.
     """
+    for page in _scan(chain, contract, event, from_block, to_block, filters, _Width(span, span)):
+        yield from page.events
+
+
+def pages(
+    chain: Chain,
+    contract: str | Contract,
+    event: str | Sequence[str],
+    from_block: int,
+    to_block: int,
+    *,
+    filters: Mapping[str, Any] | None = None,
+    size: int = PAGE,
+) -> Iterator[Page]:
+    """As `scan`, by pages that cover the range without a gap, so that a caller can note how far it came.
+
+    Queries grow from a few blocks until an answer holds about `size` events: memory stays flat however much
+    the range holds. Only a single block with more makes a larger page.
+    """
+    yield from _scan(chain, contract, event, from_block, to_block, filters, _Width(WIDEST, FIRST, size))
+
+
+def _scan(
+    chain: Chain,
+    contract: str | Contract,
+    event: str | Sequence[str],
+    start: int,
+    to_block: int,
+    filters: Mapping[str, Any] | None,
+    width: _Width,
+) -> Iterator[Page]:
     handle = chain.contract(contract) if isinstance(contract, str) else contract
     query = _Query(chain, handle, [event] if isinstance(event, str) else list(event), dict(filters or {}))
-    if span < 1:
-        raise BadInput("span", span, "at least 1 block")
-    if from_block > to_block:
+    if start > to_block:
         return
     head = chain.head()
     if to_block > head:
         raise BadInput("to_block", to_block, f"at most the node's head, {head}")
-    width, start = _Width(span), max(0, from_block)
-    while start <= to_block:
-        end = min(start + width.now - 1, to_block)
-        try:
-            logs = query.fetch(start, end)
-        except _TooBig as error:
-            if start == end:
-                raise RpcLimit(start, str(error)) from None
-            width.refused(end - start + 1)
-            continue
-        width.answered()
-        yield from query.decode(logs)
-        start = end + 1
+    start = max(0, start)
+    with ThreadPoolExecutor(1, "scrip-logs") as ahead:
+        asked = _Asked(query, start, min(start + width.now - 1, to_block))
+        while asked.first <= to_block:
+            try:
+                logs = asked.answer()
+            except _TooBig as error:
+                if asked.first == asked.last:
+                    raise RpcLimit(asked.first, str(error)) from None
+                width.refused(asked.last - asked.first + 1)
+                asked = _Asked(query, asked.first, min(asked.first + width.now - 1, to_block))
+                continue
+            width.answered(asked.last - asked.first + 1, len(logs))
+            done, start = asked, asked.last + 1
+            asked = _Asked(query, start, min(start + width.now - 1, to_block))
+            if start <= to_block:
+                asked.ask(ahead)  # the node looks while the caller works
+            yield Page(done.first, done.last, query.decode(logs))
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A query, asked now or ahead of time."""
+
+    query: _Query
+    first: int
+    last: int
+    future: Future[list[dict[str, Any]]] | None = None
+
+    def ask(self, thread: ThreadPoolExecutor) -> None:
+        self.future = thread.submit(self.query.fetch, self.first, self.last)
+
+    def answer(self) -> list[dict[str, Any]]:
+        return self.query.fetch(self.first, self.last) if self.future is None else self.future.result()
 
 
 class _Width:
     """Blocks per query: halved on refusal, grown by a quarter on success, but not back into the last refusal.
 
     A limit on blocks never changes, so running into it again would waste every other query; one on results
-    does, so the memory of a refusal fades with success.
+    does, so the memory of a refusal fades with success. With a `page` size it aims at answers of that many
+    events, and at most doubles.
     """
 
     FADES_AFTER = 8
 
-    def __init__(self, span: int) -> None:
-        self.now, self._span, self._refused, self._answers = span, span, span + 1, 0
+    def __init__(self, span: int, first: int, page: int | None = None) -> None:
+        if span < 1:
+            raise BadInput("span", span, "at least 1 block")
+        self.now, self._span, self._page = first, span, page
+        self._refused, self._answers = span + 1, 0
 
     def refused(self, width: int) -> None:
         self.now, self._refused, self._answers = max(1, width // 2), width, 0
 
-    def answered(self) -> None:
+    def answered(self, width: int, found: int) -> None:
         self._answers += 1
         if self._answers % self.FADES_AFTER == 0:
             self._refused = min(self._span + 1, self._refused * 2)
-        wider = min(self._span, self.now + max(1, self.now // 4))
-        if wider < self._refused:
-            self.now = wider
+        wanted = min(self._span, self._wanted(width, found))
+        if wanted < self._refused:
+            self.now = wanted
+
+    def _wanted(self, width: int, found: int) -> int:
+        if self._page is None:
+            return self.now + max(1, self.now // 4)
+        return max(1, min(2 * self.now, self._page * width // max(1, found)))
 
 
 class _TooBig(Exception):
@@ -134,7 +208,7 @@ class _Query:
             self.events = [handle.events[name]() for name in events]
         except Exception as error:  # web3 raises several unrelated types here
             raise BadInput("event", events, f"events of the contract: {_event_names(handle)}") from error
-        self.by_topic = {bytes.fromhex(_topic(event)[2:]): event for event in self.events}
+        self.shapes = {_topic(event): _Shape(event) for event in self.events}
         self.topics = self._topics(filters)
 
     def _topics(self, filters: dict[str, Any]) -> list[Any]:
@@ -144,49 +218,85 @@ class _Query:
             raise BadInput("filters", sorted(filters), "arguments at the same place in each event")
         return [names if len(names) > 1 else names[0], *arguments[0]]
 
-    def fetch(self, start: int, end: int) -> Sequence[LogReceipt]:
-        """One query. Raises _TooBig, NodeUnavailable after retries, or NodeDeclined."""
-        params: FilterParams = {
+    def fetch(self, start: int, end: int) -> list[dict[str, Any]]:
+        """One query: logs as the node gives them. Raises _TooBig, NodeUnavailable after retries, or
+        NodeDeclined.
+        """
+        params = {
             "address": self.handle.address,
-            "fromBlock": BlockNumber(start),
-            "toBlock": BlockNumber(end),
+            "fromBlock": hex(start),
+            "toBlock": hex(end),
             "topics": self.topics,
         }
         return retrying(ATTEMPTS)(self._once, params)
 
-    def _once(self, params: FilterParams) -> Sequence[LogReceipt]:
+    def _once(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
-            return self.chain.w3.eth.get_logs(params)
+            # Not through web3, which would turn each field of each log into objects of its own first.
+            answer = self.chain.w3.provider.make_request(RPCEndpoint("eth_getLogs"), [params])
         except NodeUnavailable as error:
             if error.too_slow:
                 raise _TooBig(error.detail) from None
             raise
-        except Web3RPCError as error:
-            raise self._explain(error) from None
+        if error_of(answer) is not None:
+            raise self._explain(answer)
+        logs: list[dict[str, Any]] = answer["result"]
+        return logs
 
-    def _explain(self, error: Web3RPCError) -> Exception:
-        text = error_of(error.rpc_response or {}) or str(error.message)
+    def _explain(self, answer: RPCResponse) -> Exception:
+        text = error_of(answer) or ""
         if LIMIT_MESSAGE.search(text) and not RATE_MESSAGE.search(text):
             return _TooBig(text)
         if TRANSIENT_MESSAGE.search(text):
             return NodeUnavailable(host_of(self.chain.w3), text)
         return NodeDeclined(f"the node declines a log query: {text}")
 
-    def decode(self, logs: Sequence[LogReceipt]) -> Iterator[LogEvent]:
+    def decode(self, logs: Sequence[Mapping[str, Any]]) -> list[LogEvent]:
         """Decoded events in chain order, without those a reorganisation took back."""
-        kept = [log for log in logs if not log.get("removed")]
-        for log in sorted(kept, key=lambda log: (log["blockNumber"], log["logIndex"])):
-            event = self.by_topic[bytes(log["topics"][0])]
-            done = event.process_log(log)
-            yield LogEvent(
-                name=done["event"],
-                args=dict(done["args"]),
-                address=done["address"],
-                block=done["blockNumber"],
-                block_hash=bytes(done["blockHash"]),
-                tx_hash=bytes(done["transactionHash"]),
-                log_index=done["logIndex"],
-            )
+        found = [self.shapes[log["topics"][0]].read(log) for log in logs if not log.get("removed")]
+        found.sort(key=lambda event: (event.block, event.log_index))
+        return found
+
+
+class _Shape:
+    """How to read one kind of event. Events of one-word arguments, nearly all, are read directly."""
+
+    def __init__(self, event: Any) -> None:
+        self.event, self.name = event, str(event.abi["name"])
+        inputs = event.abi["inputs"]
+        ordered = [item for item in inputs if item["indexed"]] + [
+            item for item in inputs if not item["indexed"]
+        ]
+        self.names = [item["name"] for item in ordered]
+        self.types = tuple(str(item["type"]) for item in ordered)
+        self.topics = 1 + sum(1 for item in inputs if item["indexed"])
+        self.plain = all(words.one_word(kind) for kind in self.types)
+
+    def read(self, log: Mapping[str, Any]) -> LogEvent:
+        """One log, decoded. Raises BadInput if it isn't this event."""
+        return LogEvent(
+            name=self.name,
+            args=self._plain_args(log) if self.plain else self._any_args(log),
+            address=words.checksummed(log["address"]),
+            block=int(log["blockNumber"], 16),
+            block_hash=bytes.fromhex(log["blockHash"][2:]),
+            tx_hash=bytes.fromhex(log["transactionHash"][2:]),
+            log_index=int(log["logIndex"], 16),
+        )
+
+    def _plain_args(self, log: Mapping[str, Any]) -> dict[str, Any]:
+        if len(log["topics"]) != self.topics:
+            raise BadInput(self.name, log["topics"], f"{self.topics} topics")
+        joined = "".join([topic[2:] for topic in log["topics"][1:]]) + log["data"][2:]
+        return dict(zip(self.names, words.decode(self.types, bytes.fromhex(joined)), strict=True))
+
+    def _any_args(self, log: Mapping[str, Any]) -> dict[str, Any]:
+        whole = {
+            **log,
+            "topics": [bytes.fromhex(topic[2:]) for topic in log["topics"]],
+            "data": bytes.fromhex(log["data"][2:]),
+        }
+        return dict(self.event.process_log(whole)["args"])
 
 
 def _topic(event: Any) -> str:

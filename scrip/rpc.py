@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
 from requests import Response
+from requests.utils import get_netrc_auth
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 from web3 import HTTPProvider, Web3
 from web3.middleware import ExtraDataToPOAMiddleware
@@ -57,6 +59,7 @@ class NodeProvider(HTTPProvider):
         # A contract can revert with an OffchainLookup that names a URL; web3 would fetch it by default.
         self.global_ccip_read_enabled = False
         self._attempts = attempts
+        self._local = threading.local()
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """One JSON-RPC request. Raises NodeUnavailable; errors of the RPC itself are in the response."""
@@ -64,6 +67,23 @@ class NodeProvider(HTTPProvider):
         if method in UNRETRIED:
             return self._post(method, body)
         return retrying(self._attempts)(lambda: _without_transient(self.host, self._post(method, body)))
+
+    def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
+        answer = self._session().post(str(self.endpoint_uri), request_data, **self.get_request_kwargs())
+        answer.raise_for_status()
+        return answer.content
+
+    def _session(self) -> requests.Session:
+        """This thread's connections. requests would look through the whole environment for each request."""
+        made: requests.Session | None = getattr(self._local, "session", None)
+        if made is None:
+            made, url = requests.Session(), str(self.endpoint_uri)
+            found = made.merge_environment_settings(url, {}, None, None, None)
+            made.proxies, made.verify, made.cert = found["proxies"], found["verify"], found["cert"]
+            made.auth = get_netrc_auth(url)
+            made.trust_env = False
+            self._local.session = made
+        return made
 
     def _post(self, method: RPCEndpoint, body: bytes) -> RPCResponse:
         try:

@@ -46,7 +46,7 @@ RESENDS = 2
 """How often `send` starts anew after its nonce was provably taken by another transaction."""
 
 _LONG_AGO = float("-inf")
-_FLIGHTS_KEPT = 1024
+_FLIGHTS_KEPT = 64
 
 __all__ = [
     "LOCAL_POLICY",

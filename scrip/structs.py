@@ -12,9 +12,8 @@ from dataclasses import Field, fields
 from enum import IntEnum
 from typing import Annotated, Any, Self, get_type_hints
 
-from eth_utils.address import is_checksum_address, to_checksum_address
-
 from scrip.errors import BadInput
+from scrip.words import checksummed
 
 Uint8 = Annotated[int, "uint8"]
 Uint16 = Annotated[int, "uint16"]
@@ -121,8 +120,8 @@ def to_address(field: str, value: object) -> str:
     """Checksum form of a 20-byte address. A mixed-case address with a wrong checksum raises BadInput."""
     if isinstance(value, str) and _HEX_ADDRESS.match(value):
         body = value[2:]
-        if body in (body.lower(), body.upper()) or is_checksum_address(value):
-            return str(to_checksum_address(value))
+        if body in (body.lower(), body.upper()) or checksummed(value) == value:
+            return checksummed(value)
         raise BadInput(field, value, "an address with a valid checksum", "Check for a mistyped character")
     raise BadInput(field, value, "an address: 0x and 40 hex digits")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError
-from eth_utils.abi import collapse_if_tuple
-from web3.contract.contract import ContractFunction
 
-from scrip.calls import Call, encoded
+from scrip import bulk, words
+from scrip.abi import ERC20
+from scrip.calls import Call, Signature, signature
 from scrip.errors import ChainError, NotFound, Reverted
 from scrip.logs import LogEvent, scan
 from scrip.structs import ZERO_ADDRESS, to_address, to_bytes
@@ -22,13 +22,18 @@ from scrip.types import (
     JobTerms,
     ProviderInfo,
     ServingTerms,
+    Status,
     Submission,
     WatcherSet,
 )
 from scrip.types_spending import Budget, SessionState
+from scrip.words import WORD
 
 if TYPE_CHECKING:
     from scrip.chain import Chain
+
+TOKEN: Final = {entry["name"]: Signature.of(entry) for entry in ERC20}
+"""What we read of any payment token."""
 
 _ERC1271 = bytes.fromhex("1626ba7e")
 """Selector of `isValidSignature(bytes32,bytes)`, and what it answers for yes."""
@@ -42,7 +47,7 @@ class ChainView:
 
     def read(self, contract: str, function: str, *args: object) -> Any:
         """Result of a view function. Raises Reverted, or ChainError if the node can't answer."""
-        return self._call(self.chain.contract(contract).functions[function](*args))
+        return self._call(self.chain.address(contract), signature(contract, function), args)
 
     def events(
         self, contract: str, event: str | Sequence[str], *, since: int | None = None, **filters: object
@@ -65,6 +70,27 @@ class ChainView:
         `scrip.jobs` tells which.
         """
         return JobState.from_abi(self.read("JobMarket", "jobs", to_bytes("job_id", job_id, 32)))
+
+    def job_states(self, job_ids: Sequence[bytes]) -> list[JobState]:
+        """`job_state` of each, with a request for some hundreds of them."""
+        types = JobState.abi_types()
+        slots = self._jobs(job_ids, WORD * len(types))
+        return [JobState.from_abi(words.decode(types, slot)) for slot in slots]
+
+    def job_statuses(self, job_ids: Sequence[bytes]) -> list[Status]:
+        """Only the status of each: the first word of its slot, so that four times as many fit a request."""
+        return [Status(int.from_bytes(slot)) for slot in self._jobs(job_ids, WORD)]
+
+    def _jobs(self, job_ids: Sequence[bytes], size: int) -> Iterator[bytes]:
+        ids = [to_bytes("job_id", job_id, 32) for job_id in job_ids]
+        return bulk.read(
+            self.chain,
+            self.chain.address("JobMarket"),
+            signature("JobMarket", "jobs").selector,
+            ids,
+            size,
+            self.block,
+        )
 
     def submission(self, job_id: bytes) -> Submission:
         """The receipt waiting for its window; all zero if there is none."""
@@ -168,20 +194,20 @@ class ChainView:
 
     def token_balance(self, token: str, holder: str) -> int:
         """`holder`'s balance of an ERC-20, in its base units."""
-        return int(self._call(self.chain.erc20(token).functions.balanceOf(to_address("holder", holder))))
+        return int(self._token(token, "balanceOf", to_address("holder", holder)))
 
     def token_allowance(self, token: str, owner: str, spender: str) -> int:
         """What `spender` may take of `owner`'s `token`, in its base units."""
         pair = (to_address("owner", owner), to_address("spender", spender))
-        return int(self._call(self.chain.erc20(token).functions.allowance(*pair)))
+        return int(self._token(token, "allowance", *pair))
 
     def token_decimals(self, token: str) -> int:
         """Decimals an ERC-20 states."""
-        return int(self._call(self.chain.erc20(token).functions.decimals()))
+        return int(self._token(token, "decimals"))
 
     def token_symbol(self, token: str) -> str:
         """Symbol an ERC-20 states."""
-        return str(self._call(self.chain.erc20(token).functions.symbol()))
+        return str(self._token(token, "symbol"))
 
     # Providers and watchers
 
@@ -248,17 +274,19 @@ class ChainView:
             return False
         return answer[:4] == _ERC1271 and len(answer) == 32
 
-    def _call(self, function: ContractFunction) -> Any:
-        types = [collapse_if_tuple(cast(dict[str, Any], item)) for item in function.abi["outputs"]]
-        answer = self.chain.call(encoded(function), self.block)
+    def _token(self, token: str, function: str, *args: object) -> Any:
+        return self._call(to_address("token", token), TOKEN[function], args)
+
+    def _call(self, at: str, function: Signature, args: Sequence[object]) -> Any:
+        answer = self.chain.call(Call(at, function.encode(args)).params(), self.block)
         try:
-            decoded = decode(types, answer)
+            decoded = function.decode(answer)
         except DecodingError:
-            where = f"{function.address} at block {self.block}"
+            where = f"{at} at block {self.block}"
             raise ChainError(
-                f"{function.fn_name} gives no {', '.join(types)}: another contract at {where}?"
+                f"{function.name} gives no {', '.join(function.outputs)}: another contract at {where}?"
             ) from None
-        values = tuple(_normal(kind, value) for kind, value in zip(types, decoded, strict=True))
+        values = tuple(_normal(kind, value) for kind, value in zip(function.outputs, decoded, strict=True))
         return values[0] if len(values) == 1 else values
 
 

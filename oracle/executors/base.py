@@ -64,7 +64,9 @@ class Work:
     """One attempt at one job. `oracle.catalogue.Template.work` makes it.
 
     `module` is the program, `settings` what the provider's catalogue fixes for it, `params` what the buyer
-    asked for. `workdir` must be absent or empty. `gpus` are the UUIDs of the GPUs leased to the job.
+    asked for. `workdir` must be absent or empty. `gpus` are the UUIDs of the GPUs leased to the job. With
+    `network` it has the provider's, otherwise none where it is confined. `content` is what it works on, if
+    that isn't among the parameters.
     """
 
     job_id: bytes
@@ -76,6 +78,8 @@ class Work:
     module: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
+    network: bool = False
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ class Exit:
     """How a job ended. Either `code` or `signal` is set, neither if its supervisor was lost.
 
     `ended_wall_ms` is the start plus `duration_ns`, so a stepped clock can't stretch a job. `rusage` is
-    user µs, system µs and peak resident bytes of the whole process tree. `log` is stdout and stderr, the
-    middle left out beyond 64 KiB.
+    user µs, system µs and peak resident bytes of the whole process tree, by its cgroup where it has one.
+    `log` is stdout and stderr, the middle left out beyond 64 KiB.
     """
 
     code: int | None

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from scrip.errors import ScripError
+from scrip.samples import HOST as HOST
 
 if TYPE_CHECKING:
     from scrip.evidence import Sample
-
-HOST = "cpu"
-"""Device name of whatever belongs to the machine rather than to one GPU or model."""
 
 
 class TelemetryError(ScripError):

@@ -26,6 +26,8 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox
 from oracle.quorum import Outcome, Quorum
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
+from oracle.retention import PRUNE, Retention
 from oracle.settings import Settings
 from oracle.settle import Settler
 from oracle.states import State
@@ -33,6 +35,7 @@ from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Reading
 from oracle.worker import Worker
+from scrip.logs import Page
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms
 from tests.unit.oracle_market import (
@@ -173,6 +176,7 @@ class Node:
     quorum: FakeQuorum
     tasks: Tasks
     kills: list[tuple[int, int]]
+    retention: Retention
 
     def cycle(self) -> None:
         """One pass of the daemon, with a full reconciliation."""
@@ -219,19 +223,23 @@ class Lab:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, database: str = "") -> None:
         self.folder, self.database, self.market = folder, database, FakeMarket()
         self.signers: list[Any] = []
+        self.collect: Any = None
+        """What GPUs answer when asked for reports; None: they sign none."""
         self._nodes: list[Node] = []
-        monkeypatch.setattr(reconcile, "scan", self._scan)
+        monkeypatch.setattr(reconcile, "pages", self._pages)
 
-    def _scan(self, chain: Any, contract: str, event: str, start: int, end: int, filters: Any) -> Any:
+    def _pages(self, chain: Any, contract: str, event: str, start: int, end: int, filters: Any) -> Any:
         provider = filters["provider"]
-        return (
+        found = [
             item
             for item in self.market.events
             if start <= item.block <= end and item.args["provider"] == provider
-        )
+        ]
+        if start <= end:
+            yield Page(start, end, found)
 
     def settings(self, **provider: Any) -> Settings:
-        sections = {name: provider.pop(name) for name in ("settle", "quorum") if name in provider}
+        sections = {name: provider.pop(name) for name in ("settle", "quorum", "evidence") if name in provider}
         return Settings.model_validate(
             {
                 "role": "provider", "state_dir": self.folder, "database": {"url": self.database},
@@ -249,13 +257,14 @@ class Lab:
         account = None if dry else ORACLE
         policy = Policy(
             wanted.of_provider(), Catalogue.load(), None if dry else ORACLE.address,
-            watchers=len(wanted.quorum.watchers), simulated=False,
+            watchers=len(wanted.quorum.watchers), simulated=False, attests=self.collect is not None,
         )  # fmt: skip
         executor = FakeExecutor()
         if not held:
             executor.may_end.set()
         evidence = EvidenceStore(self.folder / "evidence")
-        desk = Desk(store, facts, policy, account, metrics)  # type: ignore[arg-type]
+        retention = Retention(store, facts, evidence, wanted.evidence, metrics, threading.Event())  # type: ignore[arg-type]
+        desk = Desk(store, facts, policy, account, metrics, retention.room)  # type: ignore[arg-type]
         kills: list[tuple[int, int]] = []
 
         def kill(pgid: int, born_ns: int) -> int:
@@ -265,6 +274,7 @@ class Lab:
         worker = Worker(
             store=store, facts=facts, desk=desk, executor=executor, meters=lambda _: [FakeMeter()],  # type: ignore[arg-type]
             evidence=evidence, workroot=self.folder / "work", metrics=metrics, kill=kill,
+            reports=GpuReports(facts, policy.key, self.collect),  # type: ignore[arg-type]
         )  # fmt: skip
         journal = SqlJournal(store)
         sender = FakeSender(self.market, journal)
@@ -280,16 +290,16 @@ class Lab:
         quorum = FakeQuorum(self.market, self.signers)
         settler = Settler(
             store=store, facts=facts, outbox=outbox, quorum=quorum, evidence=evidence, signer=account,  # type: ignore[arg-type]
-            settings=wanted, decided=reconciler.reconcile_job,
+            settings=wanted, decided=reconciler.reconcile_jobs,
         )  # fmt: skip
-        tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2})
+        tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2, PRUNE: 1})
         dispatcher = Dispatcher(
             store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,  # type: ignore[arg-type]
-            reconcile_job=reconciler.reconcile_job, dry=dry,
+            reconcile_jobs=reconciler.reconcile_jobs, dry=dry,
         )  # fmt: skip
         node = Node(
             self.market, wanted, store, facts, desk, worker, executor, evidence, reconciler, settler,
-            dispatcher, outbox, sender, quorum, tasks, kills,
+            dispatcher, outbox, sender, quorum, tasks, kills, retention,
         )  # fmt: skip
         self._nodes.append(node)
         return node

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from eth_abi.abi import decode
 from eth_account import Account
 from eth_utils.crypto import keccak
 
 from oracle.facts import ClassFacts
 from oracle.journal import SqlJournal
 from oracle.receipt import JobFacts
+from scrip.abi import abi
+from scrip.calls import Call, signature
 from scrip.eip712 import acceptance_digest, batch_digest, job_id, receipt_digest, receipt_struct_hash, recover
 from scrip.errors import Reverted, TxUnknown
 from scrip.jobs import Ending
@@ -217,13 +220,22 @@ class FakeView:
         known = self._market.history[max(blocks)] if blocks else {}
         return known.get(job, EMPTY)
 
+    def job_states(self, jobs: Sequence[bytes]) -> list[JobState]:
+        return [self.job_state(job) for job in jobs]
+
+    def job_statuses(self, jobs: Sequence[bytes]) -> list[Status]:
+        return [self.job_state(job).status for job in jobs]
+
     def time(self) -> int:
         return self._market.now
 
 
-class _Functions(dict):  # type: ignore[type-arg]
-    def __missing__(self, function: str) -> Any:
-        return lambda *args: (function, args)
+def read_call(call: Call) -> tuple[str, tuple[Any, ...]]:
+    """Function and arguments of a call of the market."""
+    functions = [entry["name"] for entry in abi("JobMarket") if entry["type"] == "function"]
+    known = {one.selector: one for one in (signature("JobMarket", name) for name in functions)}
+    found = known[call.data[:4]]
+    return found.name, tuple(decode(found.inputs, call.data[4:]))
 
 
 class FakeFacts:
@@ -238,9 +250,9 @@ class FakeFacts:
             head=lambda: market.block,
             finalized=lambda: market.block - market.finality,
             receipt=lambda tx_hash: market.receipts.get(tx_hash),
-            contract=lambda _: SimpleNamespace(
-                functions=_Functions(), events=SimpleNamespace(RowSkipped=lambda: self)
-            ),
+            mined_in=lambda tx_hash: market.receipts.get(tx_hash, {}).get("blockNumber"),
+            address=lambda _: MARKET,
+            contract=lambda _: SimpleNamespace(events=SimpleNamespace(RowSkipped=lambda: self)),
         )
 
     def process_receipt(self, receipt: dict[str, Any], errors: Any) -> list[dict[str, Any]]:
@@ -260,6 +272,9 @@ class FakeFacts:
 
     def job(self, job: bytes, view: FakeView | None = None) -> JobState:
         return (view or FakeView(self.fake, self.fake.block)).job_state(job)
+
+    def jobs(self, jobs: Sequence[bytes]) -> dict[bytes, JobState]:
+        return {job: self.job(job) for job in jobs}
 
     def ending(self, job: bytes, view: FakeView, since: int) -> Ending | None:
         self.fake.searched.append((job, since))
@@ -313,7 +328,7 @@ class FakeSender:
         self.held: dict[str, tuple[bytes, int, str, tuple[Any, ...]]] = {}
 
     def send(self, call: Any, *, label: str) -> Any:
-        function, args = call
+        function, args = read_call(call)
         before = self.market.refuse(function)
         if before is not None:
             raise before

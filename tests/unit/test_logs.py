@@ -12,7 +12,7 @@ from web3.providers.base import BaseProvider
 
 from scrip.chain import Chain
 from scrip.errors import BadInput, ChainError, NodeUnavailable, RpcLimit
-from scrip.logs import LIMIT_MESSAGE, LogEvent, scan
+from scrip.logs import LIMIT_MESSAGE, LogEvent, Page, pages, scan
 from scrip.types import Deployment
 
 AT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
@@ -284,3 +284,55 @@ def test_limit_message__of_a_known_node__is_recognised(message: str) -> None:
 )
 def test_limit_message__other_error__is_not(message: str) -> None:
     assert not LIMIT_MESSAGE.search(message)
+
+
+def paged(node: Node, size: int, end: int = HEAD) -> list[Page]:
+    chain = Chain(Web3(node), Deployment(31337, 0, {"ProviderRegistry": AT}))
+    return list(pages(chain, "ProviderRegistry", "Staked", 0, end, size=size))
+
+
+def test_pages__sparse_then_crowded__covers_the_range_without_a_gap() -> None:
+    logs = [staked(block, index) for block in range(9_000, 9_200) for index in range(10)]
+    node = Node(logs)
+    found = paged(node, 100)
+    assert [page.first for page in found] == [0, *(page.last + 1 for page in found[:-1])]
+    assert found[-1].last == HEAD
+    seen = [(event.block, event.log_index) for page in found for event in page.events]
+    assert seen == [(block, index) for block in range(9_000, 9_200) for index in range(10)]
+
+
+def test_pages__crowded_blocks__hold_about_as_many_events_as_asked_for() -> None:
+    node = Node([staked(block, index) for block in range(2_000) for index in range(10)])
+    sizes = [len(page.events) for page in paged(node, 100, end=1_999)]
+    assert max(sizes[2:]) <= 100
+    assert len(sizes) <= 2_000 * 10 // 100 + 2
+
+
+def test_pages__query_refused__is_made_smaller() -> None:
+    node = Node([staked(block) for block in range(0, HEAD, 7)], wide(500))
+    found = [event.block for page in paged(node, 10_000) for event in page.events]
+    assert found == list(range(0, HEAD, 7))
+
+
+def test_pages__failure_ahead__is_raised_where_it_belongs() -> None:
+    def away(start: int, end: int, attempt: int) -> str | None:
+        return "invalid params" if start > 0 else None
+
+    chain = Chain(Web3(Node([staked(3)], away)), Deployment(31337, 0, {"ProviderRegistry": AT}))
+    found = pages(chain, "ProviderRegistry", "Staked", 0, HEAD)
+    assert [event.block for event in next(found).events] == [3]
+    with pytest.raises(ChainError, match="invalid params"):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": "0x" + "00" * 32},
+        {"topics": [STAKED]},
+        {"topics": [STAKED, "0x01" + "00" * 31]},
+    ],
+)
+def test_scan__log_that_is_not_the_event__is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        run(Node([staked(9, **changes)]))

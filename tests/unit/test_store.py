@@ -18,7 +18,7 @@ from oracle.journal import SqlJournal
 from oracle.node import NodeProblem, open_state
 from oracle.reviews import Reviews, Verdict
 from oracle.states import FINAL, Stage, State, may_follow
-from oracle.store import StateConflict, Store
+from oracle.store import Move, StateConflict, Store
 from scrip.errors import NotFound
 from scrip.journal import TxOutcome, TxRecord
 from scrip.spec import JobSpec, spec_hash
@@ -280,3 +280,106 @@ def test_state_folder__is_private_and_taken_by_one_node(tmp_path: Path) -> None:
         open_state(folder)
     lock.close()
     open_state(folder).close()
+
+
+# Many jobs at once
+
+
+def several(store: Store, count: int, state: State = State.QUEUED) -> list[bytes]:
+    jobs = [bytes([number + 1]) * 32 for number in range(count)]
+    store.add_jobs([{"job_id": job, "terms": make_terms(salt=job[0]), "state": state} for job in jobs])
+    return jobs
+
+
+def test_move_all__some_in_another_state__moves_the_others_and_says_which(store: Store) -> None:
+    first, second, third = several(store, 3)
+    store.move(second, State.CANCELLING)
+    moves = [Move(job, State.EXECUTING, "begun", (State.QUEUED,), {"attempt": 1}) for job in (first, second)]
+    assert store.move_all([*moves, Move(b"\xee" * 32, State.EXECUTING)]) == [first]
+    assert [store.job(job).at for job in (first, second, third)] == [
+        State.EXECUTING, State.CANCELLING, State.QUEUED,
+    ]  # fmt: skip
+    assert (store.job(first).reason, store.job(first).attempt) == ("begun", 1)
+    assert [step.state for step in store.steps(first)] == ["queued", "executing"]
+
+
+def test_move_all__reason_none__keeps_the_present_one(store: Store) -> None:
+    (job,) = several(store, 1)
+    store.note(job, reason="why")
+    store.move_all([Move(job, State.EXECUTING, None)])
+    assert store.job(job).reason == "why"
+    assert store.steps(job)[-1].reason == ""
+
+
+def test_move_all__final_job__stays(store: Store) -> None:
+    (job,) = several(store, 1)
+    store.move(job, State.SETTLED)
+    assert store.move_all([Move(job, State.EXPIRED)]) == []
+
+
+def test_move_all__unknown_column__is_refused_and_nothing_is_changed(store: Store) -> None:
+    (job,) = several(store, 1)
+    with pytest.raises(AttributeError, match="no column"):
+        store.move_all([Move(job, State.EXECUTING, values={"nothing": 1})])
+    assert store.job(job).at is State.QUEUED
+
+
+def test_walk__several_pages__sees_each_job_once_in_order(store: Store) -> None:
+    jobs = several(store, 7)
+    pages = list(store.walk([State.QUEUED], 3))
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [job.job_id for page in pages for job in page] == jobs
+
+
+def test_walk__jobs_that_leave_the_state__are_no_reason_to_skip_others(store: Store) -> None:
+    jobs, seen = several(store, 6), []
+    for page in store.walk([State.QUEUED], 2):
+        for job in page:
+            seen.append(job.job_id)
+            store.move(job.job_id, State.EXECUTING)
+    assert seen == jobs
+
+
+def test_oldest__waiting__tells_those_that_wait_for_a_later_time(store: Store) -> None:
+    first, second, third = several(store, 3)
+    store.note(second, not_before_ms=1_001)
+    store.note(third, not_before_ms=1_000)
+    assert [job.job_id for job in store.oldest([State.QUEUED], 9, waiting=True)] == [second]
+    assert [job.job_id for job in store.oldest([State.QUEUED], 9, waiting=False)] == [first, third]
+
+
+def test_oldest__finalize_by__leaves_out_open_windows(store: Store) -> None:
+    first, second = several(store, 2)
+    store.note(second, finalize_at=50)
+    assert [job.job_id for job in store.oldest([State.QUEUED], 9, finalize_by=49)] == [first]
+    assert len(store.oldest([State.QUEUED], 9, finalize_by=50)) == 2
+
+
+def test_many__unknown_ones__are_left_out_and_the_order_is_kept(store: Store) -> None:
+    first, second = several(store, 2)
+    assert [job.job_id for job in store.many([second, b"\xee" * 32, first])] == [second, first]
+
+
+def test_settlement__one_job_moved_meanwhile__binds_none(store: Store) -> None:
+    metered(store), metered(store, OTHER)
+    store.move(OTHER, State.CANCELLING)
+    with pytest.raises(StateConflict, match="cancelling"):
+        store.add_settlement([JOB, OTHER], batched=True, watcher_set=0)
+    assert store.job(JOB).at is State.METERED
+    assert store.live_settlements() == 0
+
+
+def test_settlement__closed__notes_the_transaction_of_the_decided_jobs_only(store: Store) -> None:
+    metered(store), metered(store, OTHER)
+    made = store.add_settlement([JOB, OTHER], batched=True, watcher_set=0)
+    store.close_settlement(made, Stage.DONE, {OTHER: {"alone": True}}, "", b"\x33" * 32)
+    assert (store.job(JOB).tx_hash, store.job(OTHER).tx_hash) == (b"\x33" * 32, None)
+    assert (store.job(OTHER).at, store.job(OTHER).alone) == (State.METERED, True)
+
+
+def test_live_settlements__one_that_waits__does_not_count(store: Store) -> None:
+    metered(store)
+    made = store.add_settlement([JOB], batched=False, watcher_set=0)
+    assert store.live_settlements() == 1
+    store.delay_settlement(made, 1_001, "later")
+    assert store.live_settlements() == 0
