@@ -6,8 +6,8 @@
 
 A variable named `SCRIP_<SECTION>_<NAME>` replaces the value of the file; lists are comma separated there.
 Paths are relative to the file. No other module reads the environment for settings. All missing and wrong
-values are reported at once, and no report holds a secret: passwords are never settings, only where they are
-read from is.
+values are reported at once, and no report holds a secret: a key's password is never a setting, only where it
+is read from, and a database's URL is never shown.
 """
 
 from __future__ import annotations
@@ -19,25 +19,32 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     field_validator,
 )
 
-from oracle import database
+from oracle.settings_types import (
+    Address,
+    Count,
+    DatabaseUrl,
+    FilePath,
+    Integers,
+    MaybePath,
+    Seconds,
+    Texts,
+    Url,
+    Urls,
+    split,
+)
 from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
-from scrip.errors import BadInput, ScripError
+from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS
-from scrip.structs import to_address
 
 PREFIX: Final = "SCRIP_"
 
@@ -56,55 +63,6 @@ class Role(StrEnum):
 
     PROVIDER = "provider"
     WATCHER = "watcher"
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL with a host")
-    return value.rstrip("/")
-
-
-def _address(value: str) -> str:
-    try:
-        return to_address("address", value)
-    except BadInput as error:
-        raise ValueError(f"must be {error.limit}") from None
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return value
-
-
-def _relative(value: Path | None, info: ValidationInfo) -> Path | None:
-    base = (info.context or {}).get("base")
-    return base / value if value is not None and base is not None else value
-
-
-def _database(value: SecretStr, info: ValidationInfo) -> SecretStr:
-    if not value.get_secret_value():
-        return value
-    try:
-        url = database.parse(value.get_secret_value())
-    except database.DatabaseProblem as error:
-        raise ValueError(str(error)) from None
-    if url.drivername == "sqlite":
-        url = url.set(database=str(_relative(Path(str(url.database)), info)))
-    return SecretStr(url.render_as_string(hide_password=False))
-
-
-Url = Annotated[str, AfterValidator(_url)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
-Address = Annotated[str, AfterValidator(_address)]
-Urls = Annotated[tuple[Url, ...], BeforeValidator(_split)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Integers = Annotated[tuple[int, ...], BeforeValidator(_split)]
-FilePath = Annotated[Path, AfterValidator(_relative)]
-MaybePath = Annotated[Path | None, AfterValidator(_relative)]
-Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
-Count = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class _Section(BaseModel):
@@ -409,6 +367,6 @@ def _truth(value: object) -> bool:
 
 
 def _is_local(chain: Mapping[str, Any]) -> bool:
-    extra = _split(chain.get("extra_local_chains"))
+    extra = split(chain.get("extra_local_chains"))
     listed = extra if isinstance(extra, (tuple, list)) else ()
     return str(chain.get("chain_id")) in {str(item) for item in (*LOCAL_CHAINS, *listed)}
