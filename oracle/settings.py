@@ -6,8 +6,8 @@
 
 A variable named `SCRIP_<SECTION>_<NAME>` replaces the value of the file; lists are comma separated there.
 Paths are relative to the file. No other module reads the environment for settings. All missing and wrong
-values are reported at once, and no report holds a secret: passwords are never settings, only where they are
-read from is.
+values are reported at once, and no report holds a secret: a key's password is never a setting, only where it
+is read from, and a database's URL is never shown.
 """
 
 from __future__ import annotations

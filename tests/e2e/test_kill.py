@@ -66,7 +66,7 @@ class World:
         assert status is Status.SETTLED
         events = list(up.chain.at().events("JobMarket", "JobSettled", jobId=planned.job_id))
         assert len(events) == 1
-        return redeem.collect(up.chain, planned)
+        return redeem.collect(up.chain, planned, up.accounts["buyer"])
 
 
 @pytest.fixture(scope="module")
