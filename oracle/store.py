@@ -228,9 +228,7 @@ class Store:
             return session.get_one(JobRow, job_id)
 
     def move_all(self, wanted: Sequence[Move]) -> list[bytes]:
-        """Make those of the moves that are allowed, in one transaction. Returns the jobs that moved; the
-        others are in another state by now.
-        """
+        """Make the moves that are allowed, in one transaction. Returns the jobs that moved."""
         with self.writing() as session:
             return moves.move(session, wanted, self.now_ms(), strict=False)
 
@@ -265,9 +263,8 @@ class Store:
             session.add(row)
             session.flush()
             bound, since = {"settlement_id": row.id}, (State.METERED,)
-            moves.move(
-                session, [Move(job_id, State.SIGNING, None, since, bound) for job_id in jobs], self.now_ms()
-            )
+            wanted = [Move(job_id, State.SIGNING, None, since, bound) for job_id in jobs]
+            moves.move(session, wanted, self.now_ms())
             return row
 
     def live_settlements(self) -> int:
@@ -303,9 +300,8 @@ class Store:
             row.stage = stage.value
             if attestation is not None:
                 row.attestation = attestation
-            moves.move(
-                session, [Move(job_id, state, None) for job_id in moves.bound(session, row)], self.now_ms()
-            )
+            wanted = [Move(job_id, state, None) for job_id in moves.bound(session, row)]
+            moves.move(session, wanted, self.now_ms())
             return row
 
     def close_settlement(
@@ -329,11 +325,9 @@ class Store:
                     why = str(changed.pop("reason", reason))
                     wanted.append(Move(job_id, State.METERED, why, None, changed))
             moves.move(session, wanted, self.now_ms())
-            if tx_hash is not None:
-                decided = [job_id for job_id in row.jobs if job_id not in back]
-                changes = [{"job_id": job_id, "tx_hash": tx_hash} for job_id in decided]
-                if changes:
-                    session.execute(update(JobRow), changes)
+            decided = [{"job_id": job_id, "tx_hash": tx_hash} for job_id in row.jobs if job_id not in back]
+            if decided and tx_hash is not None:
+                session.execute(update(JobRow), decided)
 
     def delay_settlement(self, settlement: SettlementRow, not_before_ms: int, reason: str) -> None:
         """Try a settlement again later."""
