@@ -16,10 +16,13 @@ from bench.oracle_lab import SPEC, NoMeter, NoWork
 from oracle.catalogue import Catalogue
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
+from oracle.executors.base import LOCAL
+from oracle.executors.engines import Engines
 from oracle.intake import Policy
 from oracle.logging import configure
 from oracle.node import open_base
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
 from oracle.settings import Settings
 from oracle.states import State
 from oracle.worker import Worker
@@ -35,12 +38,14 @@ def main(arguments: Sequence[str]) -> int:
     policy = Policy(
         provider, Catalogue.load(), None if account is None else account.address, watchers=0, simulated=False
     )
-    desk = Desk(base.store, base.facts, policy, account, base.metrics)
+    desk = Desk(base.store, base.facts, policy, account, base.metrics, room=lambda _: None)
     desk.keep_spec(spec_hash(SPEC), SPEC)
     worker = Worker(
-        store=base.store, facts=base.facts, desk=desk, executor=NoWork(), meters=lambda _: [NoMeter()],
-        evidence=EvidenceStore(settings.state_dir / "evidence"),
+        store=base.store, facts=base.facts, desk=desk, engines=Engines({LOCAL: NoWork()}),  # type: ignore[dict-item] # noqa: E501
+        meters=lambda _: [NoMeter()],
+        evidence=EvidenceStore(settings.evidence_folder),
         workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+        reports=GpuReports(base.facts, policy.key, None),
     )  # fmt: skip
     reconciler = Reconciler(
         base.store, base.facts, provider.address, base.metrics,

@@ -4,6 +4,7 @@ file.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -12,7 +13,7 @@ from fastapi import FastAPI, Path, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from oracle import api_errors
+from oracle import api_errors, statements
 from oracle import api_models as models
 from oracle.api_auth import Gate, Parties, Signer
 from oracle.api_limits import RateLimit
@@ -160,6 +161,12 @@ def _add_jobs(app: FastAPI, parts: ProviderParts) -> None:
         row = parts.store.job(_hash("jobId", job_id))
         return models.Job(**job_json(row, parts.store))
 
+    @app.get("/equivocations", responses=errors(422))
+    def equivocations(limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50) -> models.Equivocations:
+        """Proofs that a watcher we asked made two statements that contradict each other."""
+        found = statements.equivocations(parts.store, limit)
+        return models.Equivocations(equivocations=[models.Equivocation(**one) for one in found])
+
 
 def _add_evidence(app: FastAPI, parts: ProviderParts) -> None:
     def of_party(job_id: str, signer: str) -> JobRow:
@@ -216,7 +223,13 @@ def job_json(row: JobRow, store: Store) -> dict[str, Any]:
         "receipt": row.receipt,
         "tx": None if row.tx_hash is None else _hex(row.tx_hash),
         "refusals": [
-            {"watcher": item.watcher, "check": item.check, "reason": item.reason, "atMs": item.at_ms}
+            {
+                "watcher": item.watcher,
+                "check": item.check,
+                "reason": item.reason,
+                "atMs": item.at_ms,
+                "statement": json.loads(item.statement) if item.statement else None,
+            }
             for item in store.refusals(row.job_id)
         ],
         "steps": [
@@ -269,7 +282,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "slots": offer.slots,
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
-            "templates": [template.describe() for template in policy.catalogue],
+            "templates": [template.describe() for template in policy.catalogue if template.offered],
         },
     }
 

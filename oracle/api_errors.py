@@ -20,7 +20,10 @@ from oracle.executors.base import ExecutorError
 from oracle.intake import Declined, Why
 from oracle.logging import clean, get
 from oracle.outbox import DryRun
-from oracle.watcher import RowsRefused, Unable
+from oracle.rerun import Unable
+from oracle.sampling import BudgetSpent
+from oracle.store import LeadLost
+from oracle.watcher import RowsRefused, TooEarly
 from scrip.errors import BadInput, ChainError, EvidenceInvalid, NotFound, ScripError
 from scrip.signed_requests import SCHEME
 
@@ -58,7 +61,10 @@ def install(app: FastAPI, max_body_bytes: int) -> None:
         NotFound: _not_found,
         EvidenceInvalid: _unavailable,
         DryRun: _dry,
+        LeadLost: _stands_by,
         Unable: _unavailable,
+        BudgetSpent: _unavailable,
+        TooEarly: _too_early,
         ChainError: _unavailable,
         ExecutorError: _unavailable,
         StorageFailed: _unavailable,
@@ -102,6 +108,10 @@ async def _rows_refused(_: Request, error: RowsRefused) -> JSONResponse:
     return JSONResponse(content | {"check": first["check"], "reason": first["reason"], "refused": rows}, 409)
 
 
+async def _too_early(_: Request, error: TooEarly) -> JSONResponse:
+    return answer(425, "too_early", str(error))
+
+
 async def _bad_input(_: Request, error: BadInput) -> JSONResponse:
     return answer(422, "bad_input", str(error), error.given, error.limit)
 
@@ -116,6 +126,10 @@ async def _refused(_: Request, error: ScripError) -> JSONResponse:
 
 async def _dry(_: Request, error: DryRun) -> JSONResponse:
     return answer(503, "dry_run", str(error))
+
+
+async def _stands_by(_: Request, error: LeadLost) -> JSONResponse:
+    return answer(503, "stands_by", str(error))
 
 
 async def _unavailable(_: Request, error: Exception) -> JSONResponse:

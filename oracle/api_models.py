@@ -93,12 +93,28 @@ class Step(_Shape):
 
 
 class Refusal(_Shape):
-    """A watcher that would not sign, and the check that failed."""
+    """A watcher that would not sign, the check that failed, and its signed statement (`scrip.ballots`)."""
 
     watcher: str
     check: str
     reason: str
     atMs: int
+    statement: dict[str, Any] | None
+
+
+class Equivocation(_Shape):
+    """Two signed statements of a watcher that contradict each other (`scrip.ballots.Equivocation`)."""
+
+    watcher: str
+    first: dict[str, Any]
+    second: dict[str, Any]
+    atMs: int
+
+
+class Equivocations(_Shape):
+    """The latest proofs, newest first."""
+
+    equivocations: list[Equivocation]
 
 
 class JobSummary(_Shape):

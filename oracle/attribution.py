@@ -1,28 +1,43 @@
 """What a job used, from its samples. Pure: integers in, integers out, no clock, no I/O.
 
-GPU time is lease time, never utilisation: the sum over the leased GPUs of each one's lease. Energy is the
-difference of the board's counter. Where jobs share a board, each slice between two readings is divided: idle
-power by share, the rest by what the driver's per-process samples say of SM use (the way Kepler divides it),
-and what was spent while nobody held the board stays unattributed. Parts always sum to the whole, exactly:
-largest-remainder rounding.
+GPU time is lease time, never utilisation: the sum over the leased GPUs of each one's lease, times the share
+of a GPU that several jobs may hold. Energy is the difference of the board's counter; of a board that others
+held too, the part that `oracle.sharing` gives this job. The samples hold all that takes, so a watcher comes
+to the very same figure. Of a MIG slice no energy is known: NVML would repeat the whole board's for each.
+Bytes kept are integrated over time, at the smaller of two successive readings.
 
 What is missing stays missing: a metric nobody measured is None or "none", never 0.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
 
+from oracle.sharing import Account, Part
+from oracle.tdp import MOST_TENANTS
 from oracle.telemetry.base import HOST
 from scrip.errors import ScripError
 from scrip.evidence import Sample, is_simulated
 
 Energy = Literal["exclusive", "shared", "none"]
+
+MIG: Final = "MIG-"
+"""How the UUID of a MIG slice begins."""
+SLICE_SLACK_US: Final = 1_000_000
+"""How much longer than the recording the slices of a board may be: a reading and its clock aren't one."""
+_PARTS: Final = ("share", "sm_weight")
+_OF_READING: Final = frozenset(
+    {
+        "slice_us",
+        "idle_mw",
+        "share_slots",
+        *(f"{name}{end}" for name in _PARTS for end in ("", "_before", "_total")),
+    }
+)
 
 
 class AttributionError(ScripError):
@@ -35,9 +50,8 @@ class Usage:
 
     `gpu_ms` is lease time summed over GPUs; `gpu_millijoules` counts the GPU boards only, not CPU or power
     supply, and `energy` says how it is known: "exclusive" measured, "shared" estimated, "none" not at all
-    (then it is 0 and means nothing). `unattributed_mj` is what shared boards used while nobody held them,
-    each whole: it is one figure per board, not per job, and 0 otherwise. None: not measured. `energy_resets`
-    > 0: the counter restarted meanwhile, so energy is a lower bound.
+    (then it is 0 and means nothing). `stored_byte_ns` is bytes kept times nanoseconds, `moved_bytes` payload.
+    None: not measured. `energy_resets` > 0: the counter restarted meanwhile, so energy is a lower bound.
     """
 
     gpu_ms: int
@@ -46,214 +60,75 @@ class Usage:
     input_tokens: int | None
     cached_tokens: int | None
     output_tokens: int | None
-    unattributed_mj: int
     energy: Energy
     simulated: bool
     energy_resets: int = 0
+    stored_byte_ns: int | None = None
+    moved_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A board's energy counter at a monotonic time shared by all jobs."""
+class _Board:
+    """Energy of one board: mJ, how often its counter restarted, whether others had a part in it."""
 
-    at_ns: int
-    energy_mj: int
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One job's hold on a board. `share` weighs the idle power it bears against the others present."""
-
-    job_id: bytes
-    start_ns: int
-    end_ns: int
-    share: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """SM use of one job at a time, percent: the sum over its processes of one round of driver samples."""
-
-    at_ns: int
-    job_id: bytes
-    sm_pct: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """One job on shared boards: its samples, and the monotonic time at which its recording started."""
-
-    job_id: bytes
-    started_mono_ns: int
-    samples: tuple[Sample, ...]
-    share: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """A board's energy divided: sum(by_job.values()) + unattributed_mj is all it counted between first and
-    last read.
-    """
-
-    gpu: str
-    by_job: Mapping[bytes, int]
-    unattributed_mj: int
+    used_mj: int
     resets: int
     shared: bool
 
 
-def attribute(job_id: bytes, samples: Sequence[Sample], splits: Sequence[Split] = ()) -> Usage:
-    """Usage of one job from its samples. Raises AttributionError.
+def attribute(job_id: bytes, samples: Sequence[Sample]) -> Usage:
+    """Usage of one job from its samples, sealed or not. Raises AttributionError."""
+    try:
+        return _attribute(samples)
+    except AttributionError as problem:
+        raise AttributionError(f"job 0x{job_id.hex()}: {problem}") from None
 
-    `splits` are the divided boards (`split_board`) among those it leased; any other was its own.
-    """
+
+def _attribute(samples: Sequence[Sample]) -> Usage:
     if not samples:
         raise AttributionError("no samples: nothing was recorded for this job")
     leases = _leases(samples)
-    by_gpu = {split.gpu: split for split in splits if split.gpu in leases}
-    energies = [_energy(job_id, gpu, samples, by_gpu.get(gpu)) for gpu in leases if gpu != HOST]
-    known = [energy for energy in energies if energy is not None]
-    complete = bool(energies) and len(known) == len(energies)
-    shared = any(split.shared for split in by_gpu.values())
+    gpus = [device for device in leases if device != HOST]
+    by_gpu = {gpu: [sample for sample in samples if sample.device == gpu] for gpu in gpus}
+    boards = [_energy(gpu, by_gpu[gpu]) for gpu in gpus]
+    known = [board for board in boards if board is not None]
+    complete = bool(boards) and len(known) == len(boards)
+    shared = any(board.shared for board in known)
     return Usage(
-        gpu_ms=sum(lease_ms for gpu, lease_ms in leases.items() if gpu != HOST),
-        gpu_millijoules=sum(mj for mj, _ in known) if complete else 0,
+        gpu_ms=sum(_leased_ms(by_gpu[gpu], leases[gpu]) for gpu in gpus),
+        gpu_millijoules=sum(board.used_mj for board in known) if complete else 0,
         cpu_us=_total(samples, "cpu_us"),
         input_tokens=_total(samples, "input_tokens"),
         cached_tokens=_total(samples, "cached_tokens"),
         output_tokens=_total(samples, "output_tokens"),
-        unattributed_mj=sum(split.unattributed_mj for split in by_gpu.values()),
         energy=("shared" if shared else "exclusive") if complete else "none",
         simulated=is_simulated(samples),
-        energy_resets=sum(resets for _, resets in known),
+        energy_resets=sum(board.resets for board in known),
+        stored_byte_ns=_stored(samples),
+        moved_bytes=_total(samples, "moved_bytes"),
     )
 
 
-def split_board(
-    gpu: str, tenants: Sequence[Tenant], weights: Sequence[Weight] = (), *, idle_mw: int = 0
-) -> Split:
-    """Divide one board's energy among the jobs that held it, from the readings that any of them took.
-
-    Raises AttributionError when a tenant has no lease of that board with both edges.
-    """
-    reads: list[Read] = []
-    spans: list[Span] = []
-    for tenant in tenants:
-        start, end = _edges(tenant.samples, gpu)
-        at = tenant.started_mono_ns
-        spans.append(Span(tenant.job_id, at + start.mono_ns, at + end.mono_ns, tenant.share))
-        reads += [Read(at + s.mono_ns, s.value) for s in tenant.samples if _is(s, gpu, "energy_mj")]
-    return split_energy(gpu, reads, spans, weights, idle_mw=idle_mw)
-
-
-def split_energy(
-    gpu: str,
-    reads: Iterable[Read],
-    spans: Sequence[Span],
-    weights: Iterable[Weight] = (),
-    *,
-    idle_mw: int = 0,
-) -> Split:
-    """Divide what the counter counted between its first and last reading.
-
-    Slice by slice between two readings: cut where a job comes or goes, energy spread evenly over the slice;
-    in each piece `idle_mw` is borne by share, the rest by the SM use sampled in the slice, or last known.
-    """
-    by_job = dict.fromkeys((span.job_id for span in spans), 0)
-    unattributed, resets, shared = 0, 0, False
-    samples = _Samples(weights)
-    used: dict[bytes, int] = {}
-    for before, after, counted_mj, was_reset in slices(reads):
-        resets += was_reset
-        used = samples.between(before, after) or used
-        for begin, end, piece_mj in _pieces(before, after, counted_mj, spans):
-            present = [span for span in spans if span.start_ns <= begin and end <= span.end_ns]
-            parts = _divide(piece_mj, end - begin, present, used, idle_mw)
-            unattributed += piece_mj - sum(parts)
-            shared = shared or len(present) > 1
-            for span, part in zip(present, parts, strict=True):
-                by_job[span.job_id] += part
-    return Split(gpu, by_job, unattributed, resets, shared)
-
-
-def slices(reads: Iterable[Read]) -> list[tuple[int, int, int, bool]]:
-    """(from ns, to ns, mJ counted, whether the counter was reset in between) for each pair of successive
-    readings.
+def slices(readings: Iterable[int]) -> list[tuple[int, bool]]:
+    """(mJ counted, whether the counter was reset in between) for each pair of successive readings.
 
     A driver reload restarts the counter near 0, so a fall below half is a reset: what was used across it is
-    unknown and counts as 0. A smaller step back is two jobs' recorders reading within the same counter
-    update, in the other order than their clocks; the counter is taken to stand still until it passes its
-    highest value.
+    unknown and counts as 0. A smaller step back is two readings within the same update of the counter; it is
+    taken to stand still until it passes its highest value.
     """
-    ordered = sorted(reads, key=lambda read: read.at_ns)
-    found: list[tuple[int, int, int, bool]] = []
-    highest = ordered[0].energy_mj if ordered else 0
-    for before, after in pairwise(ordered):
-        was_reset = after.energy_mj * 2 < highest
-        counted = 0 if was_reset else max(0, after.energy_mj - highest)
-        highest = after.energy_mj if was_reset else max(highest, after.energy_mj)
-        found.append((before.at_ns, after.at_ns, counted, was_reset))
+    found: list[tuple[int, bool]] = []
+    highest: int | None = None
+    for reading in readings:
+        if highest is None:
+            highest = reading
+            continue
+        was_reset = reading * 2 < highest
+        found.append((0 if was_reset else max(0, reading - highest), was_reset))
+        highest = reading if was_reset else max(highest, reading)
     return found
 
 
-def apportion(total: int, weights: Sequence[int]) -> list[int]:
-    """Split `total` >= 0 in proportion to `weights` >= 0 into integers that sum to it exactly; evenly if all
-    are 0.
-
-    Hamilton's method: round down, then one more for the largest remainders, earlier entries first.
-    """
-    if not weights:
-        return []
-    shares = weights if any(weights) else [1] * len(weights)
-    whole = sum(shares)
-    parts = [total * share // whole for share in shares]
-    by_remainder = sorted(range(len(shares)), key=lambda i: (-(total * shares[i] % whole), i))
-    for i in by_remainder[: total - sum(parts)]:
-        parts[i] += 1
-    return parts
-
-
-_NS_MW_PER_MJ: Final = 1_000_000_000  # mW times ns gives picojoules; 1 mJ is 10**9 pJ
-
-
-def _divide(
-    piece_mj: int, length_ns: int, present: Sequence[Span], weights: Mapping[bytes, int], idle_mw: int
-) -> list[int]:
-    """Each present job's part of a piece; nothing when nobody is there."""
-    idle_mj = min(piece_mj, idle_mw * length_ns // _NS_MW_PER_MJ)
-    shares = [span.share for span in present]
-    used = [weights.get(span.job_id, 0) for span in present]
-    idle = apportion(idle_mj, shares)
-    dynamic = apportion(piece_mj - idle_mj, used if any(used) else shares)
-    return [a + b for a, b in zip(idle, dynamic, strict=True)]
-
-
-class _Samples:
-    """SM use by time. A sample speaks of the period that ends with it."""
-
-    def __init__(self, weights: Iterable[Weight]) -> None:
-        self._rows = sorted(weights, key=lambda weight: weight.at_ns)
-        self._times = [weight.at_ns for weight in self._rows]
-
-    def between(self, after_ns: int, until_ns: int) -> dict[bytes, int]:
-        """SM use by job over (after, until], summed over samples: only the proportions matter.
-
-        A process that the driver leaves out of a round used nothing in it.
-        """
-        sums: dict[bytes, int] = defaultdict(int)
-        first, last = bisect_right(self._times, after_ns), bisect_right(self._times, until_ns)
-        for weight in self._rows[first:last]:
-            sums[weight.job_id] += weight.sm_pct
-        return dict(sums)
-
-
-def _pieces(begin_ns: int, end_ns: int, mj: int, spans: Sequence[Span]) -> Iterator[tuple[int, int, int]]:
-    """The slice cut at the edges of leases, its energy spread evenly: (from ns, to ns, mJ)."""
-    inside = {edge for span in spans for edge in (span.start_ns, span.end_ns) if begin_ns < edge < end_ns}
-    pieces = list(pairwise(sorted({begin_ns, *inside, end_ns}))) or [(begin_ns, end_ns)]
-    parts = apportion(mj, [end - begin for begin, end in pieces])
-    for (begin, end), part in zip(pieces, parts, strict=True):
-        yield begin, end, part
+# Leases
 
 
 def _leases(samples: Sequence[Sample]) -> dict[str, int]:
@@ -273,7 +148,7 @@ def _leases(samples: Sequence[Sample]) -> dict[str, int]:
 def _edges(samples: Sequence[Sample], device: str) -> tuple[Sample, Sample]:
     by_edge: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        if _is(sample, device, "lease_ms"):
+        if sample.device == device and sample.metric == "lease_ms":
             by_edge[sample.edge].append(sample)
     if len(by_edge["start"]) != 1 or len(by_edge["end"]) != 1:
         counts = {edge: len(by_edge[edge]) for edge in ("start", "end")}
@@ -281,27 +156,90 @@ def _edges(samples: Sequence[Sample], device: str) -> tuple[Sample, Sample]:
     return by_edge["start"][0], by_edge["end"][0]
 
 
-def _energy(
-    job_id: bytes, gpu: str, samples: Sequence[Sample], split: Split | None
-) -> tuple[int, int] | None:
-    """(mJ, counter resets) of one board, None unless its counter was read at both edges."""
-    reads = [sample for sample in samples if _is(sample, gpu, "energy_mj")]
-    if not {"start", "end"} <= {sample.edge for sample in reads}:
+def _leased_ms(of_gpu: Sequence[Sample], lease_ms: int) -> int:
+    """Time that the lease counts for: a job with 1 of 2 places on a GPU has leased half a GPU."""
+    slots = [sample.value for sample in of_gpu if sample.metric == "share_slots"]
+    if not slots:
+        return lease_ms
+    own = next((sample.value for sample in of_gpu if sample.metric == "share"), 0)
+    if len(slots) != 1 or not 1 <= own <= slots[0] <= MOST_TENANTS:
+        raise AttributionError(f"{own} of {slots} places on {of_gpu[0].device}, must be within one number")
+    return lease_ms * own // slots[0]
+
+
+# Energy
+
+
+def _energy(gpu: str, of_gpu: Sequence[Sample]) -> _Board | None:
+    """Energy of one board, None unless its counter was read at both edges."""
+    reads = [sample for sample in of_gpu if sample.metric == "energy_mj"]
+    if gpu.startswith(MIG) or not {"start", "end"} <= {sample.edge for sample in reads}:
         return None
-    if split is not None:
-        if job_id not in split.by_job:
-            raise AttributionError(f"the energy of {gpu} was divided without this job")
-        return split.by_job[job_id], split.resets
-    counted = slices(Read(sample.mono_ns, sample.value) for sample in reads)
-    return sum(mj for _, _, mj, _ in counted), sum(was_reset for *_, was_reset in counted)
+    if any(sample.metric == "share_slots" for sample in of_gpu):
+        return _shared_energy(gpu, of_gpu)
+    counted = slices(sample.value for sample in reads)
+    return _Board(sum(mj for mj, _ in counted), sum(was_reset for _, was_reset in counted), shared=False)
+
+
+def _shared_energy(gpu: str, of_gpu: Sequence[Sample]) -> _Board:
+    """This job's part of a board: the slices between readings, as `oracle.telemetry.boards` records them."""
+    readings = list(_readings(gpu, of_gpu))
+    first = readings[0]
+    shares = _part(gpu, first, "share")
+    if shares is None or "idle_mw" not in first:
+        raise AttributionError(f"the first reading of {gpu} doesn't say its share and idle power")
+    account, slots, length_us = Account(shares, first["idle_mw"]), first.get("share_slots", 0), 0
+    for before, after in pairwise(readings):
+        if "slice_us" not in after:
+            raise AttributionError(f"a reading of {gpu} doesn't say how long its slice was")
+        length_us += after["slice_us"]
+        weights = _part(gpu, after, "sm_weight")
+        account.slice(before["energy_mj"], after["energy_mj"], after["slice_us"], weights)
+        moved = _part(gpu, after, "share")
+        if moved is not None:
+            account.place(moved)
+            shares = moved if moved.total > shares.total else shares
+    account.settle()
+    most_us = (of_gpu[-1].mono_ns - of_gpu[0].mono_ns) // 1_000 + SLICE_SLACK_US
+    if shares.total > slots or length_us > most_us:
+        detail = f"{shares.total} of {slots} places, slices of {length_us} µs in {most_us}"
+        raise AttributionError(f"{gpu} was shared beyond its limits: {detail}")
+    return _Board(account.used_mj, account.resets, account.shared)
+
+
+def _readings(gpu: str, of_gpu: Sequence[Sample]) -> Iterator[dict[str, int]]:
+    """Metrics by name, one dict for each reading of the counter, which comes first."""
+    reading: dict[str, int] = {}
+    for sample in of_gpu:
+        if sample.metric == "energy_mj":
+            if reading:
+                yield reading
+            reading = {}
+        elif sample.metric not in _OF_READING or not reading:
+            continue
+        elif sample.metric in reading:
+            raise AttributionError(f"{sample.metric} of {gpu} is there twice in one reading")
+        reading[sample.metric] = sample.value
+    yield reading
+
+
+def _part(gpu: str, reading: Mapping[str, int], name: str) -> Part | None:
+    names = (name, f"{name}_before", f"{name}_total")
+    given = [reading[each] for each in names if each in reading]
+    if not given:
+        return None
+    part = Part(*given) if len(given) == len(names) else None
+    if part is None or not part.sound:
+        raise AttributionError(f"{name} of {gpu} is {given}: must be own, before and total, and add up")
+    return part
+
+
+# Totals and what is kept
 
 
 def _total(samples: Sequence[Sample], metric: str) -> int | None:
     """The end-edge value of a running total, summed over devices; None if it was never measured."""
-    by_device: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        if sample.metric == metric:
-            by_device[sample.device].append(sample)
+    by_device = _by_device(samples, metric)
     for device, found in by_device.items():
         if found[-1].edge != "end":
             raise AttributionError(f"{metric} of {device} was not read at the end edge")
@@ -310,5 +248,26 @@ def _total(samples: Sequence[Sample], metric: str) -> int | None:
     return sum(found[-1].value for found in by_device.values()) if by_device else None
 
 
-def _is(sample: Sample, device: str, metric: str) -> bool:
-    return sample.device == device and sample.metric == metric
+def _stored(samples: Sequence[Sample]) -> int | None:
+    """Bytes times nanoseconds; None if it was never measured."""
+    by_device = _by_device(samples, "stored_bytes")
+    for device, found in by_device.items():
+        if (found[0].edge, found[-1].edge) != ("start", "end"):
+            raise AttributionError(f"stored_bytes of {device} was not read at both edges")
+    return (
+        sum(
+            min(before.value, after.value) * (after.mono_ns - before.mono_ns)
+            for found in by_device.values()
+            for before, after in pairwise(found)
+        )
+        if by_device
+        else None
+    )
+
+
+def _by_device(samples: Sequence[Sample], metric: str) -> dict[str, list[Sample]]:
+    found: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.metric == metric:
+            found[sample.device].append(sample)
+    return found

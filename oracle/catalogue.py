@@ -11,17 +11,21 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from oracle.executors.base import Limits, Work
-from oracle.jobs.params import SCHEMAS, Params, Strict
+from oracle.executors.base import LOCAL, Engine, Limits, Work
+from oracle.jobs.params import SCHEMAS, ArtefactSettings, Params, Strict, TransferParams
+from scrip.amounts import GB, HOUR_S
 from scrip.errors import BadInput, Refused
 from scrip.spec import JobSpec
 from scrip.types import Resource
 
 DEFAULT_FILE: Final = Path(__file__).with_name("catalogue.toml")
+KEEP_SLACK_S: Final = 60
+"""What a job that keeps content has besides: to fetch it, to start and to end."""
+SameOn = Literal["any", "platform"]
 _MOST_SHOWN: Final = 80
 
 
@@ -39,8 +43,10 @@ class SpecRefused(Refused):
 class Template:
     """One kind of job.
 
-    `sku` is the label of a class that this template serves ("" for any: the hardware decides). `base_ms` and
-    `ns_per_op` estimate a job's time on one core; nothing is billed by them.
+    `sku` is the label of a class that this template serves ("" for any: the hardware decides). A
+    `deterministic` one gives the same output for the same parameters, `same_on` "any" processor or only on
+    the same "platform" (`oracle.host`). `base_ms` and `ns_per_op` estimate a job's time on one core; nothing
+    is billed by them. With `network` its program has the provider's. `engine` runs it.
     """
 
     name: str
@@ -55,17 +61,24 @@ class Template:
     sku: str
     base_ms: int
     ns_per_op: int
+    network: bool = False
+    same_on: SameOn = "any"
+    engine: Engine = LOCAL
 
     def parse(self, given: Mapping[str, Any]) -> Params:
         """Validated, frozen parameters with defaults filled in. Raises SpecRefused for the first that
         doesn't fit.
         """
         try:
-            return self.params.model_validate(dict(given))
+            params = self.params.model_validate(dict(given))
         except ValidationError as problem:
             first = problem.errors(include_url=False)[0]
             value = "nothing" if first["type"] == "missing" else first["input"]
             raise SpecRefused(self.name, _path(first), value, _limit_text(first)) from problem
+        stored, most = params.stored(), self.limits.seconds - KEEP_SLACK_S
+        if stored is not None and stored[1] > most:
+            raise SpecRefused(self.name, "seconds", stored[1], f"at most {most}, then redeem again")
+        return params
 
     def needs_gpus(self, resource: Resource) -> int:
         """GPUs that a job paid in `resource` leases."""
@@ -75,8 +88,9 @@ class Template:
         """The most base units that a completed job can cost (1 credit = 10**decimals base units).
 
         Tokens: max_tokens, and for input one a byte of the prompt, since a byte-level tokeniser makes no
-        more. Seconds: the time limit, times the GPUs or cores leased, since a job that exceeds it fails and
-        costs nothing. None if the template can't be paid in `resource`.
+        more. Content kept or moved: its size, times the time it is kept, rounded up. Seconds: the
+        time limit, times the GPUs or cores leased, since a job that exceeds it fails and costs nothing. None
+        if the template can't be paid in `resource`.
         """
         if resource not in self.metered:
             return None
@@ -85,6 +99,11 @@ class Template:
             return int(tokens[1] * 10**decimals)
         if resource is Resource.INPUT_TOKEN and tokens is not None:
             return int(tokens[0] * 10**decimals)
+        stored, moved = params.stored(), params.moved_bytes()
+        if resource is Resource.GB_HOUR and stored is not None:
+            return int(-(-stored[0] * stored[1] * 10**decimals // (GB * HOUR_S)))
+        if resource is Resource.GB_TRANSFER and moved is not None:
+            return int(-(-moved * 10**decimals // GB))
         if resource is Resource.GPU_SECOND:
             return int(self.limits.seconds * max(1, self.gpus) * 10**decimals)
         if resource is Resource.CPU_SECOND:
@@ -103,10 +122,12 @@ class Template:
         workdir: Path,
         *,
         gpus: tuple[str, ...] = (),
+        gpu_count: int = 0,
         seconds: int | None = None,
+        content: bytes | None = None,
     ) -> Work:
         """One attempt at a job, for an executor. `seconds` may lower the time limit, e.g. to what the buyer
-        locked.
+        locked; `content` is the output of an earlier job that this one works on.
         """
         limits = (
             self.limits
@@ -123,7 +144,20 @@ class Template:
             module=self.module,
             settings=self.settings.model_dump(mode="json"),
             gpus=gpus,
+            network=self.network,
+            content=content,
+            gpu_count=gpu_count,
         )
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where content may be fetched from; none for a template that fetches nothing."""
+        return tuple(self.settings.origins) if isinstance(self.settings, ArtefactSettings) else ()
+
+    @property
+    def offered(self) -> bool:
+        """Whether there is anything it could do: one that only fetches needs an origin to fetch from."""
+        return bool(self.origins) or not issubclass(self.params, TransferParams)
 
     def describe(self) -> dict[str, Any]:
         """What a buyer may know, as plain JSON: the parameters' JSON schema, what it is paid in, its
@@ -136,8 +170,10 @@ class Template:
             "metered": sorted(resource.name for resource in self.metered),
             "sku": self.sku,
             "deterministic": self.deterministic,
+            "sameOn": self.same_on,
             "seconds": self.limits.seconds,
             "outputBytes": self.limits.output_bytes,
+            "origins": list(self.origins),
         }
 
 
@@ -226,8 +262,11 @@ class _Entry(Strict):
     ]
     sku: str = ""
     deterministic: bool
+    network: bool = False
+    same_on: SameOn = "any"
     cores: int = Field(ge=1, le=1024)
     gpus: int = Field(ge=0, le=64)
+    engine: Engine = LOCAL
     limits: _LimitsEntry
     cost: _CostEntry
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -252,6 +291,9 @@ def _template(given: object) -> Template:
         sku=entry.sku,
         base_ms=entry.cost.base_ms,
         ns_per_op=entry.cost.ns_per_op,
+        network=entry.network,
+        same_on=entry.same_on,
+        engine=entry.engine,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from oracle import daemon, preflight
+from oracle import migrate_state as moving
 from oracle.logging import clean, configure
+from oracle.node import node_name, open_state
 from oracle.preflight import Finding, Mark
 from oracle.settings import Settings
+from oracle.store import Store
 from oracle.telemetry.nvml import Nvml
 from oracle.telemetry.nvml.record import PERIOD_MS
 from oracle.telemetry.nvml.record import record as record_trace
@@ -57,6 +61,36 @@ def check(config: Config = None) -> None:
     findings = preflight.check(settings)
     Console().print(_table(findings))
     raise typer.Exit(EXIT_FAILED if any(item.mark is Mark.FAIL for item in findings) else 0)
+
+
+@app.command("migrate-state")
+def migrate_state(
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            envvar="SCRIP_MIGRATE_TO",
+            help="URL of a new, empty database; the variable keeps its password out of the process list.",
+        ),
+    ],
+    config: Config = None,
+) -> None:
+    """Move the node's state into another database, e.g. PostgreSQL. The node must not run."""
+    settings = _load(config)
+
+    def move() -> int:
+        with ExitStack() as opened:
+            opened.enter_context(open_state(settings.state_dir))
+            old, new = Store.open(settings.database_url), Store.open(to)
+            opened.callback(old.close)
+            opened.callback(new.close)
+            moved = moving.move(old, new, node_name(settings.state_dir))
+        print(
+            f"moved {sum(moved.values())} rows. Set database.url to the new database before starting the node"
+        )
+        return 0
+
+    raise typer.Exit(_guarded(move))
 
 
 @app.command()

@@ -21,6 +21,7 @@ from oracle.api_watcher import WatcherParts, watcher_app
 from oracle.health import Probe, Pulse
 from oracle.logging import get
 from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
+from oracle.retention import PRUNE
 from oracle.server import Server, ServerProblem
 from oracle.settings import Role, Settings
 from oracle.store import StateConflict
@@ -31,6 +32,7 @@ EXIT_FORCED: Final = 130
 QUIET_CYCLES: Final = 2
 LEAST_S: Final = 0.02
 """Least time between two passes: what ends meanwhile is looked at together."""
+PRUNE_EVERY_S: Final = 600.0
 
 Work = Callable[[], int]
 """Runs a node and returns the exit code."""
@@ -40,6 +42,9 @@ _log = get(__name__)
 
 class Cycle(Protocol):
     """What a role does in each pass."""
+
+    def leads(self) -> bool:
+        """Whether this node may act now. Raises LeadLost once it may not any more."""
 
     def begin(self) -> None:
         """Once, before the first pass."""
@@ -60,7 +65,11 @@ class ProviderCycle:
     def __init__(self, node: ProviderNode) -> None:
         self._node = node
         self._every_s = node.base.settings.reconcile_s
-        self._due = 0.0
+        self._due = self._prune_due = 0.0
+
+    def leads(self) -> bool:
+        """Whether this node leads, among those on its database."""
+        return self._node.lead.leads()
 
     def begin(self) -> None:
         """Take up what an earlier process left: its orphans, its transactions."""
@@ -68,7 +77,7 @@ class ProviderCycle:
         self._node.dispatcher.follow_open()
 
     def __call__(self) -> None:
-        """Scan, reconcile when due, dispatch."""
+        """Scan, reconcile when due, dispatch; now and then prune evidence."""
         node = self._node
         node.reconciler.scan()
         if time.monotonic() >= self._due:
@@ -77,6 +86,9 @@ class ProviderCycle:
             self._due = time.monotonic() + self._every_s
         node.dispatcher.dispatch()
         node.tasks.check()
+        if time.monotonic() >= self._prune_due:
+            self._prune_due = time.monotonic() + PRUNE_EVERY_S
+            node.tasks.start(PRUNE, PRUNE, node.retention.prune)
 
     def quiet(self) -> bool:
         """Whether no task runs."""
@@ -97,6 +109,10 @@ class WatcherCycle:
 
     def __init__(self, node: WatcherNode) -> None:
         self._node = node
+
+    def leads(self) -> bool:
+        """Always: what it signs is decided in its store, by whichever process is first."""
+        return True
 
     def begin(self) -> None:
         """Nothing to take up: requests are asked again by those who made them."""
@@ -176,6 +192,9 @@ class Daemon:
         """One pass. Returns whether the node has begun, and how many passes failed in a row."""
         metrics = self._base.metrics
         try:
+            if not self._cycle.leads():
+                self._pulse.beat()
+                return False, 0
             with metrics.cycle_seconds.time():
                 if not begun:
                     self._cycle.begin()
@@ -238,7 +257,12 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         metrics=base.metrics,
         pulse=pulse,
         probes=probes(base)
-        | {"executor": lambda: node.executor.confinement, "work": _work_probe(node.tasks)},
+        | {
+            "executor": lambda: node.engines.confinement,
+            "work": _work_probe(node.tasks),
+            "lead": node.lead.check,
+            "evidence": node.retention.probe,
+        },
         parties=base.facts,
         oracle=None if base.account is None else base.account.address,
         chain_id=base.chain.chain_id,
@@ -258,6 +282,7 @@ def _watcher(settings: Settings, pulse: Pulse) -> Daemon:
     parts = WatcherParts(
         settings=settings,
         watcher=node.watcher,
+        store=base.store,
         metrics=base.metrics,
         pulse=pulse,
         probes=probes(base) | dict(extra),

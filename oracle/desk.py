@@ -7,6 +7,7 @@ is made, under one lock, and it is given back only when the job's acceptBy has p
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from oracle import intake
@@ -39,10 +40,17 @@ class Desk:
     """Specs and quotes. Safe to share between threads."""
 
     def __init__(
-        self, store: Store, facts: Facts, policy: Policy, signer: DigestSigner | None, metrics: Metrics
+        self,
+        store: Store,
+        facts: Facts,
+        policy: Policy,
+        signer: DigestSigner | None,
+        metrics: Metrics,
+        room: Callable[[int], None],
     ) -> None:
+        """`room` raises Declined where the evidence of one more job, beside so many, has no room."""
         self.policy, self._store, self._facts = policy, store, facts
-        self._signer, self._metrics = signer, metrics
+        self._signer, self._metrics, self._room = signer, metrics, room
         self._lock = threading.Lock()
 
     def keep_spec(self, key: bytes, spec: JobSpec) -> None:
@@ -62,6 +70,11 @@ class Desk:
     def load(self) -> Load:
         """How many places are taken."""
         return Load(self._store.count(BUSY))
+
+    def check_load(self, load: Load) -> None:
+        """Raise Declined unless there is a place and room for evidence."""
+        intake.check_load(load, self.policy)
+        self._room(load.taken)
 
     def quote(self, terms: JobTerms, spec: JobSpec) -> Quote:
         """Reserve a place and sign. The same question gets the same answer. Raises Declined, DryRun,
@@ -107,6 +120,6 @@ class Desk:
         )
         load = Load(self._store.count(BUSY), quoted)
         intake.check_quote(terms, self.policy, now, available, load)
-        intake.check_load(load, self.policy)
+        self.check_load(load)
         self._store.put_spec(spec, self.policy.provider.max_specs)
         self._store.add_job(job_id, terms, State.QUOTED)

@@ -12,6 +12,7 @@ from typing import Final
 
 from oracle import intake
 from oracle.desk import Desk
+from oracle.executors.base import ExecutorError
 from oracle.facts import Facts
 from oracle.intake import Declined, Why
 from oracle.logging import get
@@ -70,8 +71,12 @@ class Dispatcher:
             # A worker leaves its job only after storing what came of it: what counts is the row as it is now.
             job = self._store.job(seen.job_id)
             if job.at is State.EXECUTING and not self._worker.is_active(job.job_id):
-                with suppress(StateConflict):  # it ended between the two looks
+                try:
                     self._worker.recover(job)
+                except StateConflict:
+                    pass  # it ended between the two looks
+                except ExecutorError as problem:  # an engine that doesn't answer holds up this job only
+                    _log.warning("not recovered yet", job=job.label, reason=str(problem))
 
     def dispatch(self) -> None:
         """Start the next step of every job, as far as there is room."""
@@ -113,7 +118,7 @@ class Dispatcher:
             )
         planned = self._desk.plan(job.terms, spec)
         intake.check_time(job.terms, planned, self._desk.policy, now, to_accept=True)
-        intake.check_load(self._desk.load(), self._desk.policy)
+        self._desk.check_load(self._desk.load())
         if self._dry:
             self._note(job, "dry run: would accept")
             return

@@ -10,7 +10,10 @@ import errno
 import os
 import re
 import secrets
+import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -52,7 +55,9 @@ class EvidenceStore:
     """Bundles under `root`, at <job id in hex>/<attempt>.json. Private to the user."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
+        self._lock = threading.Lock()
+        self._used: int | None = None
 
     def put(self, bundle: Bundle) -> Path:
         """Store a bundle durably (fsync of file and directory) and return its path.
@@ -72,7 +77,56 @@ class EvidenceStore:
             self._write(path, raw)
         except OSError as error:
             raise _typed(path, error) from error
+        self._count(len(raw) - len(stored or b""))
         return path
+
+    def forget(self, job_id: bytes) -> None:
+        """Delete everything about a job; a crash leaves the rest for the next time. Raises StorageFailed.
+
+        For `oracle.retention` alone: it knows when nobody can ask for it any more.
+        """
+        folder = self._path(job_id, 1).parent
+        for name in _names(folder):
+            try:
+                size = (folder / name).stat().st_size
+                (folder / name).unlink()
+            except OSError as error:
+                raise _typed(folder / name, error) from error
+            self._count(-size)
+        with suppress(FileNotFoundError):
+            folder.rmdir()
+
+    def used_bytes(self) -> int:
+        """Size of all evidence. Read from the disk once, then counted. Raises StorageFailed."""
+        with self._lock:
+            if self._used is None:
+                self._used = sum(_size(self.root / name) for name in _names(self.root))
+            return self._used
+
+    def free_bytes(self) -> int:
+        """What the disk has left for us. Raises StorageFailed."""
+        place = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
+        try:
+            return shutil.disk_usage(place).free
+        except OSError as error:
+            raise _typed(place, error) from error
+
+    def untouched_since(self, unix_s: int) -> Iterator[bytes]:
+        """Ids of jobs whose evidence was last written before then, in no order. Raises StorageFailed."""
+        try:
+            with os.scandir(self.root) as entries:
+                for entry in entries:
+                    if _JOB.fullmatch(entry.name) and entry.stat().st_mtime < unix_s:
+                        yield bytes.fromhex(entry.name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _typed(self.root, error) from error
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            if self._used is not None:
+                self._used += change
 
     def get(self, job_id: bytes, attempt: int | None = None) -> Bundle:
         """Bundle of an attempt, the latest if none is named.
@@ -100,7 +154,7 @@ class EvidenceStore:
 
     def list(self) -> Iterator[tuple[bytes, int]]:
         """Every stored (job id, attempt), ordered by job id."""
-        for name in sorted(_names(self._root)):
+        for name in sorted(_names(self.root)):
             if _JOB.fullmatch(name):
                 job_id = bytes.fromhex(name)
                 yield from ((job_id, attempt) for attempt in self.attempts(job_id))
@@ -110,7 +164,7 @@ class EvidenceStore:
             raise BadInput("job id", job_id, "32 bytes")
         if attempt < 1:
             raise BadInput("attempt", attempt, "at least 1")
-        return self._root / job_id.hex() / f"{attempt}.json"
+        return self.root / job_id.hex() / f"{attempt}.json"
 
     def _stored(self, path: Path) -> bytes | None:
         try:
@@ -136,7 +190,7 @@ class EvidenceStore:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        for folder in (path.parent, self._root):  # a rename is durable once its directory is
+        for folder in (path.parent, self.root):  # a rename is durable once its directory is
             _sync_folder(folder)
 
 
@@ -150,6 +204,15 @@ def _names(folder: Path) -> tuple[str, ...]:
         return tuple(os.listdir(folder))
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise _typed(folder, error) from error
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
     except OSError as error:
         raise _typed(folder, error) from error
 

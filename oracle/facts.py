@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from oracle.receipt import JobFacts
+from oracle.sampling import Risk, payment_for, stake_for
 from scrip import jobs
 from scrip.chain import Chain
 from scrip.eip712 import job_id, recover
@@ -151,6 +152,25 @@ class Facts:
     def provider_uri(self, provider: str) -> str:
         """URI of the provider's registration file, "" if it isn't registered."""
         return str(self.chain.at().read("ProviderRegistry", "uriOf", provider))
+
+    def oracle(self, provider: str) -> str:
+        """Key that signs for the provider now; the zero address if it isn't registered."""
+        return self.chain.at().oracle_of(provider)
+
+    def risk(self, terms: JobTerms) -> Risk:
+        """What a provider that cheats in this job has to lose. The stake counts 0 if it isn't in the token
+        that pays, or if less is left than stands behind all its jobs.
+        """
+        class_terms, view = self.class_terms(terms.class_id), self.chain.at()
+        stake = stake_for(class_terms, terms.max_units)
+        if stake == 0 or view.read("ProviderRegistry", "STAKE_TOKEN") != class_terms.payment_token:
+            return Risk(0, 0)
+        held = int(view.read("ProviderRegistry", "stakeOf", terms.provider))
+        held += int(view.read("ProviderRegistry", "unbondingOf", terms.provider)[0])
+        if held < max(stake, int(view.read("ProviderRegistry", "reservedOf", terms.provider))):
+            return Risk(0, 0)
+        backing, supply = view.backing(terms.class_id), view.supply(terms.class_id)
+        return Risk(payment_for(class_terms, terms.max_units, backing, supply), stake)
 
     def threshold(self, set_id: int) -> int:
         """How many watchers of the set must sign; 0 if it isn't in force."""

@@ -6,14 +6,18 @@ job or declines with a typed reason. Its order is fixed: cheap and lasting reaso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from oracle.catalogue import Catalogue, SpecRefused, Template
+from oracle.catalogue import KEEP_SLACK_S, Catalogue, SpecRefused, Template
+from oracle.executors.base import LOCAL
 from oracle.facts import ClassFacts
-from oracle.jobs.params import Params
-from oracle.receipt import TOKEN_RESOURCES
+from oracle.fetch import origin
+from oracle.jobs.artefact import allowed
+from oracle.jobs.params import ArtefactParams, Params
+from oracle.receipt import ARTEFACT_RESOURCES, HARDWARE, TOKEN_RESOURCES
 from oracle.settings import ProviderSettings
 from scrip.errors import Refused
 from scrip.spec import JobSpec, spec_hash
@@ -57,7 +61,8 @@ class Declined(Refused):
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What this node offers. `key` is its oracle key, None in a dry run; `watchers` how many it can ask;
-    `simulated` whether its GPU metering is.
+    `simulated` whether its GPU metering is; `attests` whether its GPUs sign reports (assurance 3);
+    `cluster_gpus` how many GPUs a job can have, by engine.
     """
 
     provider: ProviderSettings
@@ -65,11 +70,19 @@ class Policy:
     key: str | None
     watchers: int
     simulated: bool
+    attests: bool = False
+    cluster_gpus: Mapping[str, int] = field(default_factory=dict)
+
+    def gpus_of(self, engine: str) -> int:
+        """GPUs that one job on this engine can have."""
+        return len(self.provider.gpus) if engine == LOCAL else self.cluster_gpus.get(engine, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a job will run: `seconds` is its time limit, `sku` the label its evidence is sealed with."""
+    """How a job will run: `seconds` is its time limit, `sku` the label its evidence is sealed with,
+    `content` the output of an earlier job that it works on.
+    """
 
     template: Template
     params: Params
@@ -77,6 +90,7 @@ class Plan:
     sku: str
     gpus: int
     seconds: int
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +127,7 @@ def plan(terms: JobTerms, spec: JobSpec, facts: ClassFacts, policy: Policy, *, t
     resource = facts.terms.resource
     sku = _label(template, resource, facts, policy)
     gpus = template.needs_gpus(resource)
-    _check_gpus(terms, gpus, policy)
+    _check_gpus(terms, gpus, policy.gpus_of(template.engine))
     _check_assurance(facts, gpus, policy)
     seconds = _seconds(terms, template, params, facts)
     return Plan(template, params, resource, sku, gpus, seconds)
@@ -168,11 +182,20 @@ def run_seconds(planned: Plan) -> int:
 def _parse(catalogue: Catalogue, spec: JobSpec) -> tuple[Template, Params]:
     try:
         template = catalogue.template(spec.template)
-        return template, template.parse(spec.params)
+        params = template.parse(spec.params)
+        _check_origin(template, params)
+        return template, params
     except SpecRefused as refused:
         raise Declined(
             Why.SPEC, f"{refused.template}: {refused.field}", refused.given, f"must be {refused.limit}"
         ) from refused
+
+
+def _check_origin(template: Template, params: Params) -> None:
+    """Where content comes from is this node's matter: another provider, or a watcher, may allow others."""
+    if isinstance(params, ArtefactParams) and not allowed(params, template.origins):
+        origins = ", ".join(template.origins) or "none here"
+        raise SpecRefused(template.name, "url", origin(params.url or ""), f"at an allowed origin: {origins}")
 
 
 def _check_class(terms: JobTerms, facts: ClassFacts, policy: Policy) -> None:
@@ -211,7 +234,11 @@ def _label(template: Template, resource: Resource, facts: ClassFacts, policy: Po
     if resource in TOKEN_RESOURCES:
         label = template.sku
     else:
-        label = policy.provider.gpu_sku if resource is Resource.GPU_SECOND else policy.provider.cpu_sku
+        label = {
+            Resource.GPU_SECOND: policy.provider.gpu_sku,
+            Resource.GB_HOUR: policy.provider.storage_sku,
+            Resource.GB_TRANSFER: policy.provider.network_sku,
+        }.get(resource, policy.provider.cpu_sku)
     wanted = facts.terms.sku
     if not label or wanted not in (ZERO_BYTES32, sku_id(label)):
         raise Declined(
@@ -220,9 +247,9 @@ def _label(template: Template, resource: Resource, facts: ClassFacts, policy: Po
     return label
 
 
-def _check_gpus(terms: JobTerms, gpus: int, policy: Policy) -> None:
-    if gpus > len(policy.provider.gpus):
-        raise Declined(Why.CAPACITY, "too few GPUs here", gpus, f"has {len(policy.provider.gpus)}")
+def _check_gpus(terms: JobTerms, gpus: int, present: int) -> None:
+    if gpus > present:
+        raise Declined(Why.CAPACITY, "too few GPUs here", gpus, f"has {present}")
     if terms.resources < gpus:
         raise Declined(Why.RESOURCE, "the job allows too few resources", terms.resources, f"needs {gpus}")
 
@@ -231,7 +258,7 @@ def _check_assurance(facts: ClassFacts, gpus: int, policy: Policy) -> None:
     if gpus and policy.simulated:
         most = 0
     elif 0 < facts.threshold <= policy.watchers:
-        most = WATCHED
+        most = HARDWARE if gpus and policy.attests else WATCHED
     else:
         most = 1
     if facts.terms.min_assurance > most:
@@ -243,11 +270,12 @@ def _check_assurance(facts: ClassFacts, gpus: int, policy: Policy) -> None:
 def _seconds(terms: JobTerms, template: Template, params: Params, facts: ClassFacts) -> int:
     """The time limit of the job: the template's, or less if the payer locked units for less."""
     resource, scale = facts.terms.resource, 10**facts.terms.decimals
-    if resource in TOKEN_RESOURCES:
+    if resource in TOKEN_RESOURCES | ARTEFACT_RESOURCES:  # paid by what comes of it, however long it takes
         most = template.estimate_units(params, resource, facts.terms.decimals) or 0
         if terms.max_units < most:
             raise Declined(Why.UNITS, "maxUnits doesn't cover the job", terms.max_units, f"needs {most}")
-        return template.limits.seconds
+        stored = params.stored()
+        return template.limits.seconds if stored is None else stored[1] + KEEP_SLACK_S
     width = max(1, template.gpus) if resource is Resource.GPU_SECOND else template.limits.cores
     bought = int(terms.max_units // (scale * width))
     needed = 1 + HINT_FACTOR * template.cost_hint_ms(params) // 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from sqlalchemy import func, select
 
@@ -18,6 +19,12 @@ class SqlJournal:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def exclusive(self, chain_id: int, sender: str) -> AbstractContextManager[object]:
+        """Nothing to wait for: only the node that leads can record (`oracle.lead`), and what a node can't
+        record it doesn't send.
+        """
+        return nullcontext()
 
     def record(self, tx: TxRecord) -> None:
         """Store a version as open; it survives a crash once this returns. A known hash is reopened."""
@@ -37,6 +44,16 @@ class SqlJournal:
             .where(TransactionRow.outcome == TxOutcome.PENDING.value)
             .where(TransactionRow.chain_id == chain_id, TransactionRow.sender == sender)
             .order_by(TransactionRow.nonce, TransactionRow.serial)
+        )
+        with self._store.reading() as session:
+            return [_record(row) for row in session.scalars(query)]
+
+    def versions(self, chain_id: int, sender: str, nonce: int) -> Sequence[TxRecord]:
+        """Every version that was ever recorded with this nonce, open or not."""
+        query = select(TransactionRow).where(
+            TransactionRow.chain_id == chain_id,
+            TransactionRow.sender == sender,
+            TransactionRow.nonce == nonce,
         )
         with self._store.reading() as session:
             return [_record(row) for row in session.scalars(query)]

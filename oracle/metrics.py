@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 
 from oracle.states import State
-from oracle.store import Store
+from oracle.store import NOBODY, Store
 
 _SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 
@@ -40,7 +40,15 @@ class Metrics:
         )
         self.cosigned = Counter("scrip_cosigned", "Co-sign requests answered", ["result"], registry=r)
         self.simulated = Gauge("scrip_simulated_gpu", "1 if GPU metering is simulated", registry=r)
+        self.unattributed = Gauge(
+            "scrip_gpu_unattributed_millijoules", "What a shared GPU used for no job", ["gpu"], registry=r
+        )
         self.dry = Gauge("scrip_dry_run", "1 if the node has no key and sends nothing", registry=r)
+        leads = Gauge("scrip_leads", "1 if this node acts, 0 if another one on its database does", registry=r)
+        leads.set_function(lambda: int(store.epoch != NOBODY))
+        self.evidence_bytes = Gauge("scrip_evidence_bytes", "Evidence on disk", registry=r)
+        self.evidence_quota = Gauge("scrip_evidence_quota_bytes", "Most evidence to take jobs at", registry=r)
+        self.evidence_pruned = Counter("scrip_evidence_pruned", "Jobs whose evidence was deleted", registry=r)
         r.register(_JobStates(store))
 
     def render(self) -> bytes:

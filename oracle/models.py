@@ -85,6 +85,23 @@ class SpecJson(TypeDecorator[JobSpec]):
         return None if value is None else JobSpec.from_json(json.loads(value))
 
 
+class Words(TypeDecorator[str]):
+    """Text that others wrote. PostgreSQL takes no NUL, and no database half a character."""
+
+    impl: type[String] = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        return None if value is None else value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class Word(Words):
+    """The same, of limited length."""
+
+    impl = String
+
+
 class Base(DeclarativeBase):
     """Base of all tables."""
 
@@ -108,7 +125,7 @@ class JobRow(Base):
 
     job_id: Mapped[bytes] = mapped_column(primary_key=True)
     state: Mapped[str] = mapped_column(String(16), index=True)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     terms: Mapped[JobTerms] = mapped_column(AsJson(JobTerms))
     quote: Mapped[bytes | None]
     opened_at: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -149,7 +166,7 @@ class StepRow(Base):
     job_id: Mapped[bytes] = mapped_column(ForeignKey("jobs.job_id"), index=True)
     at_ms: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
 
 
 class SettlementRow(Base):
@@ -165,7 +182,7 @@ class SettlementRow(Base):
     attestation: Mapped[Attestation | None] = mapped_column(AsJson(Attestation))
     tries: Mapped[int] = mapped_column(Integer, default=0)
     not_before_ms: Mapped[int] = mapped_column(BigInteger, default=0)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     created_ms: Mapped[int] = mapped_column(BigInteger)
 
     @property
@@ -175,16 +192,17 @@ class SettlementRow(Base):
 
 
 class RefusalRow(Base):
-    """A watcher's refusal to co-sign, as we were told it."""
+    """A watcher's refusal to co-sign, as we were told it. `statement` is its signed reveal and findings."""
 
     __tablename__ = "refusals"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     job_id: Mapped[bytes] = mapped_column(index=True)
-    watcher: Mapped[str] = mapped_column(Text)
-    check: Mapped[str] = mapped_column(String(64))
-    reason: Mapped[str] = mapped_column(Text)
+    watcher: Mapped[str] = mapped_column(Words)
+    check: Mapped[str] = mapped_column(Word(64))
+    reason: Mapped[str] = mapped_column(Words)
     at_ms: Mapped[int] = mapped_column(BigInteger)
+    statement: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class CursorRow(Base):
@@ -222,7 +240,10 @@ class TransactionRow(Base):
 
 
 class ReviewRow(Base):
-    """A watcher's verdict on one receipt with one piece of evidence: the same gets the same answer."""
+    """A watcher's verdict on one receipt with one piece of evidence: the same gets the same answer.
+
+    `checks` are those that passed, `claims` the GPUs that the evidence says the job held, both as JSON.
+    """
 
     __tablename__ = "reviews"
 
@@ -231,19 +252,104 @@ class ReviewRow(Base):
     job_id: Mapped[bytes] = mapped_column(index=True)
     provider: Mapped[str] = mapped_column(String(42))
     passed: Mapped[bool]
-    check: Mapped[str] = mapped_column(String(64), default="")
-    reason: Mapped[str] = mapped_column(Text, default="")
+    check: Mapped[str] = mapped_column(Word(64), default="")
+    reason: Mapped[str] = mapped_column(Words, default="")
     at_ms: Mapped[int] = mapped_column(BigInteger)
+    checks: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
+    claims: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
 
 
 class CommitmentRow(Base):
-    """The one receipt of a job that a watcher will ever sign, stored before its signature leaves us."""
+    """The one receipt of a job that a watcher will ever sign, stored before its signature leaves us.
+
+    The receipt of a proven fraud stands here too: then it signs none.
+    """
 
     __tablename__ = "commitments"
 
     job_id: Mapped[bytes] = mapped_column(primary_key=True)
     receipt_hash: Mapped[bytes]
     at_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class LeadRow(Base):
+    """The one row that says which node acts (`oracle.lead`), and that every writer locks.
+
+    `epoch` counts the changes of lead, `beat` the leader's signs of life; `node` is empty if nobody leads.
+    """
+
+    __tablename__ = "lead"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    node: Mapped[str] = mapped_column(String(128))
+    beat: Mapped[int] = mapped_column(BigInteger)
+
+
+class IdentityRow(Base):
+    """Whose database this is (`oracle.identity`)."""
+
+    __tablename__ = "identity"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class GpuClaimRow(Base):
+    """A board's time that a watcher has co-signed for a job (`oracle.claims.GpuClaim`)."""
+
+    __tablename__ = "gpu_claims"
+
+    gpu: Mapped[str] = mapped_column(String(128), primary_key=True)
+    job_id: Mapped[bytes] = mapped_column(primary_key=True)
+    start_ms: Mapped[int] = mapped_column(BigInteger)
+    end_ms: Mapped[int] = mapped_column(BigInteger)
+    share_ppm: Mapped[int] = mapped_column(Integer)
+    first_mj: Mapped[int | None] = mapped_column(BigInteger)
+    last_mj: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class BallotRow(Base):
+    """A watcher's vote, sealed before others are asked for theirs. `revealed_ms` 0: not opened yet."""
+
+    __tablename__ = "ballots"
+
+    subject: Mapped[bytes] = mapped_column(primary_key=True)
+    evidence: Mapped[bytes] = mapped_column(primary_key=True)
+    watcher_set: Mapped[int] = mapped_column(BigInteger)
+    passed: Mapped[bool]
+    findings: Mapped[str] = mapped_column(Text)
+    salt: Mapped[bytes]
+    seal: Mapped[bytes]
+    commitment_signature: Mapped[bytes]
+    reveal_signature: Mapped[bytes]
+    at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
+    revealed_ms: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class SeenCommitmentRow(Base):
+    """A watcher's signed commitment as we were shown it; its next one must be the same."""
+
+    __tablename__ = "seen_commitments"
+
+    subject: Mapped[bytes] = mapped_column(primary_key=True)
+    evidence: Mapped[bytes] = mapped_column(primary_key=True)
+    watcher: Mapped[str] = mapped_column(String(42), primary_key=True)
+    seal: Mapped[bytes]
+    signature: Mapped[bytes]
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class EquivocationRow(Base):
+    """Two statements of a watcher that contradict each other (`scrip.ballots.Equivocation`), as JSON."""
+
+    __tablename__ = "equivocations"
+
+    subject: Mapped[bytes] = mapped_column(primary_key=True)
+    evidence: Mapped[bytes] = mapped_column(primary_key=True)
+    watcher: Mapped[str] = mapped_column(String(42), primary_key=True)
+    proof: Mapped[str] = mapped_column(Text)
+    at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
 TABLES: Any = Base.metadata

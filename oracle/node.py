@@ -4,38 +4,57 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
 from eth_account.signers.local import LocalAccount
 
+from oracle.ballot_box import BallotBox
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
 from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
+from oracle.executors.base import LOCAL, Executor
+from oracle.executors.engines import Engines, cluster_gpus, open_engines, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
+from oracle.identity import claim, claim_evidence
 from oracle.intake import Plan, Policy
 from oracle.journal import SqlJournal
+from oracle.lead import Lead
 from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
+from oracle.rerun import Rerunner
+from oracle.retention import PRUNE, Retention
 from oracle.reviews import Reviews
+from oracle.sampling import Budget, Draw, load_secret
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
 from oracle.settle import Settler
+from oracle.statements import Statements
 from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.base import Meter
+from oracle.telemetry.boards import Board, SharedGpuMeter
+from oracle.telemetry.confidential import ConfidentialGpus
 from oracle.telemetry.cpu import CpuMeter
-from oracle.telemetry.nvml import Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.network import NetworkMeter
+from oracle.telemetry.nvml import MetricAbsent, Nvml, NvmlMeter, NvmlUnavailable, Replay
+from oracle.telemetry.rapl import RaplMeter
+from oracle.telemetry.remote import RemoteMeter
 from oracle.telemetry.replay.build import STEADY_TRACE
+from oracle.telemetry.storage import StorageMeter
 from oracle.telemetry.tokens import UsageFileMeter
 from oracle.watcher import Watcher
 from oracle.worker import Worker
@@ -47,6 +66,8 @@ from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
 SENDS: Final = 4
 SETTLES: Final = 4
 """Threads that wait for transactions and for watchers; neither may hold up the other."""
+DRAW_KEY: Final = "draw.key"
+"""File in a watcher's state folder: whoever reads it knows which jobs are run again."""
 
 _log = get(__name__)
 
@@ -77,9 +98,11 @@ class ProviderNode:
     """A provider's parts. `stopping` cuts waits short: for transactions, for watchers."""
 
     base: Base
+    lead: Lead
     desk: Desk
     evidence: EvidenceStore
-    executor: LocalExecutor
+    retention: Retention
+    engines: Engines
     worker: Worker
     reconciler: Reconciler
     dispatcher: Dispatcher
@@ -98,7 +121,7 @@ class WatcherNode:
 
 def open_base(settings: Settings) -> Base:
     """State folder, key, chain and store. Raises NodeProblem, KeyProblem, WrongChain, NodeUnavailable,
-    NotFound.
+    NotFound, DatabaseProblem, AnotherOwner.
     """
     with ExitStack() as opened:
         opened.enter_context(open_state(settings.state_dir))
@@ -130,6 +153,14 @@ def open_state(folder: Path) -> IO[str]:
             f"state_dir {folder} is in use by another node. Stop it, or use another folder"
         ) from error
     return lock
+
+
+def node_name(folder: Path) -> str:
+    """Name of the node of this state folder on this host, the same for good."""
+    file = folder / "node"
+    if not file.exists():
+        file.write_text(secrets.token_hex(4) + "\n", "utf-8")
+    return f"{socket.gethostname()[:64]}/{file.read_text('utf-8').strip()[:32]}"
 
 
 def load_key(settings: Settings) -> LocalAccount | None:
@@ -207,6 +238,8 @@ def open_provider(settings: Settings) -> ProviderNode:
     with ExitStack() as undo:
         undo.callback(base.close)
         check_registered(base.chain, given.address, base.account)
+        claim(base.store, _owner(base) | {"provider": given.address})
+        claim_evidence(base.store, settings.evidence_folder)
         nvml = open_nvml(given, local=settings.chain.is_local)
         if nvml is not None:
             base.cleanup.callback(nvml.close)
@@ -216,6 +249,8 @@ def open_provider(settings: Settings) -> ProviderNode:
             key=None if base.account is None else base.account.address,
             watchers=len(settings.quorum.watchers),
             simulated=nvml is not None and nvml.simulated,
+            attests=_attests(nvml),
+            cluster_gpus=cluster_gpus(settings),
         )
         base.metrics.simulated.set(int(policy.simulated))
         node = _join_provider(base, policy, nvml)
@@ -225,14 +260,22 @@ def open_provider(settings: Settings) -> ProviderNode:
 
 def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNode:
     settings, store, facts, account = base.settings, base.store, base.facts, base.account
-    executor = LocalExecutor()
-    evidence = EvidenceStore(settings.state_dir / "evidence")
-    desk = Desk(store, facts, policy, account, base.metrics)
-    worker = Worker(
-        store=store, facts=facts, desk=desk, executor=executor, meters=meters_of(nvml), evidence=evidence,
-        workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
-    )  # fmt: skip
+    lead = Lead(store, node_name(settings.state_dir), settings.database.lease_s)
+    base.cleanup.callback(lead.release)
+    require_engines(settings, {template.engine for template in policy.catalogue})
+    engines, boards = open_engines(settings), boards_of(nvml, policy.provider)
+    for gpu, board in boards.items():
+        base.metrics.unattributed.labels(gpu).set_function(partial(getattr, board, "unattributed_mj"))
+    evidence = EvidenceStore(settings.evidence_folder)
     stopping = threading.Event()
+    retention = Retention(store, facts, evidence, settings.evidence, base.metrics, stopping)
+    desk = Desk(store, facts, policy, account, base.metrics, retention.room)
+    collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
+    worker = Worker(
+        store=store, facts=facts, desk=desk, engines=engines, meters=meters_of(nvml, boards),
+        evidence=evidence, workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
+        reports=GpuReports(facts, policy.key, collect),
+    )  # fmt: skip
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
     reconciler = Reconciler(
         store,
@@ -246,12 +289,14 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
         evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_jobs,
     )  # fmt: skip
-    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES})
+    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES, PRUNE: 1})
     dispatcher = Dispatcher(
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
         reconcile_jobs=reconciler.reconcile_jobs, dry=account is None,
     )  # fmt: skip
-    return ProviderNode(base, desk, evidence, executor, worker, reconciler, dispatcher, tasks, stopping)
+    return ProviderNode(
+        base, lead, desk, evidence, retention, engines, worker, reconciler, dispatcher, tasks, stopping
+    )
 
 
 def open_watcher(settings: Settings) -> WatcherNode:
@@ -259,15 +304,18 @@ def open_watcher(settings: Settings) -> WatcherNode:
     base, workroot = open_base(settings), settings.state_dir.resolve() / "work"
     with ExitStack() as undo:
         undo.callback(base.close)
+        claim(base.store, _owner(base) | ({} if base.account is None else {"watcher": base.account.address}))
         executor = LocalExecutor() if settings.watcher.re_execute else None
         shutil.rmtree(workroot, ignore_errors=True)  # of an earlier process: its jobs ended with it
+        place = base.chain.chain_id, base.facts.verifier
         watcher = Watcher(
             facts=base.facts,
             reviews=Reviews(base.store),
+            box=BallotBox(base.store, *place),
+            statements=Statements(base.store, *place),
             catalogue=Catalogue.load(settings.watcher.catalogue or DEFAULT_FILE),
-            executor=executor,
-            signer=base.account,
-            workroot=workroot,
+            rerunner=None if executor is None else rerunner(settings, executor, workroot),
+            account=base.account,
             settings=settings.watcher,
             metrics=base.metrics,
         )
@@ -275,15 +323,61 @@ def open_watcher(settings: Settings) -> WatcherNode:
         return WatcherNode(base, watcher, executor)
 
 
-def meters_of(nvml: Nvml | None) -> Callable[[Plan], Sequence[Meter]]:
-    """What meters a job: CPU always, tokens where the template has them, GPUs where it leases any."""
+def _owner(base: Base) -> dict[str, str]:
+    """What nodes on one database have in common."""
+    return {"role": base.settings.role.value, "chain": str(base.chain.chain_id), "market": base.facts.market}
+
+
+def _attests(nvml: Nvml | None) -> bool:
+    """Whether the GPUs sign reports, so that assurance 3 is within reach."""
+    if nvml is None:
+        return False
+    why = ConfidentialGpus(nvml).unready()
+    _log.info("GPU reports", attests=not why, reason=why)
+    return not why
+
+
+def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]:
+    """Ledgers of the GPUs that jobs share; empty where each job has its GPUs to itself. Raises
+    NodeProblem.
+    """
+    if nvml is None or provider.gpu_tenants == 1:
+        return {}
+    split = [gpu for gpu in provider.gpus if nvml.is_split(gpu)]
+    if split:
+        raise NodeProblem(f"provider.gpu_tenants: {', '.join(split)} divided by MIG can't be shared as well")
+    try:
+        for gpu in provider.gpus:
+            nvml.energy_mj(gpu)
+    except MetricAbsent as problem:
+        raise NodeProblem(f"provider.gpu_tenants: sharing needs an energy counter. {problem}") from problem
+    slots, idle_mw = provider.gpu_tenants, provider.gpu_idle_mw
+    return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
+
+
+def rerunner(settings: Settings, executor: Executor, workroot: Path) -> Rerunner:
+    """What runs jobs again on a watcher. Raises SecretProblem."""
+    rules = settings.watcher
+    draw = Draw(load_secret(settings.state_dir / DRAW_KEY), rules.re_execute_floor_ppm)
+    return Rerunner(executor, draw, Budget(rules.re_execute_s_per_hour), workroot, rules.slots)
+
+
+def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], Sequence[Meter]]:
+    """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs. On a cluster the
+    node meters.
+    """
 
     def meters(planned: Plan) -> Sequence[Meter]:
-        found: list[Meter] = [CpuMeter()]
+        here = planned.template.engine == LOCAL
+        found: list[Meter] = [CpuMeter(), RaplMeter()] if here else [RemoteMeter()]
         if planned.params.most_tokens() is not None:
             found.append(UsageFileMeter(planned.template.sku))
-        if planned.gpus and nvml is not None:
-            found.append(NvmlMeter(nvml))
+        if planned.params.stored() is not None:
+            found.append(StorageMeter())
+        if planned.params.moved_bytes() is not None:
+            found.append(NetworkMeter())
+        if here and planned.gpus and nvml is not None:
+            found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
         return found
 
     return meters

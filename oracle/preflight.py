@@ -4,6 +4,7 @@ what to do.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from typing import Final
 
 from oracle import node
 from oracle.catalogue import DEFAULT_FILE, Catalogue
+from oracle.database import probe
+from oracle.executors.engines import clusters, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.fetch import origin
@@ -49,6 +52,7 @@ class Finding:
 def check(settings: Settings) -> list[Finding]:
     """Every finding, in the order of what depends on what. Never raises for what it checks; sends nothing."""
     findings = [_guard("key", lambda: _key(settings)), _guard("state folder", lambda: _disk(settings))]
+    findings.append(_guard("database", lambda: (Mark.OK, probe(settings.database_url))))
     try:
         chain = node.connect(settings)
     except ScripError as error:
@@ -122,6 +126,10 @@ def _provider(settings: Settings, chain: Chain) -> Iterator[Finding]:
     offer = settings.of_provider()
     yield _guard("catalogue", lambda: _catalogue(settings))
     yield _guard("GPU metering", lambda: _gpu(settings))
+    if offer.kubelet_socket is not None:
+        yield _guard("pods", lambda: _pods(settings))
+    for name, cluster in clusters(settings).items():
+        yield _guard(name, lambda cluster=cluster: (Mark.OK, cluster.check()))  # type: ignore[misc]
     with suppress(ScripError):  # its own finding says so already
         account = node.load_key(settings)
         if account is not None:
@@ -139,6 +147,7 @@ def _provider(settings: Settings, chain: Chain) -> Iterator[Finding]:
 
 def _catalogue(settings: Settings) -> tuple[Mark, str]:
     catalogue = Catalogue.load(settings.of_provider().catalogue or DEFAULT_FILE)
+    require_engines(settings, {template.engine for template in catalogue})
     return Mark.OK, ", ".join(template.name for template in catalogue)
 
 
@@ -157,6 +166,27 @@ def _gpu(settings: Settings) -> tuple[Mark, str]:
             if gpu.uuid in served and not fits(offer.gpu_sku, gpu):
                 return Mark.WARN, f"sold as {offer.gpu_sku}, but {gpu.uuid} says it is a {gpu.name}"
         return Mark.OK, f"{len(served)} GPU(s) as {offer.gpu_sku}, driver {nvml.driver}"
+
+
+def _pods(settings: Settings) -> tuple[Mark, str]:
+    """A GPU that the kubelet gave to another pod must not be sold here too."""
+    offer = settings.of_provider()
+    try:
+        from oracle.telemetry import kubernetes
+    except ImportError:
+        return Mark.FAIL, "kubelet_socket is set: install the extra kubernetes (grpcio, protobuf)"
+    ours = kubernetes.pod_of(os.getpid())
+    us = None if ours is None else kubernetes.pod_uids().get(ours.uid)
+    holders = kubernetes.gpu_holders(offer.kubelet_socket or kubernetes.SOCKET)
+    others = [
+        f"{gpu} by {container}"
+        for gpu in offer.gpus
+        for container in holders.get(gpu, ())
+        if (container.namespace, container.pod) != us
+    ]
+    if others:
+        return Mark.FAIL, f"held by other pods: {', '.join(others)}. Don't offer these GPUs"
+    return Mark.OK, f"no other pod holds any of {len(offer.gpus)} GPU(s)"
 
 
 def _gas(chain: Chain, address: str) -> tuple[Mark, str]:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from oracle.attribution import Usage
-from oracle.telemetry.base import HOST
+from oracle.tdp import tenants_of
+from scrip.amounts import GB, HOUR_S
 from scrip.eip712 import job_id as job_id_of
 from scrip.errors import Refused
 from scrip.evidence import Result, Sample, evidence_root, output_hash, sealed_sku
+from scrip.samples import leased_gpus as leased_gpus
 from scrip.structs import ZERO_BYTES32
 from scrip.types import ClassTerms, JobState, JobTerms, Outcome, Receipt, Resource, sku_id
 
@@ -23,6 +25,7 @@ TELEMETRY: Final = 1
 HARDWARE: Final = 3
 _NVML_SOURCES: Final = frozenset({"nvml", "nvml-replay"})
 TOKEN_RESOURCES: Final = frozenset({Resource.INPUT_TOKEN, Resource.OUTPUT_TOKEN})
+ARTEFACT_RESOURCES: Final = frozenset({Resource.GB_HOUR, Resource.GB_TRANSFER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,8 @@ def with_assurance(receipt: Receipt, level: int) -> Receipt:
 def metered_units(usage: Usage, terms: ClassTerms) -> int:
     """Base units of the class's resource that were metered, rounded down. Raises Refused if it wasn't.
 
-    1 credit = 10**decimals base units = one second of one GPU or CPU, or one token.
+    1 credit = 10**decimals base units = one second of one GPU or CPU, one token, one GB kept for an hour or
+    one GB moved. A GB is 10**9 bytes.
     """
     scale = int(10**terms.decimals)
     if terms.resource == Resource.GPU_SECOND:
@@ -134,6 +138,10 @@ def metered_units(usage: Usage, terms: ClassTerms) -> int:
         return _measured(usage.output_tokens, "output_tokens") * scale
     if terms.resource == Resource.INPUT_TOKEN:
         return _measured(usage.input_tokens, "input_tokens") * scale
+    if terms.resource == Resource.GB_HOUR:
+        return _measured(usage.stored_byte_ns, "stored_bytes") * scale // (GB * HOUR_S * 10**9)
+    if terms.resource == Resource.GB_TRANSFER:
+        return _measured(usage.moved_bytes, "moved_bytes") * scale // GB
     raise Refused(f"nothing meters the resource {terms.resource.label}", "usage.telemetry")
 
 
@@ -169,6 +177,7 @@ def check_telemetry(terms: ClassTerms, samples: Sequence[Sample]) -> None:
     if terms.resource == Resource.GPU_SECOND and not gpus:
         raise Refused("no GPU was leased, and the class sells GPU-seconds", "usage.telemetry")
     for gpu in gpus:
+        _check_shared(label, gpu, samples)
         edges = {sample.edge for sample in samples if sample.device == gpu and sample.source in _NVML_SOURCES}
         if not {"start", "end"} <= edges:
             raise Refused(
@@ -176,9 +185,13 @@ def check_telemetry(terms: ClassTerms, samples: Sequence[Sample]) -> None:
             )
 
 
-def leased_gpus(samples: Iterable[Sample]) -> tuple[str, ...]:
-    """UUIDs of the GPUs that the lease held, in order of appearance."""
-    return tuple(dict.fromkeys(s.device for s in samples if s.metric == "lease_ms" and s.device != HOST))
+def _check_shared(label: str, gpu: str, samples: Iterable[Sample]) -> None:
+    """A share of a GPU is another good than a GPU: SKU and evidence say alike how many jobs share one."""
+    sold = tenants_of(label)
+    slots = {sample.value for sample in samples if (sample.device, sample.metric) == (gpu, "share_slots")}
+    if (slots or {1}) != {sold}:
+        held = f"{gpu} takes {sorted(slots) or 1} jobs at once by its evidence"
+        raise Refused(f"{held}, {sold} by the SKU {label!r}", "class.sku")
 
 
 def anchor_interval(

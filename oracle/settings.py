@@ -19,22 +19,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
+from pydantic import Field, SecretStr, ValidationError, field_validator
+
+from oracle.settings_fields import (
+    Address,
+    Count,
+    DatabaseUrl,
+    FilePath,
+    Integers,
+    MaybePath,
+    Seconds,
+    SlurmName,
+    Texts,
+    Url,
+    Urls,
+    split,
 )
-
-from scrip.errors import BadInput, ScripError
+from oracle.settings_fields import Section as _Section
+from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
+from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS
-from scrip.structs import to_address
 
 PREFIX: Final = "SCRIP_"
 
@@ -53,46 +58,6 @@ class Role(StrEnum):
 
     PROVIDER = "provider"
     WATCHER = "watcher"
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL with a host")
-    return value.rstrip("/")
-
-
-def _address(value: str) -> str:
-    try:
-        return to_address("address", value)
-    except BadInput as error:
-        raise ValueError(f"must be {error.limit}") from None
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return value
-
-
-def _relative(value: Path | None, info: ValidationInfo) -> Path | None:
-    base = (info.context or {}).get("base")
-    return base / value if value is not None and base is not None else value
-
-
-Url = Annotated[str, AfterValidator(_url)]
-Address = Annotated[str, AfterValidator(_address)]
-Urls = Annotated[tuple[Url, ...], BeforeValidator(_split)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Integers = Annotated[tuple[int, ...], BeforeValidator(_split)]
-FilePath = Annotated[Path, AfterValidator(_relative)]
-MaybePath = Annotated[Path | None, AfterValidator(_relative)]
-Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
-Count = Annotated[int, Field(ge=1, le=10_000)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 class ChainSettings(_Section):
@@ -134,6 +99,16 @@ class KeySettings(_Section):
     password_env: str | None = None
 
 
+class DatabaseSettings(_Section):
+    """Where the state is: `sqlite:///FILE`, by default in `state_dir`, or
+    `postgresql://USER:PASSWORD@HOST/NAME`, which no message shows. Several nodes of one provider may share
+    it: one leads, and another takes over once that has given no sign of life for `lease_s` seconds.
+    """
+
+    url: DatabaseUrl = SecretStr("")
+    lease_s: Annotated[int, Field(ge=1, le=600)] = 15
+
+
 class ApiSettings(_Section):
     """HTTP. `public_url` is what others reach us by: watchers insist that it has the origin of the registry's
     URI, and requests are signed for it. A client may ask `requests_per_minute` times, `heavy_per_minute` of
@@ -156,7 +131,14 @@ class ProviderSettings(_Section):
     `accept_margin_s` is the least time left to accept, `submit_margin_s` what stays free for signing and
     settling. `cancel_declined` gives a job we can't take back to its payer at once, at our gas, instead of at
     its deadline. `cpu_sku` and `gpu_sku` are labels whose hash a class names; a model is a SKU that the
-    catalogue names. A quote holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+    catalogue names; `storage_sku` and `network_sku` are what classes of GB-hours and of GB name. A quote
+    holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+
+    `gpu_tenants` jobs share each GPU, nothing between them but what the driver does: for programs and buyers
+    that may meet. A job is charged for its share of the GPU's time, and `gpu_sku` must say so by ending in
+    "-shared-<gpu_tenants>". `gpu_idle_mw` is what a board draws with nothing running; jobs bear it by share.
+
+    On a Kubernetes node `kubelet_socket` tells `scrip oracle check` which pods hold these GPUs.
     """
 
     address: Address
@@ -170,6 +152,11 @@ class ProviderSettings(_Section):
     gpus: Texts = ()
     simulated_gpu: bool = False
     gpu_trace: MaybePath = None
+    gpu_tenants: Annotated[int, Field(ge=1, le=MOST_TENANTS)] = 1
+    gpu_idle_mw: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    storage_sku: str = "storage"
+    network_sku: str = "network"
+    kubelet_socket: MaybePath = None
     tick_ms: Annotated[int, Field(ge=20, le=60_000)] = 1_000
     max_quote_s: Seconds = 600
     accept_margin_s: Seconds = 5
@@ -177,6 +164,35 @@ class ProviderSettings(_Section):
     max_clock_skew_s: Seconds = 30
     cancel_declined: bool = True
     max_specs: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+
+
+class SlurmSettings(_Section):
+    """For templates with `engine = "slurm"`. `spool` is the folder that Prolog and Epilog (`slurm_meter.sh`)
+    write to as `spool_uid`; a GPU is asked for as `gres`, and a job may have `gpus` of them. `python` is this
+    package's on the nodes (ours by default), `conf` a slurm.conf elsewhere than usual.
+    """
+
+    spool: FilePath = Path("/var/spool/scrip")
+    spool_uid: Annotated[int, Field(ge=0)] = 0
+    partition: SlurmName = ""
+    account: SlurmName = ""
+    qos: SlurmName = ""
+    gres: Annotated[str, Field(pattern=r"^gpu(:[A-Za-z0-9_.-]{1,64})?$")] = "gpu"
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    python: MaybePath = None
+    conf: MaybePath = None
+
+
+class RaySettings(_Section):
+    """For templates with `engine = "ray"`. `url` is the dashboard's, `token_file` holds its token; a job may
+    have `gpus` of the cluster's; `python` as in `SlurmSettings`.
+    """
+
+    url: Url
+    token_file: MaybePath = None
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    timeout_s: Annotated[int, Field(ge=1, le=120)] = 10
+    python: MaybePath = None
 
 
 class QuorumSettings(_Section):
@@ -196,11 +212,30 @@ class SettleSettings(_Section):
     retry_s: Annotated[int, Field(ge=1, le=3_600)] = 5
 
 
+class EvidenceSettings(_Section):
+    """How long a provider keeps evidence, and how much of it. `margin_s` is added to what a dispute may need;
+    with `quota_mib` used up new jobs are declined, and nothing is deleted early.
+    """
+
+    margin_s: Annotated[int, Field(ge=3_600, le=10 * 366 * 86_400)] = 7 * 86_400
+    quota_mib: Annotated[int, Field(ge=64, le=1 << 30)] = 50 * 1_024
+
+
 class WatcherSettings(_Section):
-    """Watcher side. `re_execute` runs deterministic jobs again; `allowed_origins` may serve bundles besides a
-    provider's registered origin; sizes in bytes, times in seconds."""
+    """Watcher side. Sizes in bytes, times in seconds.
+
+    `re_execute` runs deterministic jobs again, those that are drawn: at least `re_execute_floor_ppm` in a
+    million, more where little is at stake (`oracle.sampling`), within `re_execute_s_per_hour`.
+    `allowed_origins` may serve bundles besides a provider's registered origin. A refusal is published once
+    enough watchers have committed to their votes, or `reveal_after_s` later. `gpu_overlap_s` is how far two
+    jobs on one GPU may seem to overlap.
+    """
 
     re_execute: bool = True
+    re_execute_floor_ppm: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    re_execute_s_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 3_600
+    reveal_after_s: Annotated[int, Field(ge=1, le=86_400)] = 120
+    gpu_overlap_s: Annotated[int, Field(ge=1, le=60)] = 2
     catalogue: MaybePath = None
     allowed_origins: Urls = ()
     fetch_timeout_s: Annotated[int, Field(ge=1, le=600)] = 20
@@ -214,16 +249,20 @@ class Settings(_Section):
 
     role: Role
     state_dir: FilePath
-    database: str = ""
+    evidence_dir: MaybePath = None
     poll_ms: Annotated[int, Field(ge=50, le=60_000)] = 1_000
     reconcile_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     log_level: str = "INFO"
     chain: ChainSettings
+    database: DatabaseSettings = DatabaseSettings()
     key: KeySettings = KeySettings()
     api: ApiSettings = ApiSettings()
     provider: ProviderSettings | None = None
+    slurm: SlurmSettings | None = None
+    ray: RaySettings | None = None
     quorum: QuorumSettings = QuorumSettings()
     settle: SettleSettings = SettleSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     watcher: WatcherSettings = WatcherSettings()
 
     @field_validator("log_level")
@@ -235,8 +274,13 @@ class Settings(_Section):
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL of the store: `database`, or SQLite in the state folder."""
-        return self.database or f"sqlite:///{self.state_dir / 'oracle.db'}"
+        """URL of the store, with its password: `database.url`, or SQLite in the state folder."""
+        return self.database.url.get_secret_value() or f"sqlite:///{self.state_dir / 'oracle.db'}"
+
+    @property
+    def evidence_folder(self) -> Path:
+        """Where bundles are: `evidence_dir`, or a folder of `state_dir`. Nodes on one database share it."""
+        return self.evidence_dir or self.state_dir / "evidence"
 
     @property
     def dry(self) -> bool:
@@ -340,6 +384,10 @@ def _cross_problems(data: Mapping[str, Any]) -> Iterator[str]:
     if _truth(provider.get("simulated_gpu")) and not _is_local(chain):
         where = f"refused on chain {chain.get('chain_id')}"
         yield f"provider.simulated_gpu: {where}, simulated metering is for local chains"
+    tenants, sku = str(provider.get("gpu_tenants", 1)), str(provider.get("gpu_sku", ""))
+    if sku and tenants != str(tenants_of(sku)):
+        ending = f'end in "{shared_suffix(tenants)}"' if tenants != "1" else "not name a share"
+        yield f"provider.gpu_sku: must {ending}, gpu_tenants is {tenants}"
     if provider.get("gpu_trace") and not _truth(provider.get("simulated_gpu")):
         yield "provider.gpu_trace: has no use without simulated_gpu"
 
@@ -354,6 +402,6 @@ def _truth(value: object) -> bool:
 
 
 def _is_local(chain: Mapping[str, Any]) -> bool:
-    extra = _split(chain.get("extra_local_chains"))
+    extra = split(chain.get("extra_local_chains"))
     listed = extra if isinstance(extra, (tuple, list)) else ()
     return str(chain.get("chain_id")) in {str(item) for item in (*LOCAL_CHAINS, *listed)}

@@ -132,18 +132,20 @@ class Settler:
             return settlement
         jobs = self._store.many(settlement.jobs)
         receipts = [_receipt(job) for job in jobs]
-        watchers: tuple[bytes, ...] = ()
+        message = digest(
+            receipts, self._facts.chain.chain_id, self._facts.verifier, batched=settlement.batched
+        )
+        ours, watchers = sign(message, self._signer), tuple[bytes, ...]()
         if settlement.watcher_set:
-            rows = [Row(receipt, self.bundle_url(receipt.job_id)) for receipt in receipts]
-            outcome = self._quorum.collect(rows, settlement.watcher_set, batched=settlement.batched)
+            rows = [Row(_receipt(job), job.terms, self.bundle_url(job.job_id)) for job in jobs]
+            outcome = self._quorum.collect(
+                rows, settlement.watcher_set, batched=settlement.batched, signature=ours
+            )
             if not outcome.enough:
                 self._without_quorum(settlement, jobs, outcome)
                 return self._store.settlement(settlement.id)
             watchers = outcome.signatures
-        message = digest(
-            receipts, self._facts.chain.chain_id, self._facts.verifier, batched=settlement.batched
-        )
-        attestation = Attestation(sign(message, self._signer), watchers)
+        attestation = Attestation(ours, watchers)
         return self._store.advance(settlement, Stage.SIGNED, State.SIGNED, attestation=attestation)
 
     def bundle_url(self, job_id: bytes) -> str:
@@ -173,7 +175,10 @@ class Settler:
             return self._later(job)
         lowered = with_assurance(_receipt(job), TELEMETRY)
         try:
-            self._evidence.put(replace(self._evidence.get(job.job_id, job.attempt), receipt=lowered))
+            bundle = replace(self._evidence.get(job.job_id, job.attempt), receipt=lowered)
+            # Only while we lead: another node may be settling what the watchers have signed meanwhile.
+            with self._store.writing():
+                self._evidence.put(bundle)
         except (NotFound, EvidenceInvalid) as lost:
             # Without its evidence a receipt proves nothing to anybody: the job is given back.
             return {"tries": MAX_TRIES, "reason": str(lost)}

@@ -1,9 +1,8 @@
-"""The store: what the node intends, has done and knows, in SQLite (WAL) or any database that SQLAlchemy
-reaches.
+"""The store: what the node intends, has done and knows, in SQLite or PostgreSQL (`oracle.database`).
 
-Every change of a job is one short transaction that checks the state it starts from, so that a step is taken
-once even if two threads or two processes try. Rows are returned as detached snapshots: change them only
-through this class.
+Every change of a job is one short transaction that checks the state it starts from, and writers take turns,
+so that a step is taken once even if two threads or two processes try. Rows are returned as detached
+snapshots: change them only through this class.
 """
 
 from __future__ import annotations
@@ -12,53 +11,56 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, and_, create_engine, delete, event, func, select, text, tuple_, update
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy import Engine, and_, delete, func, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from oracle import moves
-from oracle.migrations import upgrade
-from oracle.models import CursorRow, JobRow, RefusalRow, SettlementRow, SpecRow, StepRow
+from oracle.database import connect
+from oracle.models import CursorRow, JobRow, LeadRow, RefusalRow, SettlementRow, SpecRow, StepRow
 from oracle.moves import REASON_CHARS, Move, StateConflict, in_states
 from oracle.states import ACTIVE, LIVE_STAGES, Stage, State
-from scrip.errors import NotFound
+from scrip.errors import NotFound, ScripError
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Attestation, JobTerms
 
-BUSY_TIMEOUT_S: Final = 15
-__all__ = ["REASON_CHARS", "Move", "StateConflict", "Store"]
+__all__ = ["REASON_CHARS", "LeadLost", "Move", "StateConflict", "Store"]
 
+NOBODY: Final = -1
+"""An epoch in which no node leads: a store in it writes nothing."""
 PAGE: Final = 200
 """Jobs that are loaded at a time where all of them are looked at."""
-POOL: Final = 32
-"""Connections kept: every thread of the API and of the workers may need one at once."""
+
+
+class LeadLost(ScripError):
+    """This node doesn't act on the database, or not any more: another one does."""
+
+    def __init__(self, node: str, leader: str) -> None:
+        self.node, self.leader = node, leader
+        who = f"{leader} leads" if leader not in ("", node) else "nobody leads yet"
+        super().__init__(f"{node or 'this node'} doesn't lead: {who}. Ask that one, or wait until it is gone")
 
 
 class Store:
-    """Jobs, specs, settlements, refusals and cursors. Safe to share between threads."""
+    """Jobs, specs, settlements, refusals and cursors. Safe to share between threads.
+
+    `epoch` is the one in which this node leads (`oracle.lead`); None writes without leading, for a node that
+    has no others beside it.
+    """
 
     def __init__(self, engine: Engine, now_ms: Callable[[], int]) -> None:
         self.engine, self.now_ms = engine, now_ms
+        self.epoch: int | None = None
         self._writing = engine.execution_options(scrip_write=True)
 
     @classmethod
     def open(cls, url: str, now_ms: Callable[[], int] | None = None) -> Store:
-        """Connect to the database at `url` and bring its tables up to date. `now_ms` is unix milliseconds."""
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            engine = create_engine(url, pool_pre_ping=True)
-        else:
-            if parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            engine = create_engine(
-                url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=POOL, max_overflow=POOL
-            )
-            _tune_sqlite(engine)
-        upgrade(engine)
-        return cls(engine, now_ms or (lambda: time.time_ns() // 1_000_000))
+        """Connect to the database at `url` and bring its tables up to date. `now_ms` is unix milliseconds.
+
+        Raises DatabaseProblem.
+        """
+        return cls(connect(url), now_ms or (lambda: time.time_ns() // 1_000_000))
 
     def close(self) -> None:
         """Close all connections."""
@@ -66,7 +68,7 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise the database's error unless a write would succeed now."""
-        with self.writing() as session:
+        with self.writing(led=False) as session:
             session.execute(text("UPDATE cursors SET block = block WHERE name = :name"), {"name": "none"})
 
     @contextmanager
@@ -76,9 +78,16 @@ class Store:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """A session in one transaction that holds the write lock from its start."""
+    def writing(self, *, led: bool = True) -> Iterator[Session]:
+        """A session in one transaction that holds the lock of all writers from its start.
+
+        Raises LeadLost if `led` and this node doesn't lead.
+        """
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            # In PostgreSQL this row is the lock; in SQLite the transaction has taken the file's already.
+            lead = session.execute(select(LeadRow.epoch, LeadRow.node).with_for_update()).one()
+            if led and self.epoch is not None and lead.epoch != self.epoch:
+                raise LeadLost("", lead.node)
             yield session
 
     # Specs
@@ -346,12 +355,19 @@ class Store:
 
     # Refusals and cursors
 
-    def add_refusal(self, job_id: bytes, watcher: str, check: str, reason: str) -> None:
-        """Keep a watcher's refusal."""
+    def add_refusal(self, job_id: bytes, watcher: str, check: str, reason: str, statement: str = "") -> None:
+        """Keep a watcher's refusal; `statement` is what it signed, as JSON. The same one is kept once."""
+        text_ = reason[:REASON_CHARS]
+        row = {
+            "job_id": job_id,
+            "watcher": watcher,
+            "check": check[:64],
+            "reason": text_,
+            "statement": statement,
+        }
         with self.writing() as session:
-            now = self.now_ms()
-            text_ = reason[:REASON_CHARS]
-            session.add(RefusalRow(job_id=job_id, watcher=watcher, check=check[:64], reason=text_, at_ms=now))
+            if session.scalar(select(RefusalRow.id).filter_by(**row).limit(1)) is None:
+                session.add(RefusalRow(**row, at_ms=self.now_ms()))
 
     def refusals(self, job_id: bytes) -> Sequence[RefusalRow]:
         """What watchers refused about the job, in order."""
@@ -380,20 +396,3 @@ def _assign(row: Any, values: Mapping[str, Any]) -> None:
         if not hasattr(type(row), name):
             raise AttributeError(f"{type(row).__name__} has no column {name}")
         setattr(row, name, value)
-
-
-def _tune_sqlite(engine: Engine) -> None:
-    """WAL for readers beside a writer, full sync so that what we act on has reached the disk."""
-
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # we begin transactions ourselves, below
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _began(connection: Connection) -> None:
-        # A transaction that writes takes the lock at once: upgrading later can fail with "database is
-        # locked".
-        writes = connection.get_execution_options().get("scrip_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from oracle.evidence import StorageFull
 from oracle.executors.base import ExecutorError
@@ -36,6 +37,7 @@ TRANSIENT: Final = (
     StorageFull,
     ExecutorError,
     OperationalError,
+    PoolTimeout,
 )
 """Failures of the world around us after which the same step may succeed."""
 BENIGN: Final = (StateConflict, DryRun, Stopped)
@@ -48,6 +50,8 @@ def is_passing(error: BaseException) -> bool:
     """Whether a step that failed like this is tried again."""
     if isinstance(error, NodeUnavailable):
         return error.transient
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True  # the database ended the connection, under whichever name
     return isinstance(error, TRANSIENT)
 
 

@@ -6,6 +6,7 @@ limit is on its average power, so it bounds energy over seconds, not one reading
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from scrip.types import sku_id
@@ -38,7 +39,23 @@ COUNTER_UPDATE_MS: Final = 100
 end.
 """
 
-_BY_ID: Final = {sku_id(label): watts for label, watts in TDP_WATTS.items()}
+MOST_TENANTS: Final = 64
+
+
+def shared_suffix(tenants: object) -> str:
+    """How the SKU label of a GPU ends that so many jobs share: a buyer must see it in the class."""
+    return f"-shared-{tenants}"
+
+
+def tenants_of(label: str) -> int:
+    """How many jobs share a GPU of that SKU label; 1 where it says nothing."""
+    found = _SHARED.search(label)
+    return 1 if found is None else int(found.group(1))
+
+
+_SHARED: Final = re.compile(r"-shared-([2-9]|[1-9][0-9])\Z")
+_SUFFIXES: Final = ("", *(shared_suffix(tenants) for tenants in range(2, MOST_TENANTS + 1)))
+_BY_ID: Final = {sku_id(label + end): watts for label, watts in TDP_WATTS.items() for end in _SUFFIXES}
 
 
 def most_millijoules(sku: bytes, gpus: int, span_ms: int) -> int:

@@ -3,8 +3,8 @@
 Trust: everything in the bundle and the receipt comes from the provider and is taken for false until shown.
 What the chain says (`JobFacts`, `now`) is the watcher's own reading. What passing means: the receipt follows
 exactly from the samples, the samples belong to this job alone and stay within physical bounds, and the output
-of a deterministic job is right. What it can't show: that samples of a consistent forger were measured. That
-takes assurance 3.
+of a deterministic job is right. What it can't show: that samples of a consistent forger were measured. At
+assurance 3 genuine GPUs answered for this job besides (`scrip.attestation` says what that leaves open).
 
 Pure but for `reexecute`, which the caller gives.
 """
@@ -30,38 +30,52 @@ from oracle.receipt import (
     rate_limit,
 )
 from oracle.tdp import most_millijoules
-from scrip.errors import EvidenceInvalid, Refused
-from scrip.evidence import CLOCK_TOLERANCE_MS, Bundle, Check, sealed_sku, verify_bundle
+from oracle.verify_artefacts import check_artefact
+from scrip.attestation import check_gpu_reports
+from scrip.errors import EvidenceInvalid, Refused, ScripError
+from scrip.evidence import CLOCK_TOLERANCE_MS, Bundle, Check, output_hash, sealed_sku, verify_bundle
+from scrip.samples import platform_of
 from scrip.types import Outcome, Receipt, Status
 
 AHEAD_S: Final = 30
 """How far a receipt may end after `now`: our node may lag the provider's. The contract itself allows nothing.
 """
+CLOCK_APART_S: Final = 60
+"""How far a host's clock may be from block time: a slot of the slowest chain, and a badly set clock."""
 SPOTS: Final = 2
 """Earlier rounds or segments that a cheap check recomputes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """What a job gave when the watcher ran it. `reason` is the executor's; tokens are None without any."""
+    """What a job gave when the watcher ran it. `reason` is the executor's; tokens are None without any;
+    `platform` is the watcher's own (`oracle.host`).
+    """
 
     reason: str
     output: bytes
     input_tokens: int | None
     output_tokens: int | None
+    platform: str
 
 
-Reexecute = Callable[[bytes, Template, Params], Rerun]
-"""Runs a job again, given its id, template and parameters. What it raises says nothing about the receipt."""
+Reexecute = Callable[[bytes, Template, Params], Rerun | None]
+"""Runs a job again, given its id, template and parameters; None if it isn't drawn. What it raises says
+nothing about the receipt.
+"""
+
+
+class CannotJudge(ScripError):
+    """Another output, on another platform, of a job only reproducible on its own: it proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyRequest:
     """A receipt to check, and all that is needed for it.
 
-    `now` is the timestamp that a block mined now would carry. `reexecute` None: this job isn't in the sample
-    that is run again. `challenge` is the watcher's own fresh randomness (16 bytes or more), drawn after it
-    had the bundle.
+    `now` is the timestamp that a block mined now would carry. `reexecute` None: this watcher runs nothing
+    again. `challenge` is the watcher's own fresh randomness (16 bytes or more), drawn after it had the
+    bundle. `oracle` is the key registered for the provider; needed from assurance 3 on.
     """
 
     bundle: Bundle
@@ -71,6 +85,7 @@ class VerifyRequest:
     catalogue: Catalogue
     reexecute: Reexecute | None
     challenge: bytes
+    oracle: str = ""
 
     @property
     def completed(self) -> bool:
@@ -84,6 +99,7 @@ class VerifyReport:
 
     job_id: bytes
     checks: tuple[Check, ...]
+    usage: Usage
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON object."""
@@ -92,15 +108,16 @@ class VerifyReport:
 
 
 def verify_request(request: VerifyRequest) -> VerifyReport:
-    """Check a receipt against chain, evidence, bounds and output. Raises Refused(reason, check)."""
+    """Check a receipt against chain, evidence, bounds and output. Raises Refused, CannotJudge."""
     checks = [Check(name, check(request)) for name, check in _CHAIN_CHECKS]
     checks += _check_bundle(request)
     usage = _usage(request)
     checks += [Check(name, check(request, usage)) for name, check in _USAGE_CHECKS]
     template, params = _parsed(request)
     checks += [Check(name, check(request, template, params)) for name, check in _SPEC_CHECKS]
+    checks += check_artefact(request.bundle, usage, params) if request.completed else ()
     checks += _check_work(request, template, params)
-    return VerifyReport(request.facts.job_id, tuple(checks))
+    return VerifyReport(request.facts.job_id, tuple(checks), usage)
 
 
 # --- what the chain says
@@ -132,11 +149,8 @@ def _check_time(request: VerifyRequest) -> str:
 
 def _check_assurance(request: VerifyRequest) -> str:
     level, least = request.receipt.assurance, request.facts.class_terms.min_assurance
-    _require(
-        level < HARDWARE,
-        "receipt.assurance",
-        f"level {level} needs a hardware report, which isn't checked here",
-    )
+    reported = level < HARDWARE or request.bundle.gpu_reports
+    _require(bool(reported), "receipt.assurance", f"level {level} needs a report of each GPU, there is none")
     enough = level >= least or not request.completed
     _require(enough, "receipt.assurance", f"level {level}, the class needs {least}")
     return f"level {level}, class minimum {least}"
@@ -169,6 +183,8 @@ def _check_bundle(request: VerifyRequest) -> tuple[Check, ...]:
             terms=facts.terms,
             receipt=request.receipt,
         )
+        if request.completed and request.receipt.assurance >= HARDWARE:
+            passed += check_gpu_reports(request.bundle, oracle=request.oracle, now=request.now)
     except EvidenceInvalid as problem:
         raise Refused(problem.detail, problem.check) from problem
     local = facts.local or not request.bundle.simulated
@@ -215,14 +231,25 @@ def _check_energy(request: VerifyRequest, usage: Usage) -> str:
 
 def _check_seconds(request: VerifyRequest, usage: Usage) -> str:
     gpus, resources = len(leased_gpus(request.bundle.samples)), request.facts.terms.resources
-    _require(gpus <= resources, "bounds.time", f"{gpus} GPUs leased, the job allows {resources}")
     span_ms = _span_ms(request.bundle)
+    open_ms = (request.now + AHEAD_S - request.facts.state.opened_at) * 1000 + CLOCK_TOLERANCE_MS
+    _require(span_ms <= open_ms, "bounds.time", f"evidence of {span_ms} ms, the job is open for {open_ms} ms")
+    _require(gpus <= resources, "bounds.time", f"{gpus} GPUs leased, the job allows {resources}")
     most = gpus * span_ms
     _require(usage.gpu_ms <= most, "bounds.time", f"{usage.gpu_ms} GPU ms in {span_ms} ms with {gpus} GPUs")
     claimed = (request.receipt.ended_at - request.receipt.started_at) * 1000
     allowed = span_ms + 1000 + CLOCK_TOLERANCE_MS  # both ends are rounded down to seconds
     _require(claimed <= allowed, "bounds.time", f"the receipt spans {claimed} ms, the evidence {span_ms} ms")
     return f"{usage.gpu_ms} GPU ms within {most}, {claimed} ms within {allowed}"
+
+
+def _check_clock(request: VerifyRequest, _: Usage) -> str:
+    """Wall clocks of public chains and hosts agree, so evidence can't be dated to when its GPU was free."""
+    apart_ms = abs(request.receipt.ended_at * 1000 - request.bundle.samples[-1].at_ms)
+    near = request.facts.local or apart_ms <= CLOCK_APART_S * 1000
+    limit = f"{CLOCK_APART_S} s are allowed"
+    _require(near, "bounds.clock", f"receipt and evidence end {apart_ms} ms apart, {limit}")
+    return f"{apart_ms} ms apart" + (", not compared on a local chain" if request.facts.local else "")
 
 
 def _check_power(request: VerifyRequest, usage: Usage) -> str:
@@ -287,16 +314,33 @@ def _check_spots(request: VerifyRequest, params: Params) -> tuple[Check, ...]:
 def _check_rerun(request: VerifyRequest, template: Template, params: Params) -> Check:
     name, receipt = "output.recompute", request.receipt
     if request.reexecute is None:
-        return Check(name, "skipped: not in the sample that is run again")
+        return Check(name, "skipped: this watcher runs nothing again")
     again = request.reexecute(request.bundle.job_id, template, params)
-    _require(again.reason == "ok", name, f"run again, the job doesn't complete: {again.reason}")
-    _require(again.output == request.bundle.output, name, "run again, the job gives another output")
+    if again is None:
+        return Check(name, "skipped: not in the sample that is run again")
     given = (receipt.input_tokens, receipt.output_tokens)
     found = (again.input_tokens or 0, again.output_tokens or 0)
+    if (again.reason, again.output, found) != ("ok", request.bundle.output, given):
+        _check_platform(request, template, again)
+    _require(again.reason == "ok", name, f"run again, the job doesn't complete: {again.reason}")
+    digest = "0x" + output_hash(again.output).hex()
+    other = f"run again, the job gives another output, of hash {digest}"
+    _require(again.output == request.bundle.output, name, other)
     _require(
         given == found, name, f"run again, the job takes {found} tokens in and out, the receipt has {given}"
     )
-    return Check(name, f"same {len(again.output)} bytes, tokens {found[0]} in and {found[1]} out")
+    tokens = f"tokens {found[0]} in and {found[1]} out"
+    return Check(name, f"same {len(again.output)} bytes of hash {digest}, {tokens}, on {again.platform}")
+
+
+def _check_platform(request: VerifyRequest, template: Template, again: Rerun) -> None:
+    """Raise CannotJudge if the difference may come from the processor."""
+    theirs = platform_of(request.bundle.samples)
+    if template.same_on == "platform" and theirs not in ("", again.platform):
+        raise CannotJudge(
+            f"run again on {again.platform}, {template.name} gives another output; it ran on {theirs} and is "
+            "only reproducible there. Ask a watcher on that platform"
+        )
 
 
 def _span_ms(bundle: Bundle) -> int:
@@ -321,6 +365,7 @@ _USAGE_CHECKS: Final[tuple[tuple[str, Callable[[VerifyRequest, Usage], str]], ..
     ("usage.tokens", _check_tokens),
     ("usage.energy", _check_energy),
     ("bounds.time", _check_seconds),
+    ("bounds.clock", _check_clock),
     ("bounds.power", _check_power),
 )
 _SPEC_CHECKS: Final[tuple[tuple[str, Callable[[VerifyRequest, Template, Params], str]], ...]] = (

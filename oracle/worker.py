@@ -6,12 +6,13 @@ in between costs an attempt and nothing else: the next attempt has its own numbe
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,28 +20,31 @@ from oracle import intake
 from oracle.attribution import AttributionError, attribute
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
-from oracle.executors.base import Executor, ExecutorError, Exit, ResultInvalid, Running
+from oracle.executors.base import ExecutorError, Exit, GivenUp, Left, NotBegun, ResultInvalid, Running
+from oracle.executors.engines import Engines
 from oracle.executors.result import read_output
-from oracle.executors.stale import kill_stale
 from oracle.facts import Facts
-from oracle.intake import WATCHED, Declined, Plan
+from oracle.host import platform_label
+from oracle.intake import Declined, Plan
 from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.models import JobRow
 from oracle.outbox import Stopped
 from oracle.receipt import TELEMETRY, Attempt, Draft, anchor_interval, make_receipt, with_assurance
+from oracle.reports import GpuReports, level_of
 from oracle.settings import ProviderSettings
 from oracle.states import State
 from oracle.store import Store
 from oracle.telemetry.base import Lease, Meter, RecordingFailed, TelemetryError
 from oracle.telemetry.recorder import Recorder
-from scrip.errors import EvidenceInvalid, Refused
+from scrip.errors import EvidenceInvalid, NotFound, Refused
 from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec
 from scrip.types import JobState, Outcome, Receipt, Status
 
 LOOK_S: Final = 0.25
 RETRY_MS: Final = 1_000
+AWAY_MS: Final = 3_000
 LOG_CHARS: Final = 300
 
 Meters = Callable[[Plan], Sequence[Meter]]
@@ -64,30 +68,35 @@ class Recorded:
 
 
 class GpuPool:
-    """GPUs that no job holds. One job at a time holds a GPU."""
+    """Free places on GPUs. Up to `tenants` jobs hold a GPU at once, a job never holds one twice."""
 
-    def __init__(self, uuids: Sequence[str]) -> None:
-        self._free = list(uuids)
+    def __init__(self, uuids: Sequence[str], tenants: int = 1) -> None:
+        self._free = dict.fromkeys(uuids, tenants)
         self._changed = threading.Condition()
 
     @contextmanager
     def lease(self, count: int, given_up: Callable[[], bool]) -> Iterator[tuple[str, ...]]:
-        """Hold `count` GPUs, waiting until they are free. There must be that many in all.
+        """Hold a place on each of `count` GPUs, the emptiest first, waiting until there are as many.
 
         Raises Stopped once `given_up` says so before they are.
         """
         with self._changed:
-            while not self._changed.wait_for(lambda: len(self._free) >= count, LOOK_S):
+            while not self._changed.wait_for(lambda: len(self._open()) >= count, LOOK_S):
                 if given_up():
                     raise Stopped
-            held = tuple(self._free[:count])
-            del self._free[:count]
+            held = tuple(self._open()[:count])
+            for gpu in held:
+                self._free[gpu] -= 1
         try:
             yield held
         finally:
             with self._changed:
-                self._free += held
+                for gpu in held:
+                    self._free[gpu] += 1
                 self._changed.notify_all()
+
+    def _open(self) -> list[str]:
+        return sorted((gpu for gpu, free in self._free.items() if free), key=lambda gpu: -self._free[gpu])
 
 
 class Worker:
@@ -99,18 +108,18 @@ class Worker:
         store: Store,
         facts: Facts,
         desk: Desk,
-        executor: Executor,
+        engines: Engines,
         meters: Meters,
         evidence: EvidenceStore,
         workroot: Path,
         metrics: Metrics,
-        kill: Callable[[int, int], int] = kill_stale,
+        reports: GpuReports,
     ) -> None:
-        self._store, self._facts, self._desk, self._executor = store, facts, desk, executor
+        self._store, self._facts, self._desk, self._engines = store, facts, desk, engines
         self._meters, self._evidence, self._workroot, self._metrics = meters, evidence, workroot, metrics
-        self._kill_stale = kill
+        self._reports = reports
         self._settings: ProviderSettings = desk.policy.provider
-        self._gpus = GpuPool(self._settings.gpus)
+        self._gpus = GpuPool(self._settings.gpus, self._settings.gpu_tenants)
         self._lock = threading.Lock()
         self._active: dict[bytes, threading.Event] = {}
         self._closing = threading.Event()
@@ -131,10 +140,15 @@ class Worker:
                 self._active[job_id].set()
 
     def recover(self, job: JobRow) -> None:
-        """Clear up after an attempt of an earlier process and queue the job again. Raises ExecutorError."""
-        if job.process_group and job.born_ns:
-            killed = self._kill_stale(job.process_group, job.born_ns)
-            _log.warning("orphan ended", job=job.label, attempt=job.attempt, processes=killed)
+        """Clear up after an attempt of an earlier process and queue the job again. Raises ExecutorError.
+
+        Every engine is asked, since the catalogue may have changed. What is found is ended, not taken up: the
+        start edge of its evidence went with the process that metered it.
+        """
+        left = Left(job.job_id, job.process_group, job.born_ns)
+        for engine, executor in self._engines.executors.items():
+            if ended := executor.end_stale(left):
+                _log.warning("orphan ended", job=job.label, attempt=job.attempt, engine=engine, count=ended)
         shutil.rmtree(self._workdir(job.job_id, job.attempt), ignore_errors=True)
         self._store.move(
             job.job_id, State.QUEUED, "the node restarted during this attempt", since=(State.EXECUTING,)
@@ -172,8 +186,10 @@ class Worker:
         if job.attempt >= self._settings.max_attempts:
             self.give_back(job, f"{job.attempt} attempts failed, the last one: {job.reason}")
             return
-        with self._gpus.lease(planned.gpus, lambda: stop.is_set() or self._closing.is_set()) as gpus:
-            if stop.is_set() or self._closing.is_set():
+        given_up = self._given_up(stop)
+        ours = 0 if self._engines.of(planned.template.engine).places_gpus else planned.gpus
+        with self._gpus.lease(ours, given_up) as gpus:
+            if given_up():
                 return
             try:
                 self._check_time(job, planned)  # again: the GPUs may have been long in coming
@@ -193,7 +209,19 @@ class Worker:
             raise Declined(intake.Why.SPEC, "the spec was never sent", "nothing", "PUT /specs/{specHash}")
         planned = self._desk.plan(job.terms, spec, taken=True)
         self._check_time(job, planned)
-        return spec, planned
+        return spec, replace(planned, content=self._content(job, planned))
+
+    def _content(self, job: JobRow, planned: Plan) -> bytes | None:
+        """The output that the job works on. Only its own payer may name it: outputs are private."""
+        source = planned.params.source_job()
+        if source is None:
+            return None
+        with suppress(NotFound):
+            found = self._evidence.get(source)
+            if found.terms.payer == job.terms.payer and found.result.completed:
+                return found.output
+        label, limit = "0x" + source.hex(), "a job done here for the same payer, and still kept"
+        raise Declined(intake.Why.SPEC, "there is no such output", label, limit)
 
     def _check_time(self, job: JobRow, planned: Plan) -> None:
         intake.check_time(job.terms, planned, self._desk.policy, self._facts.now(), to_accept=False)
@@ -216,7 +244,10 @@ class Worker:
             process_group=None,
             born_ns=None,
         )
-        _log.info("executing", job=job.label, attempt=number, template=planned.template.name, gpus=list(gpus))
+        _log.info(
+            "executing", job=job.label, attempt=number, template=planned.template.name,
+            engine=planned.template.engine, gpus=list(gpus),
+        )  # fmt: skip
         workdir = self._workdir(job.job_id, number)
         try:
             recorded = self._record(job, planned, gpus, workdir, stop, state.nonce)
@@ -225,10 +256,12 @@ class Worker:
         except (AttemptLost, TelemetryError, ExecutorError) as lost:
             self._metrics.runs.labels(planned.template.name, "lost").inc()
             _log.warning("attempt lost", job=job.label, attempt=number, reason=str(lost))
-            later = self._store.now_ms() + RETRY_MS * number
+            begun = not isinstance(lost, NotBegun)
+            later = self._store.now_ms() + (RETRY_MS * number if begun else AWAY_MS)
             self._store.move(
-                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later
-            )
+                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later,
+                attempt=number if begun else number - 1,
+            )  # fmt: skip
         finally:
             shutil.rmtree(workdir, ignore_errors=True)
 
@@ -243,12 +276,17 @@ class Worker:
         stop: threading.Event,
         nonce: int,
     ) -> Recorded:
-        limit = self._time_limit(job, planned)
-        work = planned.template.work(job.job_id, nonce, planned.params, workdir, gpus=gpus, seconds=limit)
-        running = self._executor.start(work)
+        left = job.terms.submit_by - self._facts.now() - self._settings.submit_margin_s
+        limit = max(1, min(planned.seconds, left))
+        work = planned.template.work(
+            job.job_id, nonce, planned.params, workdir, gpus=gpus, gpu_count=planned.gpus, seconds=limit,
+            content=planned.content,
+        )  # fmt: skip
+        given_up = self._given_up(stop, time.monotonic() + left - intake.run_seconds(planned))
+        running = self._engines.of(planned.template.engine).start(work, given_up)
         try:
             self._store.note(job.job_id, process_group=running.pgid, born_ns=running.born_ns)
-            lease = Lease(job.job_id, running.pid, running.pgid, None, gpus, workdir)
+            lease = Lease(job.job_id, running.pid, running.pgid, None, running.gpus, workdir, running.remote)
             recorder = Recorder(lease, self._meters(planned), period_s=self._settings.tick_ms / 1000)
             recorder.start()
         except BaseException:
@@ -260,9 +298,9 @@ class Worker:
             recorder.close()
         return self._gather(recorder, ended, workdir, planned, stopped=stop.is_set())
 
-    def _time_limit(self, job: JobRow, planned: Plan) -> int:
-        left = job.terms.submit_by - self._facts.now() - self._settings.submit_margin_s
-        return max(1, min(planned.seconds, left))
+    def _given_up(self, stop: threading.Event, latest: float = math.inf) -> GivenUp:
+        """Whether this attempt need not begin: it was stopped, we stop, or it is too late."""
+        return lambda: stop.is_set() or self._closing.is_set() or time.monotonic() > latest
 
     def _gather(
         self, recorder: Recorder, ended: Exit, workdir: Path, planned: Plan, *, stopped: bool
@@ -290,18 +328,23 @@ class Worker:
             except ResultInvalid as invalid:
                 _log.warning("output refused", reason=str(invalid))
                 result = Result(ended.code, ended.signal, "failed")
-        return Recorded(ended, samples, result, output)
+        return Recorded(ended, named_platform(samples, platform_label()), result, output)
 
     # Evidence and receipt
 
     def _keep(self, job: JobRow, spec: JobSpec, planned: Plan, recorded: Recorded, state: JobState) -> None:
-        sealed = seal(recorded.samples, result=recorded.result, attempt=job.attempt, sku=planned.sku)
+        completed = recorded.result.completed
+        reports = self._reports.of(job, recorded.samples, state.nonce) if completed else ()
+        sealed = seal(
+            recorded.samples, result=recorded.result, attempt=job.attempt, sku=planned.sku,
+            reports=[report.digest() for report in reports],
+        )  # fmt: skip
         try:
             attempt = self._account(job, sealed, recorded, state)
             draft = make_receipt(self._facts.job_facts(job.terms, state), attempt)
         except (AttributionError, Refused, EvidenceInvalid) as problem:
             raise AttemptLost(str(problem)) from problem
-        receipt = self._aim(draft.receipt, job.terms.class_id)
+        receipt = self._aim(draft.receipt, job.terms.class_id, level_of(reports))
         bundle = Bundle(
             chain_id=self._facts.chain.chain_id,
             market=self._facts.market,
@@ -315,6 +358,7 @@ class Worker:
             receipt=receipt,
             simulated=attempt.usage.simulated,
             attempt=job.attempt,
+            gpu_reports=reports,
         )
         self._evidence.put(bundle)
         reason = "" if recorded.result.completed else f"{recorded.result.reason}: {_tail(recorded.exit.log)}"
@@ -336,11 +380,11 @@ class Worker:
         )
         return Attempt(sealed, usage, recorded.result, recorded.output, started_at, ended_at)
 
-    def _aim(self, receipt: Receipt, class_id: int) -> Receipt:
-        """The receipt at the assurance we try for: 2 where watchers can be asked, otherwise as it is."""
+    def _aim(self, receipt: Receipt, class_id: int, level: int) -> Receipt:
+        """The receipt at the assurance we try for: `level` if watchers can be asked, otherwise as it is."""
         watched = self._desk.policy.watchers and self._facts.class_terms(class_id).watcher_set != 0
         if watched and receipt.outcome is Outcome.COMPLETED and receipt.assurance == TELEMETRY:
-            return with_assurance(receipt, WATCHED)
+            return with_assurance(receipt, level)
         return receipt
 
     def _workdir(self, job_id: bytes, attempt: int) -> Path:
@@ -354,6 +398,17 @@ def _wait(running: Running, stop: threading.Event) -> Exit:
         except TimeoutError:
             if stop.is_set():
                 running.kill()
+
+
+def named_platform(samples: Sequence[Sample], label: str) -> Sequence[Sample]:
+    """The samples, if there are any, with one more that says which processor the job ran on."""
+    if not samples:
+        return samples
+    last = samples[-1]
+    return (
+        *samples,
+        replace(last, seq=last.seq + 1, source="lease", device=label, metric="platform", value=1),
+    )
 
 
 def _tail(log: str) -> str:

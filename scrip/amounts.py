@@ -13,6 +13,10 @@ from scrip.errors import BadInput
 PRICE_SCALE = 1_000_000
 """`ClassTerms.price_per_million` is the price of this many whole credits, in payment-token base units."""
 
+GB = 10**9
+"""Bytes of a gigabyte, in GB-hours and GB transferred: the decimal one (SI), not 2**30."""
+HOUR_S = 3600
+
 _DECIMAL = re.compile(r"([0-9]+)(?:\.([0-9]+))?\Z")
 _MOST = 1 << 256
 

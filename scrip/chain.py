@@ -79,8 +79,7 @@ class Chain:
 
     def check(self) -> None:
         """Raise WrongChain unless the node's chain id is ours and every address holds code."""
-        with _typed():
-            served = self.w3.eth.chain_id
+        served = self.served_id()
         if served != self.chain_id:
             raise WrongChain(f"the node serves chain {served}, the deployment is on chain {self.chain_id}")
         contracts = self.deployment.contracts.items()
@@ -90,6 +89,11 @@ class Chain:
             raise WrongChain(
                 f"no code on chain {served} at {', '.join(empty)}. Was the chain reset since the deployment?"
             )
+
+    def served_id(self) -> int:
+        """Id of the chain that the node serves."""
+        with _typed():
+            return int(self.w3.eth.chain_id)
 
     def head(self) -> int:
         """Number of the newest block."""

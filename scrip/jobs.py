@@ -76,8 +76,12 @@ def endings(view: ChainView, jobs: Sequence[bytes], since: int | None = None) ->
 
 
 def ending(view: ChainView, job: bytes, since: int | None = None) -> Ending | None:
-    """How a job ended, None if it hasn't by the view's block, or was never opened."""
-    return endings(view, [to_bytes("job_id", job, 32)], since).get(job)
+    """How a job ended, None if it hasn't by the view's block, or was never opened.
+
+    Scans no further than its ending.
+    """
+    found = view.events("JobMarket", list(ENDINGS), since=since, jobId=[to_bytes("job_id", job, 32)])
+    return next((_ending(event) for event in found), None)
 
 
 def status(view: ChainView, job: bytes, since: int | None = None) -> Status:

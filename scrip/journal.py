@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -46,12 +47,20 @@ class TxRecord:
 class Journal(Protocol):
     """Durable store of records. Calls may come from several threads."""
 
+    def exclusive(self, chain_id: int, sender: str) -> AbstractContextManager[object]:
+        """While it is held, nobody else who uses this journal chooses a nonce of this account's."""
+        ...
+
     def record(self, tx: TxRecord) -> None:
         """Store a version as open. It must survive a crash once this returns; a known hash is reopened."""
         ...
 
     def open_records(self, chain_id: int, sender: str) -> Sequence[TxRecord]:
         """Every open version of this account's, in any order."""
+        ...
+
+    def versions(self, chain_id: int, sender: str, nonce: int) -> Sequence[TxRecord]:
+        """Every version that was ever recorded with this nonce, open or not, in any order."""
         ...
 
     def resolve(
@@ -65,9 +74,13 @@ class InMemoryJournal:
     """Journal for tools that live for one command. Forgets everything with the process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._sending = threading.Lock(), threading.RLock()
         self._records: dict[bytes, TxRecord] = {}
         self._outcomes: dict[bytes, TxOutcome] = {}
+
+    def exclusive(self, chain_id: int, sender: str) -> AbstractContextManager[object]:
+        """See Journal.exclusive."""
+        return self._sending
 
     def record(self, tx: TxRecord) -> None:
         """See Journal.record."""
@@ -80,6 +93,12 @@ class InMemoryJournal:
         with self._lock:
             mine = [tx for tx in self._records.values() if (tx.chain_id, tx.sender) == (chain_id, sender)]
             return [tx for tx in mine if self._outcomes[tx.tx_hash] is TxOutcome.PENDING]
+
+    def versions(self, chain_id: int, sender: str, nonce: int) -> list[TxRecord]:
+        """See Journal.versions."""
+        with self._lock:
+            wanted = (chain_id, sender, nonce)
+            return [tx for tx in self._records.values() if (tx.chain_id, tx.sender, tx.nonce) == wanted]
 
     def resolve(
         self, chain_id: int, sender: str, nonce: int, outcome: TxOutcome, tx_hash: bytes | None = None

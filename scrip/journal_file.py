@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS versions (
 )
 """
 _WAIT_SECONDS = 30.0
+_TURN_SECONDS = 120.0
+"""How long to wait for another command of the same account: it asks its node a few questions meanwhile."""
 
 
 class JournalProblem(ScripError):
@@ -46,6 +48,23 @@ class FileJournal:
         with self._transaction() as database:
             database.execute(_SCHEMA)
 
+    @contextmanager
+    def exclusive(self, chain_id: int, sender: str) -> Iterator[None]:
+        """See Journal.exclusive. A file of its own is locked: the journal stays readable meanwhile. Raises
+        JournalProblem if another command holds it for minutes.
+        """
+        path = self.path.with_name(f"{self.path.name}.{chain_id}.{sender.lower()}.lock")
+        try:
+            lock = sqlite3.connect(path, timeout=_TURN_SECONDS, isolation_level=None)
+            with closing(lock):
+                lock.execute("BEGIN EXCLUSIVE")  # ends with the process, however that ends
+                path.chmod(0o600)
+                yield
+        except sqlite3.Error as error:
+            raise JournalProblem(
+                f"journal {self.path}: another command sends from {sender} ({error}). Wait for it, or end it"
+            ) from None
+
     def record(self, tx: TxRecord) -> None:
         """See Journal.record."""
         row = (tx.tx_hash, tx.chain_id, tx.sender, tx.nonce, TxOutcome.PENDING.value, _to_text(tx))
@@ -58,6 +77,15 @@ class FileJournal:
         with self._transaction() as database:
             rows = database.execute(
                 "SELECT record FROM versions WHERE chain_id = ? AND sender = ? AND outcome = ?", wanted
+            ).fetchall()
+        return [self._from_text(row[0]) for row in rows]
+
+    def versions(self, chain_id: int, sender: str, nonce: int) -> list[TxRecord]:
+        """See Journal.versions."""
+        with self._transaction() as database:
+            rows = database.execute(
+                "SELECT record FROM versions WHERE chain_id = ? AND sender = ? AND nonce = ?",
+                (chain_id, sender, nonce),
             ).fetchall()
         return [self._from_text(row[0]) for row in rows]
 

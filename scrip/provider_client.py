@@ -121,6 +121,28 @@ class ProviderClient:
         return body
 
 
+def fetch_bundle(
+    url: str, *, auth: httpx.Auth | None = None, transport: httpx.BaseTransport | None = None
+) -> Bundle:
+    """The bundle at a URL, its form checked. Providers show evidence to its job's parties, who need `auth`.
+
+    Raises Refused, EvidenceInvalid, ProviderUnreachable.
+    """
+    try:
+        with (
+            httpx.Client(timeout=TIMEOUT, transport=transport, auth=auth) as http,
+            http.stream("GET", url) as response,
+        ):
+            body = _read_at_most(response, MAX_BUNDLE_BYTES)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ProviderUnreachable(url, str(error) or type(error).__name__) from None
+    if response.is_client_error:
+        raise Refused(_reason(body, response.status_code), url)
+    if not response.is_success:
+        raise ProviderUnreachable(url, f"HTTP {response.status_code}")
+    return Bundle.decode(body)
+
+
 def discover(provider: ProviderInfo, *, transport: httpx.BaseTransport | None = None) -> Offer:
     """Read the registration file a provider's URI names.
 

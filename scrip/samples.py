@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
@@ -19,19 +19,35 @@ from scrip.merkle import merkle_root
 
 EDGES: Final = ("start", "tick", "end")
 SIMULATED_SOURCES: Final = frozenset({"nvml-replay"})
-SOURCES: Final = frozenset({"nvml", "cpu-rusage", "cpu-cgroup", "tokens", "lease"}) | SIMULATED_SOURCES
-CLOSING_METRICS: Final = frozenset({"attempt", "sku", "exit_reason", "exit_code", "exit_signal"})
+CLOSING_METRICS: Final = frozenset(
+    {"attempt", "sku", "exit_reason", "exit_code", "exit_signal", "gpu_report"}
+)
+SOURCES: Final = SIMULATED_SOURCES | {
+    "nvml", "cpu-rusage", "cpu-cgroup", "rapl", "tokens", "storage", "network", "lease",
+}  # fmt: skip
 METRICS: Final = CLOSING_METRICS | {
     "lease_ms", "energy_mj", "power_mw", "util_pct", "process_present", "cpu_us", "wall_ms", "rss_bytes",
-    "input_tokens", "cached_tokens", "output_tokens",
-    # GPU side information: nothing is billed by it.
-    "energy_refused_mj", "memory_bytes", "process_sm_pct", "accounted_ms", "accounted_peak_bytes",
-    "gpm_sm_pct", "gpm_tensor_pct", "gpm_dram_pct",
+    "input_tokens", "cached_tokens", "output_tokens", "stored_bytes", "moved_bytes", "platform",
+    # A board that several jobs hold.
+    "slice_us", "idle_mw", "share_slots", "share", "share_before", "share_total",
+    "sm_weight", "sm_weight_before", "sm_weight_total",
+    # Side information: nothing is billed by it.
+    "package_uj", "energy_refused_mj", "memory_bytes", "process_sm_pct", "accounted_ms",
+    "accounted_peak_bytes", "gpm_sm_pct", "gpm_tensor_pct", "gpm_dram_pct",
 }  # fmt: skip
 REASONS: Final = frozenset({"ok", "failed", "timeout", "memory", "output", "processes", "killed"})
 
+HOST: Final = "cpu"
+"""Device name of whatever belongs to the machine rather than to one GPU or model."""
 MAX_INT: Final = 2**53 - 1  # every JSON reader, JavaScript's included, holds integers up to here exactly
-_DEVICE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
+DEVICE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
+
+
+class Check(NamedTuple):
+    """A check that passed: its stable name and what was found."""
+
+    name: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,7 @@ class Sample:
                 raise EvidenceInvalid(
                     "evidence.sample", f"{name} {given!r:.80} is not one of {sorted(allowed)}"
                 )
-        if not isinstance(self.device, str) or not _DEVICE.fullmatch(self.device):
+        if not isinstance(self.device, str) or not DEVICE.fullmatch(self.device):
             detail = f"device {self.device!r:.80} is not 1..128 printable ASCII characters"
             raise EvidenceInvalid("evidence.sample", detail)
 
@@ -147,8 +163,11 @@ def output_hash(output: bytes) -> bytes:
     return bytes(keccak(output))
 
 
-def seal(samples: Sequence[Sample], *, result: Result, attempt: int, sku: str) -> tuple[Sample, ...]:
-    """The samples with closing rows that bind what else the bundle says: exit, attempt and SKU label.
+def seal(
+    samples: Sequence[Sample], *, result: Result, attempt: int, sku: str, reports: Sequence[bytes] = ()
+) -> tuple[Sample, ...]:
+    """The samples with closing rows that bind what else the bundle says: exit, attempt, SKU label and the
+    digests of GPU reports (`scrip.attestation.GpuReport.digest`).
 
     The closing rows take the clocks of the last sample. Raises BadInput if there is none, EvidenceInvalid if
     a value doesn't fit a Sample.
@@ -158,6 +177,7 @@ def seal(samples: Sequence[Sample], *, result: Result, attempt: int, sku: str) -
     rows = [("job", "attempt", attempt), (sku, "sku", 1), (result.reason, "exit_reason", 1)]
     rows += [("job", "exit_code", result.exit_code)] if result.exit_code is not None else []
     rows += [("job", "exit_signal", result.signal)] if result.signal is not None else []
+    rows += [("0x" + digest.hex(), "gpu_report", place) for place, digest in enumerate(reports)]
     last = samples[-1]
     closing = (
         Sample(last.seq + i, last.at_ms, last.mono_ns, "end", "lease", device, metric, value)
@@ -171,6 +191,17 @@ def sealed_sku(samples: Iterable[Sample]) -> str:
     labels = [sample.device for sample in samples if sample.metric == "sku"]
     require(len(labels) == 1, "evidence.seal", f"{len(labels)} SKU labels instead of one")
     return labels[0]
+
+
+def leased_gpus(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """UUIDs of the GPUs that the lease held, in order of appearance."""
+    leased = (sample.device for sample in samples if sample.metric == "lease_ms")
+    return tuple(dict.fromkeys(device for device in leased if device != HOST))
+
+
+def platform_of(samples: Iterable[Sample]) -> str:
+    """Processor that the job ran on, which what is only reproducible there is relative to; "" if unnamed."""
+    return next((sample.device for sample in samples if sample.metric == "platform"), "")
 
 
 def is_simulated(samples: Iterable[Sample]) -> bool:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
@@ -115,7 +116,7 @@ class _Flight:
 
 
 class Sender:
-    """Sends transactions of one account. One instance per account and process; threads may share it."""
+    """Sends transactions of one account. Threads may share it; processes take turns by a shared journal."""
 
     def __init__(
         self,
@@ -148,7 +149,7 @@ class Sender:
         resends = RESENDS
         while True:
             gas = self._check(wanted)
-            with self._lock:
+            with self._exclusive():
                 record = self._sign(label, wanted, gas, self._next_nonce(), self._fees())
                 self._launch(record)
             try:
@@ -178,7 +179,7 @@ class Sender:
         decides. Otherwise PENDING: the newest version is handed to the node again; `follow` waits for
         it. Call it at start; `send` does if nobody has. Raises NodeUnavailable or NodeDeclined.
         """
-        with self._lock:
+        with self._exclusive():
             found = [self._reconcile(nonce, versions) for nonce, versions in self._open().items()]
             self._reconciled = True
         for item in found:
@@ -293,15 +294,21 @@ class Sender:
             flight = self._flights.get(nonce)
             return flight.versions if flight is not None else known
 
+    def _recorded(self, nonce: int, known: tuple[TxRecord, ...]) -> tuple[TxRecord, ...]:
+        """The same, with what another process of this account has recorded for the same intent."""
+        mine = self._versions(nonce, known)
+        hashes, intent = {tx.tx_hash for tx in mine}, _intent(mine[0])
+        kept = self.journal.versions(self.chain.chain_id, self.address, nonce)
+        return (*mine, *(tx for tx in kept if _intent(tx) == intent and tx.tx_hash not in hashes))
+
     def _look(self, nonce: int, versions: tuple[TxRecord, ...]) -> tuple[TxReceipt | None, bool]:
         """The receipt of whichever version was mined and is deep enough; whether all are dead for good."""
         receipt = self._mined(versions)
         if receipt is None:
             if self.chain.nonce(self.address, self.chain.finalized()) <= nonce:
                 return None, False
-            # Used up for good. Look again, in case one of ours was mined between the two questions, or is a
-            # version that another thread has added since.
-            receipt = self._mined(self._versions(nonce, versions))
+            # Used up for good. One of ours may have been mined since, or one that somebody else added.
+            receipt = self._mined(self._recorded(nonce, versions))
         if receipt is None:
             return None, True
         wanted = self.policy.confirmations
@@ -320,7 +327,7 @@ class Sender:
 
     def _nudge(self, nonce: int) -> None:
         """Hand over again what may not have arrived, and replace what is stuck, up to this nonce."""
-        with self._lock:
+        with self._exclusive():
             mined = self.chain.nonce(self.address)
             for blocking, versions in self._open().items():
                 if not mined <= blocking <= nonce or not self._due(blocking):
@@ -353,7 +360,8 @@ class Sender:
             self._close(nonce, TxOutcome.MINED, tx_hash)
             return receipt
         self._close(nonce, TxOutcome.REVERTED, tx_hash)
-        raise self._explain(next(tx for tx in versions if tx.tx_hash == tx_hash), receipt)
+        known = self._recorded(nonce, tuple(versions))
+        raise self._explain(next(tx for tx in known if tx.tx_hash == tx_hash), receipt)
 
     def _explain(self, record: TxRecord, receipt: TxReceipt) -> Reverted:
         """Why a mined transaction reverted, by calling it again on the state around its block."""
@@ -371,6 +379,12 @@ class Sender:
             return Reverted("OutOfGas", {"gas": record.gas}, record.tx_hash)
         return Reverted("Unknown", {"block": receipt["blockNumber"]}, record.tx_hash)
 
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Alone with this account's nonces, among threads and among processes with the same journal."""
+        with self._lock, self.journal.exclusive(self.chain.chain_id, self.address):
+            yield
+
     def _open(self) -> dict[int, tuple[TxRecord, ...]]:
         """Open versions by nonce, ascending; within a nonce the newest, which pays most, is last."""
         found = self.journal.open_records(self.chain.chain_id, self.address)
@@ -379,3 +393,8 @@ class Sender:
 
     def _close(self, nonce: int, outcome: TxOutcome, tx_hash: bytes | None = None) -> None:
         self.journal.resolve(self.chain.chain_id, self.address, nonce, outcome, tx_hash)
+
+
+def _intent(tx: TxRecord) -> tuple[str, str, bytes, int]:
+    """What all versions of a transaction have in common, beside the nonce."""
+    return tx.label, tx.to, tx.data, tx.value

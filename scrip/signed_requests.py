@@ -47,7 +47,7 @@ def request_digest(method: str, url: str, body: bytes, expires: int, chain_id: i
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What an Authorization header claims. A key's signature is ECDSA's 65 bytes; a contract takes its own."""
+    """What an Authorization header claims. A key signs 65 bytes, a contract takes its own."""
 
     signer: str
     expires: int

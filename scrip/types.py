@@ -256,6 +256,28 @@ class Capacity(Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class Commitment(Struct):
+    """A watcher's sealed vote (`scrip.ballots`).
+
+    `subject` is the digest it would co-sign, `evidence` the hash of the evidence it looked at.
+    """
+
+    subject: Bytes32
+    evidence: Bytes32
+    seal: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal(Struct):
+    """What opens a `Commitment`: the hash of the watcher's findings, and the salt that hid them."""
+
+    subject: Bytes32
+    evidence: Bytes32
+    findings: Bytes32
+    salt: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
 class ServingTerms(Struct):
     """What a provider needs to serve a class (`Types.ServingTerms`).
 

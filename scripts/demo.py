@@ -255,7 +255,7 @@ def _fraud(story: Story) -> None:
         up.nodes["provider"].stop()
         honest, forged = demo_fraud.lies(up, _question(QUESTION), TOKENS)
         for lie in forged:
-            reasons = {demo_fraud.ask_watcher(up, lie, url) for url in up.watcher_urls}
+            reasons = demo_fraud.ask_watchers(up, lie)
             story.proved(f"watchers refuse: {lie.name}", "; ".join(sorted(reasons)))
         inflated = forged[0].receipt
         unwatched = demo_fraud.send_unwatched(up, honest, inflated)

@@ -11,20 +11,20 @@ import http.server
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from oracle.attribution import attribute
 from oracle.catalogue import Catalogue
 from oracle.executors.local import LocalExecutor
 from oracle.executors.result import read_output
 from oracle.facts import Facts
+from oracle.quorum import Quorum, Row, digest
 from oracle.receipt import Attempt, anchor_interval, make_receipt, with_assurance
+from oracle.settings import QuorumSettings
+from oracle.store import Store
 from oracle.telemetry.base import Lease
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.recorder import Recorder
@@ -36,6 +36,7 @@ from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms, Receipt
 from scripts.classes import LLM_SKU
+from scripts.deployment_steps import FIRST_SET
 from scripts.stack import Stack
 from scripts.stack_config import ORACLE
 
@@ -70,15 +71,23 @@ def lies(stack: Stack, spec: JobSpec, max_units: int) -> tuple[Bundle, tuple[Lie
     )
 
 
-def ask_watcher(stack: Stack, lie: Lie, watcher_url: str) -> str:
-    """Show the forged evidence to a watcher and return its reason for refusing. Raises if it signs."""
-    with _serving(stack, lie.bundle) as url:
-        body = {"batched": False, "rows": [{"bundle": url, "receipt": lie.receipt.to_json()}]}
-        answer = httpx.post(f"{watcher_url}/cosign", json=body, timeout=120, trust_env=False)
-    if answer.status_code != httpx.codes.CONFLICT:
-        raise ScripError(f"a watcher answered a forgery with HTTP {answer.status_code}: {answer.text[:200]}")
-    refused: Mapping[str, Any] = answer.json()["refused"][0]
-    return f"{refused['check']}: {refused['reason']}"
+def ask_watchers(stack: Stack, lie: Lie) -> set[str]:
+    """Show the forged evidence to all watchers and return why they refuse. Raises unless all do."""
+    facts, settings = Facts(stack.chain, local=True), QuorumSettings(watchers=stack.watcher_urls)
+    message = digest([lie.receipt], stack.chain.chain_id, facts.verifier, batched=False)
+    signature = sign(message, stack.accounts[ORACLE])
+    with tempfile.TemporaryDirectory(prefix="scrip-demo-") as folder, _serving(stack, lie.bundle) as url:
+        store = Store.open(f"sqlite:///{Path(folder) / 'asked.db'}")
+        try:
+            row = Row(lie.receipt, lie.bundle.terms, url)
+            quorum = Quorum(settings, facts, store)
+            outcome = quorum.collect([row], FIRST_SET, batched=False, signature=signature)
+            refusals = store.refusals(lie.receipt.job_id)
+        finally:
+            store.close()
+    if outcome.signatures or len(refusals) != len(stack.watcher_urls):
+        raise ScripError(f"not every watcher refused a forgery: {outcome.reason}")
+    return {f"{refusal.check}: {refusal.reason}" for refusal in refusals}
 
 
 def send_unwatched(stack: Stack, honest: Bundle, receipt: Receipt) -> Reverted:

@@ -13,6 +13,9 @@ import pytest
 from hypothesis import settings
 
 from scripts.setup.extra import python_of as python_of_extra
+from tests.databases import bare_url, database_url, postgres
+
+__all__ = ["bare_url", "database_url", "postgres"]  # fixtures
 
 TESTS = Path(__file__).resolve().parent
 FOLDERS = ("unit", "integration", "e2e", "gpu")

@@ -24,9 +24,10 @@ import select
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from oracle.executors import proc
+from oracle.executors import cgroup, proc
 from oracle.executors.watch import Log, Watch
 
 PR_SET_PDEATHSIG: Final = 1
@@ -149,6 +150,8 @@ class _Job:
                 _signal(process.pid, signal.SIGTERM)
 
     def _kill_all(self) -> None:
+        if self._order["cgroup"]:
+            cgroup.kill(self._order["cgroup"])
         if self._status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pid, signal.SIGKILL)
@@ -158,14 +161,27 @@ class _Job:
     def _outcome(self, ended_ns: int) -> dict[str, Any]:
         code, number = self._ending()
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        user_us, system_us = self._cpu_us(used)
         peak = max(used.ru_maxrss * 1024, self._watch.peak_rss_bytes)
         return {
             "event": "exit", "code": code, "signal": number,
             "reason": self._reason or self._watch.explain(code, number, peak),
             "duration_ns": ended_ns - self._started_ns,
-            "user_us": round(used.ru_utime * 1_000_000), "system_us": round(used.ru_stime * 1_000_000),
+            "user_us": user_us, "system_us": system_us,
             "max_rss_bytes": peak, "log": self._log.text(),
         }  # fmt: skip
+
+    def _cpu_us(self, used: resource.struct_rusage) -> tuple[int, int]:
+        """User and system time of everything that ran: what was waited for, or the cgroup's if that is
+        more.
+        """
+        waited = round(used.ru_utime * 1_000_000), round(used.ru_stime * 1_000_000)
+        if not self._order["cgroup"]:
+            return waited
+        group = Path(self._order["cgroup"])
+        whole = cgroup.cpu_us(group) or (0, 0)
+        cgroup.remove(group)
+        return max(waited, whole, key=sum)
 
     def _ending(self) -> tuple[int | None, int | None]:
         code = os.waitstatus_to_exitcode(self._status if self._status is not None else 0)
@@ -199,6 +215,8 @@ def _become(
     """The child: limits, then the job's program in place of this one."""
     try:
         os.setsid()
+        if order["cgroup"]:
+            cgroup.enter(order["cgroup"])
         _prctl(libc, PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # the launcher died before the signal was armed
             os._exit(1)

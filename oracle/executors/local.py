@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from oracle.executors.base import ExecutorError, NoConfinement, Work
+import scrip
+from oracle.executors import cgroup
+from oracle.executors.base import ExecutorError, GivenUp, Left, NoConfinement, Work, never
 from oracle.executors.running import LocalRunning
 from oracle.executors.sandbox import JOB_DIR, Sandbox, find
-from oracle.jobs.names import PARAMS, SCRATCH, SETTINGS
+from oracle.executors.stale import kill_stale
+from oracle.jobs.names import INPUT, PARAMS, SCRATCH, SETTINGS
 from scrip.errors import BadInput
 from scrip.spec import canonical_json
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
-"""The oracle package itself: all that a built-in job program needs besides installed ones."""
+_OURS: Final = (_PACKAGE, Path(scrip.__file__).resolve().parent)
+"""The oracle package and what it stands on: all that a built-in job program needs besides installed ones."""
 _MODULE: Final = re.compile(r"[A-Za-z_][\w]*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
 _GPU: Final = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,100}\Z")
 _THREAD_VARIABLES: Final = (
@@ -46,18 +50,21 @@ class LocalExecutor:
         grace_s: float = 2.0,
         nice: int = 5,
     ) -> None:
-        self._packages = (_PACKAGE, *(path.resolve() for path in packages))
+        self._packages = (*_OURS, *(path.resolve() for path in packages))
         self._grace_ms = round(grace_s * 1000)
         self._nice = nice
         self._sandbox = self._choose(confinement)
+        self._cgroups = cgroup.home()
+
+    places_gpus = False
 
     @property
     def confinement(self) -> str:
         """What holds a job in: "bubblewrap" or "rlimits"."""
         return "rlimits" if self._sandbox is None else "bubblewrap"
 
-    def start(self, work: Work) -> LocalRunning:
-        """Starts one job in its new, private work directory.
+    def start(self, work: Work, given_up: GivenUp = never) -> LocalRunning:
+        """Starts one job in its new, private work directory, at once: `given_up` isn't asked.
 
         Raises BadInput for a work directory in use or an impossible module or GPU name, ExecutorError if
         the machine can't start it.
@@ -68,7 +75,13 @@ class LocalExecutor:
             if not _GPU.match(gpu):
                 raise BadInput("work.gpus", gpu, "the UUID of a GPU or MIG instance")
         _prepare(work)
-        return LocalRunning.launch(self._order(work), _launcher_command(), _launcher_environment())
+        running = LocalRunning.launch(self._order(work), _launcher_command(), _launcher_environment())
+        running.gpus = work.gpus
+        return running
+
+    def end_stale(self, left: Left) -> int:
+        """Kills what outlived its oracle; returns how many processes. Raises ExecutorError."""
+        return kill_stale(left.pgid, left.born_ns) if left.pgid and left.born_ns else 0
 
     def _choose(self, wanted: str) -> Sandbox | None:
         if wanted == "rlimits":
@@ -89,13 +102,14 @@ class LocalExecutor:
         inside = JOB_DIR if self._sandbox is not None else str(work.workdir)
         argv = [sys.executable, "-P", "-s", "-B", "-m", work.module, inside]
         if self._sandbox is not None:
-            argv = self._sandbox.wrap(argv, work.workdir, gpus=bool(work.gpus))
+            argv = self._sandbox.wrap(argv, work.workdir, gpus=bool(work.gpus), network=work.network)
         limits = work.limits
         return {
             "argv": argv,
             "env": self._environment(work, inside),
             "cwd": str(work.workdir),
             "workdir": str(work.workdir),
+            "cgroup": self._cgroup(),
             "sandboxed": self._sandbox is not None,
             "gpus": len(work.gpus),
             "grace_ms": self._grace_ms,
@@ -106,6 +120,15 @@ class LocalExecutor:
             "processes": limits.processes,
             "cores": limits.cores,
         }
+
+    def _cgroup(self) -> str:
+        """A new control group for a job, or "" where there can't be one: then rusage has to do."""
+        if self._cgroups is None:
+            return ""
+        try:
+            return str(cgroup.make(self._cgroups))
+        except OSError as problem:
+            raise ExecutorError(f"no cgroup can be made in {self._cgroups}: {problem.strerror}") from problem
 
     def _environment(self, work: Work, inside: str) -> dict[str, str]:
         """Built from nothing: no variable of the oracle reaches a job."""
@@ -134,6 +157,8 @@ def _prepare(work: Work) -> None:
         (work.workdir / SCRATCH).mkdir(mode=0o700)
         (work.workdir / PARAMS).write_bytes(canonical_json(work.params))
         (work.workdir / SETTINGS).write_bytes(canonical_json(work.settings))
+        if work.content is not None:
+            (work.workdir / INPUT).write_bytes(work.content)
     except OSError as problem:
         raise ExecutorError(f"work directory {work.workdir}: {problem.strerror or problem}") from problem
 

@@ -11,10 +11,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any, Final, Self
 
-from oracle.executors import proc
+from oracle.executors import cgroup, proc
 from oracle.executors.base import ExecutorError, Exit
+from oracle.telemetry.base import Remote
 
 _START_TIMEOUT_S: Final = 20.0
 _LOOK_S: Final = 0.5
@@ -37,6 +39,7 @@ class LocalRunning:
         self._buffer = bytearray()
         self._exit: Exit | None = None
         self._killed_at: float | None = None
+        self._cgroup: str = order.get("cgroup", "")
         self._patience_s = order["grace_ms"] / 1000 + _OVERTIME_S
         self._deadline = time.monotonic() + order["seconds"] + self._patience_s
         started = self._first_message()
@@ -45,6 +48,8 @@ class LocalRunning:
         self.born_ns: int = started["born_ns"]
         self.started_mono_ns: int = started["mono_ns"]
         self.started_wall_ms: int = started["wall_ms"]
+        self.gpus: tuple[str, ...] = ()
+        self.remote: Remote | None = None
 
     @classmethod
     def launch(cls, order: Mapping[str, Any], command: Sequence[str], env: Mapping[str, str]) -> Self:
@@ -94,6 +99,7 @@ class LocalRunning:
             return None
         self._launcher.wait()
         self._exit = self._conclude()
+        self._leave_cgroup()
         self._control.close()
         self._reports.close()
         return self._exit
@@ -147,6 +153,12 @@ class LocalRunning:
         self._launcher.wait()
         self._control.close()
         self._reports.close()
+        self._leave_cgroup()
+
+    def _leave_cgroup(self) -> None:
+        """Where the launcher couldn't: it was killed, or nothing started."""
+        if self._cgroup:
+            cgroup.remove(Path(self._cgroup))
 
     def _take_line(self) -> bytes:
         line, _, rest = bytes(self._buffer).partition(b"\n")

@@ -1,9 +1,9 @@
 """The bubblewrap sandbox of a job: what it sees, and whether it works on this machine.
 
 A job sees the system's libraries, the Python it runs on and the packages of its program, all read-only, and
-its own work directory as /job, the only place where it can write. No network but its own loopback, no home,
-no other processes, a PID namespace that dies with its supervisor, no capabilities. Leased GPUs add their
-device nodes.
+its own work directory as /job, the only place where it can write. No network but its own loopback, unless its
+template says so, no home, no other processes, a PID namespace that dies with its supervisor, no
+capabilities. Leased GPUs add their device nodes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,15 @@ JOB_DIR: Final = "/job"
 
 _SYSTEM: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _ETC: Final = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
+_ETC_NETWORK: Final = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/ca-certificates",
+)
+"""What name resolution and TLS need. No private key is among them."""
 _NO_NESTING: Final = ("--unshare-user", "--disable-userns")
 """In a user namespace of its own a job would have capabilities again, and more of the kernel to attack."""
 _PROBE_TIMEOUT_S: Final = 20
@@ -38,9 +47,12 @@ class Sandbox:
         self._packages = tuple(packages)
         self._options = tuple(options)
 
-    def wrap(self, argv: Sequence[str], workdir: Path, gpus: bool = False) -> list[str]:
+    def wrap(
+        self, argv: Sequence[str], workdir: Path, *, gpus: bool = False, network: bool = False
+    ) -> list[str]:
         """`argv` inside the sandbox."""
         words = [self._bwrap, "--unshare-all", *self._options, "--die-with-parent", "--new-session"]
+        words += ["--share-net"] if network else []
         words += [
             "--hostname",
             "job",
@@ -56,7 +68,7 @@ class Sandbox:
         ]
         for name in _SYSTEM:
             words += _system_words(Path(name))
-        for name in _ETC:
+        for name in (*_ETC, *(_ETC_NETWORK if network else ())):
             words += ["--ro-bind-try", name, name]
         for path in self._read_only():
             words += ["--ro-bind", str(path), str(path)]

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from oracle.executors import proc
 from oracle.executors.proc import Process
-from oracle.jobs.names import PARAMS, SETTINGS
+from oracle.jobs.names import INPUT, PARAMS, SETTINGS
 
-INPUTS: Final = (PARAMS, SETTINGS)
+INPUTS: Final = (PARAMS, SETTINGS, INPUT)
 """Files the executor itself puts into the work directory; they don't count as output."""
 OUTPUT_SLACK: Final = 64 * 1024
 """usage.json and the like, beyond the output itself."""

@@ -14,6 +14,9 @@ from pydantic_core import PydanticCustomError
 MATMUL_MAX_SIZE: Final = 1024
 """Largest matrix. Keeps the product within 4 MiB, and every partial sum exact in a double."""
 
+ARTEFACT_MAX_BYTES: Final = 16_000_000
+"""Largest content of one job: evidence carries it whole, and that holds 16 MiB (`scrip.evidence`)."""
+
 SYSTEM_PROMPT: Final = "Answer the question from the text, briefly."
 """Fixed first message of `llm.generate`."""
 
@@ -30,6 +33,8 @@ def _printable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_printable)]
 Seed = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+Url = Annotated[str, Field(pattern=r"^https?://[\x21-\x7e]{1,2000}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
@@ -50,6 +55,18 @@ class Params(Strict, ABC):
 
     def most_tokens(self) -> tuple[int, int] | None:
         """Upper bounds of input and output tokens, or None for a job without tokens."""
+        return None
+
+    def stored(self) -> tuple[int, int] | None:
+        """Bytes that the job keeps and for how many seconds, or None for a job that keeps nothing."""
+        return None
+
+    def moved_bytes(self) -> int | None:
+        """Bytes that the job moves, or None for a job that isn't there to move any."""
+        return None
+
+    def source_job(self) -> bytes | None:
+        """Id of the earlier job whose output this one works on, or None."""
         return None
 
 
@@ -95,7 +112,7 @@ class LlmSettings(Strict):
     model: Label
     package: Package
     file: FileName
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Digest
     threads: int = Field(ge=1, le=64)
     context_tokens: int = Field(ge=256, le=131_072)
 
@@ -130,9 +147,74 @@ class HashParams(Params):
         return self.steps
 
 
+class ArtefactParams(Params):
+    """Content known by its hash: `size` bytes, from an origin that the provider allows if it has a `url`."""
+
+    url: Url | None = None
+    sha256: Digest
+    size: int = Field(ge=1, le=ARTEFACT_MAX_BYTES)
+
+
+class TransferParams(ArtefactParams):
+    """`transfer`: fetch the content, so that it lies with the provider and the buyer gets it from there."""
+
+    url: Url
+
+    def moved_bytes(self) -> int:
+        """All of it."""
+        return self.size
+
+    def work(self) -> int:
+        """Kilobytes."""
+        return self.size // 1000
+
+
+class KeepParams(ArtefactParams):
+    """`keep`: keep content for `seconds` and show `proofs` times in between that it is there.
+
+    It is fetched from `url`, or it is the output of an earlier `job` that this provider did for the same
+    payer. `seed` makes the challenges this job's own.
+    """
+
+    job: Seed | None = None
+    seconds: int = Field(ge=1, le=86_400)
+    proofs: int = Field(default=16, ge=1, le=256)
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.url is None) == (self.job is None):
+            raise PydanticCustomError("source", "an object with either a url or a job")
+        return self
+
+    def stored(self) -> tuple[int, int]:
+        """All of it, all the time."""
+        return self.size, self.seconds
+
+    def source_job(self) -> bytes | None:
+        """The earlier job."""
+        return None if self.job is None else bytes.fromhex(self.job[2:])
+
+    def work(self) -> int:
+        """Seconds."""
+        return self.seconds
+
+
+class ArtefactSettings(Strict):
+    """Where artefacts may come from: origins such as "https://data.example.org", and how long one may take.
+
+    A job that fetches has the provider's network, so an origin must not be one that trusts this machine.
+    """
+
+    origins: list[str]
+    timeout_s: int = Field(ge=1, le=3600)
+
+
 SCHEMAS: Final[dict[str, tuple[type[Params], type[Strict]]]] = {
     "llm": (LlmParams, LlmSettings),
     "matmul": (MatmulParams, NoSettings),
     "hash": (HashParams, NoSettings),
+    "transfer": (TransferParams, ArtefactSettings),
+    "keep": (KeepParams, ArtefactSettings),
 }
 """Parameters and settings by the name a catalogue uses for them."""

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from scrip.errors import ScripError
+from scrip.samples import HOST as HOST
 
 if TYPE_CHECKING:
     from scrip.evidence import Sample
-
-HOST = "cpu"
-"""Device name of whatever belongs to the machine rather than to one GPU or model."""
 
 
 class TelemetryError(ScripError):
@@ -34,11 +32,32 @@ class RecordingFailed(TelemetryError):
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of one metric of one device; unit in the name, vocabulary in `scrip.evidence`."""
+
+    source: str
+    device: str
+    metric: str
+    value: int
+
+
+class Remote(Protocol):
+    """Reads the meters of a lease on another machine."""
+
+    def readings(self, edge: str) -> list[Reading]:
+        """What was read there at the "start" or the "end" edge, or last ("tick"). Raises TelemetryError."""
+
+    def notes(self) -> tuple[Note, ...]:
+        """What its meters left out or found odd, known once it is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """What one job holds while it runs.
 
     `pgid` is the process group (and session) its processes started in, `cgroup` its own cgroup v2 directory
-    if it has one, `gpus` the UUIDs it holds, `workdir` the directory its program writes to.
+    if it has one, `gpus` the UUIDs it holds, `workdir` the directory its program writes to. On another
+    machine `pid` and `pgid` are 0, and `remote` reads there.
     """
 
     job_id: bytes
@@ -47,16 +66,7 @@ class Lease:
     cgroup: Path | None
     gpus: tuple[str, ...]
     workdir: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One value of one metric of one device; unit in the name, vocabulary in `scrip.evidence`."""
-
-    source: str
-    device: str
-    metric: str
-    value: int
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True, slots=True)

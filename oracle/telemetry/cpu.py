@@ -5,10 +5,14 @@ Three ways to know CPU time, each of which can only miss some and never count an
 - the cgroup's `cpu.stat`, when the job has a cgroup of its own: everything that ever ran in it;
 - a walk over /proc, for live readings: every process that descends from the job, shares its group or its
   session, or did so when last seen (a double fork leaves its parent, a `setsid` leaves the session);
-- the executor's rusage at the end: the process and all descendants it waited for, however short-lived.
+- the executor's figure at the end: of the job's own cgroup where the executor made one, and otherwise rusage
+  of the process and all descendants, however short-lived. The local executor is their subreaper, so that an
+  orphan's time comes to it as well. Only what a job's own processes refuse to wait for (SIGCHLD ignored)
+  is missing from rusage.
 
 So the largest of the three is the best figure, and it is always a lower bound of the truth: a child that
-exits between two ticks is in rusage, a detached one is in the walk, and nothing is billed that wasn't used.
+exits between two ticks is in the last one, a detached one in the walk too, and nothing is billed that wasn't
+used.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ Two sources. A job that runs its own model writes one `usage.json`, counted per 
 job that talks to an inference server is metered by the difference of the server's Prometheus counters
 (`TokenServerMeter`), which is only sound while the server works for that job alone.
 
-What "input" means differs: vLLM, SGLang and TGI count the whole prompt, cache hits included (vLLM's HELP text
-says otherwise: vllm-project/vllm#56923); llama.cpp counts prompt tokens it computed, cache hits excluded.
+"Input" is the whole prompt, cache hits included, as in a request's own `usage`. vLLM, SGLang and TGI count it
+so (vLLM's HELP text says otherwise: vllm-project/vllm#56923). llama.cpp counts the prompt tokens it computed
+and, in builds since 2026, those it took from its cache: their sum is the input. An older build hides the
+latter, so there the input is only what was computed, which is never too much, and a note says so.
 """
 
 from __future__ import annotations
@@ -83,6 +85,7 @@ class Server:
     output: str
     cached: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     labelled: bool = True  # samples carry model_name
+    input_has_cached: bool = True  # the input counter includes what came from a cache
 
 
 VLLM: Final = Server(
@@ -102,7 +105,12 @@ SGLANG: Final = Server(
 )
 TGI: Final = Server("tgi", "tgi_request_input_length_sum", "tgi_request_generated_tokens_sum", labelled=False)
 LLAMA_CPP: Final = Server(
-    "llama.cpp", "llamacpp:prompt_tokens_total", "llamacpp:tokens_predicted_total", labelled=False
+    "llama.cpp",
+    "llamacpp:prompt_tokens_total",
+    "llamacpp:tokens_predicted_total",
+    (("llamacpp:prompt_tokens_cached_total", ()),),
+    labelled=False,
+    input_has_cached=False,
 )
 SERVERS: Final = {server.name: server for server in (VLLM, SGLANG, TGI, LLAMA_CPP)}
 
@@ -119,8 +127,9 @@ def parse_metrics(text: str, server: Server, model: str) -> TokenCounts:
         for name, labels in server.cached
         for value in _matching(samples, name, wanted | dict(labels), server.name)
     ]
+    counted = _total(samples, server.input, wanted, server.name)
     return TokenCounts(
-        _total(samples, server.input, wanted, server.name),
+        counted if server.input_has_cached else counted + sum(cached),
         sum(cached) if cached else None,
         _total(samples, server.output, wanted, server.name),
     )

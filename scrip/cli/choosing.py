@@ -101,12 +101,14 @@ def default_units(info: ClassInfo, details: Mapping[str, Any], params: Mapping[s
     """The most base units that the job can cost, from the template's description.
 
     Output tokens: `max_tokens`, given or by default. Seconds: the template's time limit on `width` devices.
-    Raises BadInput where that can't be told.
+    Content: its `size`, times the `seconds` it is kept, rounded up. Raises BadInput where that can't be told.
     """
+    from scrip.amounts import GB, HOUR_S
     from scrip.types import Resource
 
     resource, scale = info.terms.resource, int(10**info.terms.decimals)
     most: object = None
+    whole = 1
     if resource is Resource.OUTPUT_TOKEN:
         schema = _properties(details).get("max_tokens")
         by_default = schema.get("default") if isinstance(schema, Mapping) else None
@@ -114,9 +116,15 @@ def default_units(info: ClassInfo, details: Mapping[str, Any], params: Mapping[s
     elif resource in (Resource.GPU_SECOND, Resource.CPU_SECOND):
         limit = details.get("seconds")
         most = limit * width if type(limit) is int else None
+    elif resource in (Resource.GB_HOUR, Resource.GB_TRANSFER):
+        size, seconds = params.get("size"), params.get("seconds")
+        if type(size) is int and resource is Resource.GB_TRANSFER:
+            most, whole = size, GB
+        elif type(size) is int and type(seconds) is int:
+            most, whole = size * seconds, GB * HOUR_S
     if type(most) is not int or most < 1:
         raise BadInput("--max", None, "given: the most credits to lock, this job's need isn't known")
-    return most * scale
+    return -(-most * scale // whole)
 
 
 def _properties(details: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -54,11 +54,20 @@ class Context:
         from scrip import deployments
         from scrip.chain import Chain
 
+        rpc = self.node_url()
+        one_file = self.deployment.suffix == ".json" or self.deployment.is_file()
+        chain_id = None if one_file else _chain_id(rpc)
+        return Chain.connect(rpc, deployments.load(self._deployment(chain_id), chain_id))
+
+    def node_url(self) -> str:
+        """The node's URL. Raises BadInput."""
         if not self.rpc.startswith(("http://", "https://")):
             raise BadInput("--rpc", self.rpc, "an http or https URL")
-        one_file = self.deployment.suffix == ".json" or self.deployment.is_file()
-        chain_id = None if one_file else _chain_id(self.rpc)
-        return Chain.connect(self.rpc, deployments.load(self._deployment(chain_id), chain_id))
+        return self.rpc
+
+    def chain_id(self) -> int:
+        """Id of the node's chain. Raises NodeUnavailable, NodeDeclined, BadInput."""
+        return _chain_id(self.node_url())
 
     def _deployment(self, chain_id: int | None) -> Path:
         # The file is named even where the folder is missing, so that an error says which one is.

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from scrip.chain import Chain
-    from scrip.cli.signatures import Signatures
     from scrip.evidence import Check
     from scrip.jobs import Ending
     from scrip.redeem import Redemption
+    from scrip.signatures import Signatures
 
 ASSURANCE = {
     0: "0, the provider's word",
@@ -108,7 +108,7 @@ def print_all(console: Console, finished: Finished, target: Path | None = None) 
 
 def signed(chain: Chain, job: bytes, ending: Ending, info: ClassInfo) -> Signatures | None:
     """Who signed the receipt of a job, None if that can't be told."""
-    from scrip.cli import signatures
+    from scrip import signatures
 
     return signatures.find(chain, job, ending, info.terms)
 

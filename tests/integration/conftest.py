@@ -8,7 +8,9 @@ import pytest
 
 from scrip.chain import Chain
 from scripts.anvil import Anvil, running
+from tests.integration import slurm_cluster
 from tests.integration.scene import Scene, stage
+from tests.integration.slurm_cluster import Slurm
 from tests.integration.system import System, deploy
 
 
@@ -17,6 +19,13 @@ def fresh_system() -> Iterator[System]:
     """The deployment, before any test. Tests use `system`, which undoes what they do."""
     with running(chain_id=31337) as anvil:
         yield deploy(anvil)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """One Slurm for all tests. Each ends its own jobs."""
+    with slurm_cluster.running() as found:
+        yield found
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from oracle.catalogue import DEFAULT_FILE
 from oracle.daemon import Daemon, build
 from oracle.settings import Settings
 from scrip import jobs, keys
@@ -75,8 +76,8 @@ class OracleLab:
 
     # Setting up
 
-    def prepare(self, watchers: int) -> None:
-        """Keys, registration and watcher set."""
+    def prepare(self, watchers: int, threshold: int | None = None) -> None:
+        """Keys, registration and watcher set, all of whom must sign unless `threshold` says fewer."""
         system = self.system
         names = ["oracle", *(f"watcher {number}" for number in range(watchers))]
         for name in names:
@@ -91,7 +92,7 @@ class OracleLab:
         )
         self.serve("test-cpu")
         if watchers:
-            assert system.watcher_set(names[1:], watchers) == 1
+            assert system.watcher_set(names[1:], threshold or watchers) == 1
 
     def serve(self, label: str) -> None:
         """Add a SKU to the provider's."""
@@ -258,12 +259,22 @@ class OracleLab:
             raise AssertionError(f"{error}: wanted {state}, {shown}") from error
 
 
+def catalogue_on(folder: Path, engine: str) -> Path:
+    """The usual catalogue with one more line in each template."""
+    path = folder / f"{engine}.toml"
+    text = DEFAULT_FILE.read_text()
+    path.write_text(text.replace("deterministic = true", f'deterministic = true\nengine = "{engine}"'))
+    return path
+
+
 @contextmanager
-def lab(system: System, chain: Chain, folder: Path, watchers: int) -> Iterator[OracleLab]:
+def lab(
+    system: System, chain: Chain, folder: Path, watchers: int, threshold: int | None = None
+) -> Iterator[OracleLab]:
     """Prepared, nothing running yet; stops what was started."""
     folder.mkdir(parents=True, exist_ok=True)
     made = OracleLab(system, folder, chain)
-    made.prepare(watchers)
+    made.prepare(watchers, threshold)
     try:
         yield made
     finally:

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from scrip import deployments, jobs, keys
+from scrip import deployments, jobs, keys, signatures
 from scrip.chain import Chain
-from scrip.cli import signatures
 from scrip.cli.main import app
 from scrip.eip712 import batch_digest, job_id, receipt_digest, receipt_struct_hash, sign
 from scrip.journal import InMemoryJournal

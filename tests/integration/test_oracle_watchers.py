@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from oracle.ballot_box import BallotBox
 from oracle.cli import app
 from oracle.evidence import EvidenceStore
+from oracle.quorum import Row
+from oracle.store import Store
+from scrip.ballots import SignedCommitment, SignedReveal
 from scrip.chain import Chain
+from scrip.eip712 import receipt_digest, sign
 from scrip.evidence import Bundle
 from scrip.sender import Sender
 from scrip.types import Receipt, Status
@@ -39,6 +46,10 @@ def class_id(place: OracleLab) -> int:
 @pytest.fixture
 def buyer(place: OracleLab, class_id: int) -> Sender:
     return place.buy(class_id, UNITS)
+
+
+def watchers_of(place: OracleLab) -> set[str]:
+    return {account(f"watcher {number}").address for number in range(len(place.watcher_ports))}
 
 
 def tamper(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
@@ -102,6 +113,9 @@ def test_tampered_evidence__is_refused_and_the_lock_goes_back(
     for url in place.watcher_urls:
         [refusal] = httpx.get(f"{url}/refusals", trust_env=False).json()["refusals"]
         assert (refusal["check"], refusal["jobId"]) == (check, "0x" + job.hex())
+        assert SignedReveal.from_json(
+            {name: refusal["statement"][name] for name in ("reveal", "signature")}
+        ).signer(place.chain.chain_id, place.chain.address("ReceiptVerifier")) in watchers_of(place)
     assert place.chain.at().balance(buyer.address, class_id) == UNITS
 
 
@@ -112,7 +126,7 @@ def test_watcher_down__job_waits_and_settles_when_it_is_back(
     place.start("provider", place.provider_settings())
     terms = place.terms(buyer, class_id)
     job = place.open(buyer, terms, place.quote(terms))
-    place.wait(lambda: "1 of 2 watchers signed" in place.show(job)["reason"])
+    place.wait(lambda: "1 of 2 watchers have committed" in place.show(job)["reason"])
     place.start("watcher-1", place.watcher_settings(1))
     place.wait_for([job], Status.SETTLED)
 
@@ -139,11 +153,19 @@ def test_watcher_restarted__still_refuses_a_second_receipt(
     place.wait_for([job], Status.SETTLED)
     place.stop("watcher-0")
     place.start("watcher-0", place.watcher_settings(0))
-    receipt = Receipt.from_json(place.show(job)["receipt"]).to_json() | {"units": "1"}
+    receipt = replace(Receipt.from_json(place.show(job)["receipt"]), units=1)
+    verifier = place.chain.address("ReceiptVerifier")
+    message = receipt_digest(receipt, place.chain.chain_id, verifier)
     url = f"{place.url}/jobs/0x{job.hex()}/evidence"
-    body = {"batched": False, "rows": [{"bundle": url, "receipt": receipt}]}
-    answer = httpx.post(f"{place.watcher_urls[0]}/cosign", json=body, trust_env=False)
-    assert answer.status_code == 409
+    row = Row(receipt, terms, url).to_json()
+    body = {"batched": False, "rows": [row], "signature": "0x" + sign(message, account("oracle")).hex()}
+    answer = httpx.post(f"{place.watcher_urls[0]}/commitments", json=body, trust_env=False)
+    assert answer.status_code == 200
+    with closing(Store.open(place.watcher_settings(0).database_url)) as store:
+        told = SignedCommitment.from_json(answer.json()).commitment
+        box = BallotBox(store, place.chain.chain_id, verifier)
+        [found] = box.find(told.subject, told.evidence).findings["rows"]
+    assert (found["passed"], found["check"]) == (False, "receipt.equivocation")
 
 
 # The command line

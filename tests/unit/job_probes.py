@@ -101,6 +101,51 @@ def spin_in_grandchild():
     subprocess.run([sys.executable, "-I", "-S", "-c", code, str(params["ms"])], check=True)
 
 
+def burn():
+    end = time.process_time() + params["ms"] / 1000
+    while time.process_time() < end:
+        pass
+    (workdir / "spun").write_text("x")
+    os._exit(0)
+
+
+def wait_for_spun():
+    while not (workdir / "spun").exists():
+        time.sleep(0.005)
+
+
+def spin_detached():
+    """A grandchild in a session of its own, orphaned at once, does the work."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            burn()
+        os._exit(0)
+    os.wait()
+    wait_for_spun()
+
+
+def spin_unwaited():
+    """A child does the work and exits early; nobody ever waits for it."""
+    if os.fork() == 0:
+        burn()
+    wait_for_spun()
+
+
+def spin_ignored():
+    """As before, and the kernel is told not to keep it: SIGCHLD is ignored."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    spin_unwaited()
+def exit_later():
+    time.sleep(params["ms"] / 1000)
+    sys.exit(params["code"])
+
+
+def echo():
+    output.write_text(params["text"])
+    time.sleep(params["ms"] / 1000)
+
+
 def nest():
     """A user namespace inside the sandbox."""
     import ctypes
@@ -119,6 +164,8 @@ def connect():
     "ok": lambda: output.write_bytes(b"fine"),
     "env": lambda: output.write_text(json.dumps(dict(os.environ))),
     "exit": lambda: sys.exit(params["code"]),
+    "exit_later": exit_later,
+    "echo": echo,
     "fail_loudly": lambda: sys.exit("no luck today"),
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "hang": hang,
@@ -132,6 +179,9 @@ def connect():
     "shout": lambda: sys.stderr.write("begin" + "x" * (4 << 20) + "end"),
     "fork_many": fork_many,
     "share": share,
+    "spin_detached": spin_detached,
+    "spin_unwaited": spin_unwaited,
+    "spin_ignored": spin_ignored,
     "spin_in_grandchild": spin_in_grandchild,
     "connect": lambda: attempt(connect),
     "read": lambda: attempt(lambda: len(Path(params["path"]).read_bytes())),

@@ -18,7 +18,8 @@ from oracle.catalogue import Catalogue
 from oracle.desk import Desk
 from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
-from oracle.executors.base import Exit, Work
+from oracle.executors.base import LOCAL, Exit, Left, Work
+from oracle.executors.engines import Engines
 from oracle.intake import Policy
 from oracle.jobs.names import OUTPUT
 from oracle.journal import SqlJournal
@@ -26,6 +27,8 @@ from oracle.metrics import Metrics
 from oracle.outbox import Outbox
 from oracle.quorum import Outcome, Quorum
 from oracle.reconcile import Reconciler
+from oracle.reports import GpuReports
+from oracle.retention import PRUNE, Retention
 from oracle.settings import Settings
 from oracle.settle import Settler
 from oracle.states import State
@@ -84,6 +87,7 @@ class FakeRunning:
 
     pid = pgid = 4_000_000
     born_ns = 77
+    gpus, remote = (), None
 
     def __init__(self, executor: FakeExecutor, reason: str, code: int | None) -> None:
         self._executor, self._reason, self._code = executor, reason, code
@@ -122,8 +126,16 @@ class FakeExecutor:
     may_end: threading.Event = field(default_factory=threading.Event)
     killed: bool = False
     confinement: str = "none"
+    places_gpus: bool = False
+    kills: list[tuple[int, int]] = field(default_factory=list)
 
-    def start(self, work: Work) -> FakeRunning:
+    def end_stale(self, left: Left) -> int:
+        if not left.pgid or not left.born_ns:
+            return 0
+        self.kills.append((left.pgid, left.born_ns))
+        return 1
+
+    def start(self, work: Work, given_up: Callable[[], bool]) -> FakeRunning:
         work.workdir.mkdir(parents=True)
         (work.workdir / OUTPUT).write_bytes(b"the output")
         self.started.append(work)
@@ -139,7 +151,7 @@ class FakeQuorum(Quorum):
         self.answers: list[Callable[[Sequence[Any]], Outcome | None]] = []
         self.asked: list[list[bytes]] = []
 
-    def collect(self, rows: Sequence[Any], watcher_set: int, *, batched: bool) -> Outcome:
+    def collect(self, rows: Sequence[Any], watcher_set: int, *, batched: bool, signature: bytes) -> Outcome:
         from oracle.quorum import digest
         from scrip.eip712 import sign
         from tests.unit.oracle_market import CHAIN_ID, VERIFIER
@@ -174,6 +186,7 @@ class Node:
     quorum: FakeQuorum
     tasks: Tasks
     kills: list[tuple[int, int]]
+    retention: Retention
 
     def cycle(self) -> None:
         """One pass of the daemon, with a full reconciliation."""
@@ -217,9 +230,11 @@ class Lab:
     cleaning up.
     """
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.market = folder, FakeMarket()
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, database: str = "") -> None:
+        self.folder, self.database, self.market = folder, database, FakeMarket()
         self.signers: list[Any] = []
+        self.collect: Any = None
+        """What GPUs answer when asked for reports; None: they sign none."""
         self._nodes: list[Node] = []
         monkeypatch.setattr(reconcile, "pages", self._pages)
 
@@ -234,10 +249,10 @@ class Lab:
             yield Page(start, end, found)
 
     def settings(self, **provider: Any) -> Settings:
-        sections = {name: provider.pop(name) for name in ("settle", "quorum") if name in provider}
+        sections = {name: provider.pop(name) for name in ("settle", "quorum", "evidence") if name in provider}
         return Settings.model_validate(
             {
-                "role": "provider", "state_dir": self.folder,
+                "role": "provider", "state_dir": self.folder, "database": {"url": self.database},
                 "chain": {"rpc_url": "http://127.0.0.1:1", "chain_id": 31337},
                 "provider": {"address": PROVIDER, "tick_ms": 60_000, **provider},
                 **sections,
@@ -252,22 +267,18 @@ class Lab:
         account = None if dry else ORACLE
         policy = Policy(
             wanted.of_provider(), Catalogue.load(), None if dry else ORACLE.address,
-            watchers=len(wanted.quorum.watchers), simulated=False,
+            watchers=len(wanted.quorum.watchers), simulated=False, attests=self.collect is not None,
         )  # fmt: skip
         executor = FakeExecutor()
         if not held:
             executor.may_end.set()
         evidence = EvidenceStore(self.folder / "evidence")
-        desk = Desk(store, facts, policy, account, metrics)  # type: ignore[arg-type]
-        kills: list[tuple[int, int]] = []
-
-        def kill(pgid: int, born_ns: int) -> int:
-            kills.append((pgid, born_ns))
-            return 1
-
+        retention = Retention(store, facts, evidence, wanted.evidence, metrics, threading.Event())  # type: ignore[arg-type]
+        desk = Desk(store, facts, policy, account, metrics, retention.room)  # type: ignore[arg-type]
         worker = Worker(
-            store=store, facts=facts, desk=desk, executor=executor, meters=lambda _: [FakeMeter()],  # type: ignore[arg-type]
-            evidence=evidence, workroot=self.folder / "work", metrics=metrics, kill=kill,
+            store=store, facts=facts, desk=desk, engines=Engines({LOCAL: executor}),  # type: ignore[arg-type,dict-item]
+            meters=lambda _: [FakeMeter()], evidence=evidence, workroot=self.folder / "work", metrics=metrics,
+            reports=GpuReports(facts, policy.key, self.collect),  # type: ignore[arg-type]
         )  # fmt: skip
         journal = SqlJournal(store)
         sender = FakeSender(self.market, journal)
@@ -285,14 +296,14 @@ class Lab:
             store=store, facts=facts, outbox=outbox, quorum=quorum, evidence=evidence, signer=account,  # type: ignore[arg-type]
             settings=wanted, decided=reconciler.reconcile_jobs,
         )  # fmt: skip
-        tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2})
+        tasks = Tasks(metrics, {WORK: wanted.of_provider().slots, SEND: 2, SETTLE: 2, PRUNE: 1})
         dispatcher = Dispatcher(
             store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,  # type: ignore[arg-type]
             reconcile_jobs=reconciler.reconcile_jobs, dry=dry,
         )  # fmt: skip
         node = Node(
             self.market, wanted, store, facts, desk, worker, executor, evidence, reconciler, settler,
-            dispatcher, outbox, sender, quorum, tasks, kills,
+            dispatcher, outbox, sender, quorum, tasks, executor.kills, retention,
         )  # fmt: skip
         self._nodes.append(node)
         return node

@@ -16,6 +16,7 @@ from oracle.api import ProviderParts, provider_app
 from oracle.health import Pulse, readiness
 from oracle.metrics import Metrics
 from oracle.states import State
+from oracle.store import NOBODY
 from scrip.eip712 import recover
 from scrip.errors import NodeUnavailable
 from scrip.evidence import Bundle, verify_proof
@@ -104,6 +105,16 @@ def test_quotes__dry_run__is_503_and_says_so(lab: Lab) -> None:
     body = {"terms": terms(lab.market).to_json(), "spec": SPEC.to_json()}
     response = client(lab.start(dry=True), oracle=None).post("/quotes", json=body)
     assert (response.status_code, error(response)["code"]) == (503, "dry_run")
+
+
+def test_quotes__node_stands_by__is_503_and_nothing_is_signed(lab: Lab) -> None:
+    node, asked = lab.start(), terms(lab.market)
+    node.store.epoch = NOBODY
+    response = client(node).post("/quotes", json={"terms": asked.to_json(), "spec": SPEC.to_json()})
+    assert response.status_code == 503
+    assert error(response)["code"] == "stands_by"
+    assert "signature" not in response.text
+    assert node.store.counts()[State.QUOTED] == 0
 
 
 def test_quotes__fitting__is_signed(lab: Lab) -> None:
@@ -223,7 +234,7 @@ def test_registration__is_what_the_sdk_reads(lab: Lab) -> None:
     data = client(lab.start()).get("/.well-known/agent-registration.json").json()
     offer = _offer("http://provider.test", data)
     assert offer.endpoint == "http://127.0.0.1:8800"
-    assert set(offer.templates) == {"llm.generate", "matmul.int8", "hash.chain"}
+    assert set(offer.templates) == {"llm.generate", "matmul.int8", "hash.chain", "keep"}
     assert not offer.simulated
     assert data["x402Support"] is False
     assert data["scrip"]["provider"] == PROVIDER

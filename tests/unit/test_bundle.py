@@ -88,18 +88,18 @@ def test_bundle_decode__hostile_bytes__refused(raw: bytes) -> None:
 def test_bundle__over_the_limits__refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = make_bundle()
     raw = bundle.encode()
-    monkeypatch.setattr("scrip.evidence.MAX_BUNDLE_BYTES", len(raw) - 1)
+    monkeypatch.setattr("scrip.bundle.MAX_BUNDLE_BYTES", len(raw) - 1)
     with pytest.raises(EvidenceInvalid, match="at most"):
         Bundle.decode(raw)
     with pytest.raises(BadInput, match="at most"):
         bundle.encode()
-    monkeypatch.setattr("scrip.evidence.MAX_SAMPLES", 3)
+    monkeypatch.setattr("scrip.bundle.MAX_SAMPLES", 3)
     with pytest.raises(BadInput, match=r"bundle\.samples"):
         make_bundle()
     with pytest.raises(EvidenceInvalid, match=r"bundle\.samples"):
         Bundle.from_json(bundle.to_json())
-    monkeypatch.setattr("scrip.evidence.MAX_SAMPLES", 100)
-    monkeypatch.setattr("scrip.evidence.MAX_OUTPUT_BYTES", 3)
+    monkeypatch.setattr("scrip.bundle.MAX_SAMPLES", 100)
+    monkeypatch.setattr("scrip.bundle.MAX_OUTPUT_BYTES", 3)
     with pytest.raises(BadInput, match=r"bundle\.output"):
         make_bundle()
     with pytest.raises(EvidenceInvalid, match=r"bundle\.output"):

@@ -41,7 +41,7 @@ class Agent:
         cli.monkeypatch.setattr(market, "listings", lambda chain: tuple(self.listings))
         cli.monkeypatch.setattr(sending, "sending", self.sending)
         cli.monkeypatch.setattr(buyer.Buyer, "meet", lambda made, need: self.meet(made, need))
-        cli.monkeypatch.setattr("scrip.cli.signatures.find", lambda *_: None)
+        cli.monkeypatch.setattr("scrip.signatures.find", lambda *_: None)
 
     @contextmanager
     def sending(self, *_: object) -> Iterator[Any]:

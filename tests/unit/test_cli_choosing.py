@@ -132,6 +132,9 @@ def test_parameters__all_sources__later_ones_win(tmp_path: Path) -> None:
         (Resource.OUTPUT_TOKEN, LLM, {"max_tokens": "many"}),
         (Resource.OUTPUT_TOKEN, LLM, {"max_tokens": 0}),
         (Resource.CPU_SECOND, {"seconds": "60"}, {}),
+        (Resource.GB_HOUR, {}, {"size": 5}),
+        (Resource.GB_HOUR, {}, {"size": 5, "seconds": "9"}),
+        (Resource.GB_TRANSFER, {}, {"size": 0}),
         (Resource.GPU_SECOND, {"params": "nonsense"}, {}),
     ],
 )
@@ -149,6 +152,9 @@ def test_default_units__need_not_known__asks_for_max(
         (Resource.OUTPUT_TOKEN, 0, {}, 1, 64),
         (Resource.CPU_SECOND, 3, {}, 1, 180_000),
         (Resource.GPU_SECOND, 3, {}, 2, 360_000),
+        (Resource.GB_TRANSFER, 9, {"size": 1_024_000}, 1, 1_024_000),
+        (Resource.GB_TRANSFER, 3, {"size": 1}, 1, 1),
+        (Resource.GB_HOUR, 9, {"size": 1_024_000, "seconds": 2}, 1, 569),
     ],
 )
 def test_default_units__template_tells__most_it_can_cost(

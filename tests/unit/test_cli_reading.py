@@ -195,7 +195,7 @@ def evidence_of(cli: Cli, answer: Any) -> Cli:
         return answer  # type: ignore[no-any-return]
 
     cli.monkeypatch.setattr(redeem, "evidence", evidence)
-    cli.monkeypatch.setattr("scrip.cli.signatures.find", lambda *_: None)
+    cli.monkeypatch.setattr("scrip.signatures.find", lambda *_: None)
     return cli.with_key()
 
 

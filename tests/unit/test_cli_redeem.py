@@ -41,7 +41,7 @@ class Sdk:
         self.kinds: list[str] = []
         for name in ("plan", "open_job", "follow", "collect"):
             monkeypatch.setattr(redeem, name, getattr(self, name))
-        monkeypatch.setattr("scrip.cli.signatures.find", lambda *_: None)
+        monkeypatch.setattr("scrip.signatures.find", lambda *_: None)
         monkeypatch.setattr(sending, "sending", self.sending)
 
     @contextmanager

@@ -21,8 +21,8 @@ LATE = 200
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    made = Lab(tmp_path / "state", monkeypatch)
+def lab(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    made = Lab(tmp_path / "state", monkeypatch, database_url)
     yield made
     made.close()
 

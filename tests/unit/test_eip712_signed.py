@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrip import eip712_budgets, eip712_credits, eip712_sessions, eip712_watchers
-from scrip.eip712 import MARKET_DOMAIN
+from scrip.eip712 import MARKET_DOMAIN, VERIFIER_DOMAIN
 from scrip.errors import BadInput
 from scrip.structs import Struct
-from scrip.types import Capacity, Fault, Verdict
+from scrip.types import Capacity, Commitment, Fault, Reveal, Verdict
 from scrip.types_spending import Limits, Offer, SessionTerms
 from tests.unit.test_eip712 import AT, BYTES32, CHAIN, OTHER, message_of, reference
 
@@ -43,6 +43,8 @@ CAPACITIES = st.builds(
     provider=ADDRESS, sku=BYTES32, watcher_set=uint(256), count=uint(32), until=uint(40),
     observed_at=uint(40),
 )  # fmt: skip
+COMMITMENTS = st.builds(Commitment, subject=BYTES32, evidence=BYTES32, seal=BYTES32)
+REVEALS = st.builds(Reveal, subject=BYTES32, evidence=BYTES32, findings=BYTES32, salt=BYTES32)
 FEW = settings(max_examples=25)
 
 
@@ -54,6 +56,8 @@ FEW = settings(max_examples=25)
         (Offer, eip712_credits.OFFER_TYPE),
         (Verdict, eip712_watchers.VERDICT_TYPE),
         (Capacity, eip712_watchers.CAPACITY_TYPE),
+        (Commitment, eip712_watchers.COMMITMENT_TYPE),
+        (Reveal, eip712_watchers.REVEAL_TYPE),
     ],
 )
 def test_type_strings__mirrored_structs__agree_with_their_fields(
@@ -210,3 +214,15 @@ def test_answer_digest__any_values__equals_eth_accounts_digest(
     message = {"roundId": round_id, "answer": answer, "observedAt": observed_at}
     expected = reference(eip712_watchers.FEED_DOMAIN, eip712_watchers.ANSWER_TYPE, message)
     assert eip712_watchers.answer_digest(round_id, answer, observed_at, CHAIN, AT) == expected
+
+
+@FEW
+@given(COMMITMENTS, REVEALS)
+def test_commitment_and_reveal__any_values__equal_eth_accounts_digests(
+    commitment: Commitment, reveal: Reveal
+) -> None:
+    types = eip712_watchers.COMMITMENT_TYPE, eip712_watchers.REVEAL_TYPE
+    expected = reference(VERIFIER_DOMAIN, types[0], message_of(commitment))
+    assert eip712_watchers.commitment_digest(commitment, CHAIN, AT) == expected
+    expected = reference(VERIFIER_DOMAIN, types[1], message_of(reveal))
+    assert eip712_watchers.reveal_digest(reveal, CHAIN, AT) == expected

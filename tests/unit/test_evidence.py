@@ -1,27 +1,19 @@
-"""The canonical encoding, the chain, the Merkle tree and the stand-alone verification of a bundle."""
+"""Samples, sealing and the verification of a bundle against facts of the chain."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from Crypto.Hash import keccak as reference_keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrip.errors import BadInput, EvidenceInvalid
 from scrip.evidence import (
-    EDGES,
-    METRICS,
-    SOURCES,
     Bundle,
     Result,
     Sample,
-    chain_links,
-    merkle_root,
     seal,
     sealed_sku,
     seed,
@@ -42,57 +34,6 @@ from tests.unit.evidence_factory import (
     row,
 )
 
-VECTORS = Path(__file__).parents[1] / "vectors" / "evidence.json"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "evidence.md"
-
-
-# An independent implementation: other Keccak, JSON by hand, the tree by recursion. Shares no code with scrip.
-def _k(data: bytes) -> bytes:
-    return bytes(reference_keccak.new(digest_bits=256, data=data).digest())
-
-
-def _canonical(s: dict[str, Any]) -> str:
-    pairs = (f'"{k}":{s[k] if isinstance(s[k], int) else chr(34) + s[k] + chr(34)}' for k in sorted(s))
-    return "{" + ",".join(pairs) + "}"
-
-
-def _root(leaves: list[bytes]) -> bytes:
-    if len(leaves) == 1:
-        return leaves[0]
-    pairs = [leaves[i : i + 2] for i in range(0, len(leaves), 2)]
-    return _root([_k(b"\x01" + p[0] + p[1]) if len(p) == 2 else p[0] for p in pairs])
-
-
-def independent_vectors() -> dict[str, Any]:
-    market, job, nonce = "5fbdb2315678afecb367f032d93f642f64180aa3", "11" * 32, NONCE
-    start = _k(bytes.fromhex(f"{CHAIN_ID:064x}{'00' * 12}{market}{job}{nonce:064x}"))
-    samples: list[dict[str, Any]] = [
-        {"seq": i, "at_ms": 1_760_000_002_000 + 500 * i, "mono_ns": 500_000_000 * i, "edge": edge,
-         "source": source, "device": device, "metric": metric, "value": value}
-        for i, (edge, source, device, metric, value) in enumerate([
-            ("start", "lease", "job", "lease_ms", 0),
-            ("start", "nvml", "GPU-5f3c", "energy_mj", 9_007_199_254_740_991),
-            ("tick", "cpu-cgroup", "cpu", "cpu_us", 1),
-            ("tick", "tokens", "a model", "input_tokens", 12),
-            ("end", "lease", "job", "lease_ms", 2_000),
-        ])
-    ]  # fmt: skip
-    links: list[bytes] = []
-    for sample in samples:
-        links.append(_k((links[-1] if links else start) + _k(_canonical(sample).encode())))
-    leaves = [_k(b"\x00" + link) for link in links]
-    return {
-        "chainId": str(CHAIN_ID),
-        "market": "0x" + market,
-        "jobId": "0x" + job,
-        "nonce": str(nonce),
-        "seed": "0x" + start.hex(),
-        "samples": samples,
-        "canonical": [_canonical(sample) for sample in samples],
-        "links": ["0x" + link.hex() for link in links],
-        "rootOfFirst": {str(n): "0x" + _root(leaves[:n]).hex() for n in range(1, 6)},
-    }
-
 
 def verify(bundle: Bundle, honest: Bundle | None = None, receipt: Receipt | None = None) -> list[str]:
     """Verify `bundle` against the chain facts of `honest`; the receipt is the bundle's own if not given."""
@@ -106,38 +47,6 @@ def verify(bundle: Bundle, honest: Bundle | None = None, receipt: Receipt | None
         receipt=receipt or bundle.receipt,
     )
     return [check.name for check in checks]
-
-
-# --- vectors
-
-
-def test_vectors__file__equals_independent_implementation() -> None:
-    assert json.loads(VECTORS.read_text()) == independent_vectors()
-
-
-def test_vectors__module__gives_the_same_bytes() -> None:
-    vectors = json.loads(VECTORS.read_text())
-    samples = [Sample.from_json(item) for item in vectors["samples"]]
-    start = seed(
-        int(vectors["chainId"]), vectors["market"], bytes.fromhex(vectors["jobId"][2:]), int(vectors["nonce"])
-    )
-    links = chain_links(start, samples)
-    assert "0x" + start.hex() == vectors["seed"]
-    assert [sample.canonical().decode() for sample in samples] == vectors["canonical"]
-    assert ["0x" + link.hex() for link in links] == vectors["links"]
-    for count, root in vectors["rootOfFirst"].items():
-        assert "0x" + merkle_root(links[: int(count)]).hex() == root
-
-
-def test_vectors__documentation__quotes_them() -> None:
-    page, vectors = DOCUMENT.read_text(), json.loads(VECTORS.read_text())
-    quoted = [vectors["seed"], *vectors["canonical"][:2], *vectors["links"][:2]]
-    assert [text for text in [*quoted, *list(vectors["rootOfFirst"].values())[:3]] if text not in page] == []
-
-
-def test_vocabulary__documentation__names_every_word() -> None:
-    words = set(DOCUMENT.read_text().replace("`", " ").split())
-    assert {*EDGES, *SOURCES, *METRICS} - {word.strip(",.;") for word in words} == set()
 
 
 # --- samples
@@ -373,7 +282,3 @@ def test_verify_bundle__any_receipt_member_mutated__refused(name: str, data: st.
         return  # not a receipt at all
     with pytest.raises(EvidenceInvalid):
         verify(HONEST, HONEST, receipt)
-
-
-if __name__ == "__main__":  # rewrites the vectors after a deliberate change of the encoding
-    VECTORS.write_text(json.dumps(independent_vectors(), indent=1) + "\n")

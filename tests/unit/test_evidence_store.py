@@ -88,7 +88,7 @@ def test_put__root_is_a_file__typed_error(tmp_path: Path) -> None:
 
 
 def test_put__over_the_limit__refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scrip.evidence.MAX_BUNDLE_BYTES", 100)
+    monkeypatch.setattr("scrip.bundle.MAX_BUNDLE_BYTES", 100)
     with pytest.raises(BadInput, match="at most 100 bytes"):
         EvidenceStore(tmp_path).put(BUNDLE)
     assert files(tmp_path) == []

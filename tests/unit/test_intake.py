@@ -14,6 +14,7 @@ from oracle import intake
 from oracle.catalogue import Catalogue, SpecRefused
 from oracle.facts import ClassFacts
 from oracle.intake import Declined, Load, Policy, Why
+from oracle.jobs.params import ArtefactSettings
 from oracle.settings import ProviderSettings
 from oracle.states import State
 from scrip.eip712 import acceptance_digest, recover
@@ -63,6 +64,22 @@ def why(call: Any, *args: Any, **kwargs: Any) -> Why:
     return caught.value.why
 
 
+ARTEFACT = {"url": "https://data.example.org/a", "sha256": "ab" * 32, "size": 10**6}
+MOVE = JobSpec("transfer", ARTEFACT)
+ELSEWHERE = JobSpec("transfer", {**ARTEFACT, "url": "https://evil.org/a"})
+KEEP = JobSpec("keep", {**ARTEFACT, "seconds": 600, "seed": "0x" + "cd" * 32})
+FETCHING = ArtefactSettings(origins=["https://data.example.org"], timeout_s=9)
+ORIGIN = Catalogue(
+    {
+        each.name: replace(
+            each,
+            settings=FETCHING if each.network else each.settings,
+        )
+        for each in CATALOGUE
+    }
+)
+LINE_CLASS = cpu_class(resource=Resource.GB_TRANSFER, decimals=9, sku=sku_id("network"))
+DISK_CLASS = cpu_class(resource=Resource.GB_HOUR, decimals=9, sku=sku_id("storage"))
 LLM_CLASS = cpu_class(resource=Resource.OUTPUT_TOKEN, decimals=0, sku=sku_id(MODEL))
 GPU_CLASS = cpu_class(resource=Resource.GPU_SECOND, sku=sku_id("h100"))
 
@@ -103,6 +120,35 @@ def test_plan__what_is_wrong__is_named(
     expected: Why, job: JobTerms, spec: JobSpec, class_facts: ClassFacts, offer: Policy
 ) -> None:
     assert why(intake.plan, job, spec, class_facts, offer) is expected
+
+
+def fetching(**provider: Any) -> Policy:
+    return replace(policy(**provider), catalogue=ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("expected", "units", "spec", "class_terms", "offer"),
+    [
+        (Why.SPEC, 10**9, MOVE, LINE_CLASS, policy()),  # no origin is allowed unless one is named
+        (Why.SPEC, 10**9, ELSEWHERE, LINE_CLASS, fetching()),
+        (Why.RESOURCE, 10**9, MOVE, DISK_CLASS, fetching()),
+        (Why.SKU, 10**9, MOVE, LINE_CLASS, fetching(network_sku="dial-up")),
+        (Why.SKU, 10**9, KEEP, DISK_CLASS, fetching(storage_sku="tape")),
+        (Why.UNITS, 10**6 - 1, MOVE, LINE_CLASS, fetching()),
+        (Why.UNITS, 166_666, KEEP, DISK_CLASS, fetching()),
+    ],
+)
+def test_plan__content__what_is_wrong_is_named(
+    expected: Why, units: int, spec: JobSpec, class_terms: ClassTerms, offer: Policy
+) -> None:
+    assert why(intake.plan, asked(spec, max_units=units), spec, facts(class_terms), offer) is expected
+
+
+def test_plan__content__is_paid_by_size_and_time_kept() -> None:
+    moving = intake.plan(asked(MOVE, max_units=10**6), MOVE, facts(LINE_CLASS), fetching())
+    keeping = intake.plan(asked(KEEP, max_units=166_667), KEEP, facts(DISK_CLASS), fetching())
+    assert (moving.sku, keeping.sku) == ("network", "storage")
+    assert (moving.seconds, keeping.seconds) == (300, 660)
 
 
 def test_plan__fitting_job__says_how_it_runs() -> None:

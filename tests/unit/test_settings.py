@@ -162,3 +162,12 @@ def test_settings__once_built__cannot_be_changed(tmp_path: Path) -> None:
 def test_problems__never_show_what_was_given_in_a_url(tmp_path: Path) -> None:
     text = PROVIDER.replace("http://127.0.0.1:8545", "wss://node.test/v2/SECRETKEY")
     assert "SECRETKEY" not in "\n".join(problems(write(tmp_path, text)))
+
+
+def test_shared_gpus__sku_that_does_not_say_so__is_refused(tmp_path: Path) -> None:
+    text = PROVIDER + 'gpu_tenants = 2\ngpu_sku = "nvidia-h100-80gb"\n'
+    assert problems(write(tmp_path, text)) == ('provider.gpu_sku: must end in "-shared-2", gpu_tenants is 2',)
+    fitting = text.replace("80gb", "80gb-shared-2")
+    whole = fitting.replace("gpu_tenants = 2\n", "")
+    assert problems(write(tmp_path, whole)) == ("provider.gpu_sku: must not name a share, gpu_tenants is 1",)
+    assert Settings.load(write(tmp_path, fitting), {}).of_provider().gpu_tenants == 2

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from oracle.lead import Lead
 from oracle.quorum import Outcome
 from oracle.settle import MAX_TRIES, MissingReceipt, is_early
 from oracle.states import Stage, State
+from oracle.store import LeadLost, Store
 from scrip.errors import Reverted, TxRejected
 from scrip.spec import spec_hash
 from scrip.types import JobTerms
@@ -23,8 +25,8 @@ BATCHES = {"max_batch": 3, "max_age_s": 3600, "retry_s": 1}
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    made = Lab(tmp_path / "state", monkeypatch)
+def lab(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    made = Lab(tmp_path / "state", monkeypatch, database_url)
     made.signers = [Account.create() for _ in range(2)]
     made.market.watchers[1] = ({key.address for key in made.signers}, 2)
     yield made
@@ -67,6 +69,28 @@ def test_no_quorum__class_that_takes_less__settles_at_assurance_1(lab: Lab) -> N
     node.until_at(job, State.SETTLED)
     assert lab.market.settled[job][0].assurance == 1
     assert node.evidence.get(job).receipt == lab.market.settled[job][0]
+
+
+def test_no_quorum__lead_lost_while_watchers_were_asked__evidence_is_left_alone(lab: Lab) -> None:
+    lab.market.classes[CPU_CLASS] = cpu_class(watcher_set=1, min_assurance=1)
+    node = lab.start(quorum=WATCHERS)
+    lead, other = Lead(node.store, "a", 3600), Store.open(node.settings.database_url)
+    successor = Lead(other, "b", 3600)
+    assert lead.leads()
+
+    def taken_over(_: Any) -> Outcome:
+        assert successor._step_up((1, 0), "a")
+        return few(lab.market)
+
+    node.quorum.answers = [taken_over]
+    job = opened(node)
+    with pytest.raises(LeadLost):
+        node.until_at(job, State.SETTLED)
+    assert node.evidence.get(job).receipt.assurance == 2
+    assert other.job(job).at is State.SIGNING
+    for each in (lead, successor):
+        each.release()
+    other.close()
 
 
 def test_no_quorum__watchers_away__is_asked_again_and_settles(lab: Lab) -> None:

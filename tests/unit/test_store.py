@@ -11,21 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import inspect
 
+from oracle.claims import GpuClaim
 from oracle.journal import SqlJournal
-from oracle.migrations import config
-from oracle.models import TABLES
 from oracle.node import NodeProblem, open_state
-from oracle.reviews import Reviews, Verdict
+from oracle.reviews import Binding, Reviewed, Reviews, Verdict
 from oracle.states import FINAL, Stage, State, may_follow
 from oracle.store import Move, StateConflict, Store
 from scrip.errors import NotFound
+from scrip.evidence import Check
 from scrip.journal import TxOutcome, TxRecord
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Attestation
@@ -33,11 +29,12 @@ from tests.unit.evidence_factory import make_bundle, make_terms
 
 JOB, OTHER = b"\x01" * 32, b"\x02" * 32
 SENDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+DIFFERS = Verdict(JOB, False, "output.hash", "differs")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store.open(f"sqlite:///{tmp_path / 'sub' / 'oracle.db'}", lambda: 1_000)
+def store(database_url: str) -> Iterator[Store]:
+    made = Store.open(database_url, lambda: 1_000)
     yield made
     made.close()
 
@@ -115,12 +112,12 @@ def test_add_job__known__is_left_as_it_is(store: Store) -> None:
     assert store.job(JOB).at is State.OPEN
 
 
-def test_job__values_and_steps__survive_a_reopening(store: Store, tmp_path: Path) -> None:
+def test_job__values_and_steps__survive_a_reopening(store: Store, database_url: str) -> None:
     nonce = (1 << 96) - 1
     store.add_job(JOB, make_terms(), State.OPEN, nonce=nonce, opened_at=7)
     store.move(JOB, State.QUEUED, "why")
     store.close()
-    again = Store.open(f"sqlite:///{tmp_path / 'sub' / 'oracle.db'}", lambda: 1_000)
+    again = Store.open(database_url, lambda: 1_000)
     row = again.job(JOB)
     assert (row.nonce, row.terms, row.reason) == (nonce, make_terms(), "why")
     assert [step.state for step in again.steps(JOB)] == ["open", "queued"]
@@ -152,9 +149,9 @@ def test_counts__every_state_is_there(store: Store) -> None:
 # Specs
 
 
-def test_put_spec__beyond_the_most__forgets_old_ones_that_no_job_needs(tmp_path: Path) -> None:
+def test_put_spec__beyond_the_most__forgets_old_ones_that_no_job_needs(database_url: str) -> None:
     now = iter(range(1, 10_000))
-    store = Store.open(f"sqlite:///{tmp_path / 'oracle.db'}", lambda: next(now))
+    store = Store.open(database_url, lambda: next(now))
     specs = [JobSpec("hash.chain", {"steps": steps}) for steps in range(1, 5)]
     store.put_spec(specs[0], 2)
     store.add_job(JOB, make_terms(specs[0]), State.OPEN)
@@ -231,57 +228,62 @@ def test_journal__reorganised__can_be_reopened(store: Store) -> None:
 # A watcher's memory
 
 
-def test_commit__another_receipt_of_the_job__is_named_and_nothing_stored(store: Store) -> None:
+def bound(job: bytes, receipt: int, *claims: GpuClaim) -> Binding:
+    return Binding(job, bytes([receipt]) * 32, b"\x01" * 32, claims)
+
+
+def test_bind__another_receipt_of_the_job__is_named_and_nothing_stored(store: Store) -> None:
     reviews = Reviews(store)
-    assert reviews.commit({JOB: b"\xaa" * 32}) == {}
-    assert reviews.commit({JOB: b"\xaa" * 32}) == {}
-    assert reviews.commit({JOB: b"\xbb" * 32, OTHER: b"\xcc" * 32}) == {JOB: b"\xaa" * 32}
-    assert reviews.commit({OTHER: b"\xdd" * 32}) == {}
+    assert reviews.bind([bound(JOB, 0xAA)], 0) == {}
+    assert reviews.bind([bound(JOB, 0xAA)], 0) == {}
+    against = reviews.bind([bound(OTHER, 0xCC), bound(JOB, 0xBB)], 0)
+    assert {job: refused.check for job, refused in against.items()} == {JOB: "receipt.equivocation"}
+    assert "0xaaaa" in against[JOB].reason
+    assert reviews.bound(OTHER) is None
+    assert reviews.bind([bound(OTHER, 0xDD)], 0) == {}
 
 
 def test_keep__second_verdict_on_the_same_evidence__does_not_replace_the_first(store: Store) -> None:
     reviews, receipt, evidence = Reviews(store), b"\xaa" * 32, b"\xee" * 32
-    reviews.keep(receipt, evidence, SENDER, Verdict(JOB, False, "output.hash", "differs"))
-    reviews.keep(receipt, evidence, SENDER, Verdict(JOB, True))
-    assert reviews.find(receipt, evidence) == Verdict(JOB, False, "output.hash", "differs")
-    assert [row.check for row in reviews.refusals(10)] == ["output.hash"]
+    reviews.keep(SENDER, Reviewed(receipt, evidence, DIFFERS))
+    reviews.keep(SENDER, Reviewed(receipt, evidence, Verdict(JOB, True)))
+    assert reviews.find(receipt, evidence) == DIFFERS
+    assert reviews.passed(receipt) is None
+
+
+def test_keep__everything_found__comes_back(store: Store) -> None:
+    claim = GpuClaim("GPU-1", 1_000, 2_000, 1_000_000, 5, None)
+    verdict = Verdict(JOB, True, checks=(Check("output.hash", "4 bytes"),), claims=(claim,))
+    reviewed = Reviewed(b"\xaa" * 32, b"\xee" * 32, verdict)
+    Reviews(store).keep(SENDER, reviewed)
+    assert Reviews(store).passed(b"\xaa" * 32) == reviewed
+
+
+def test_keep__bound_to_a_refused_receipt__no_other_can_be_signed(store: Store) -> None:
+    reviews = Reviews(store)
+    reviews.keep(SENDER, Reviewed(b"\xaa" * 32, b"\xee" * 32, DIFFERS), bind=True)
+    assert set(reviews.bind([bound(JOB, 0xBB)], 0)) == {JOB}
+
+
+def test_bind__second_job_on_one_gpu_at_once__is_refused_and_nothing_stored(store: Store) -> None:
+    reviews = Reviews(store)
+    assert reviews.bind([bound(JOB, 0xAA, GpuClaim("GPU-1", 0, 9_000, 1_000_000, None, None))], 1_000) == {}
+    late = bound(OTHER, 0xBB, GpuClaim("GPU-1", 5_000, 12_000, 1_000_000, None, None))
+    assert reviews.bind([late], 1_000)[OTHER].check == "gpu.overlap"
+    assert reviews.bound(OTHER) is None
+    elsewhere = bound(OTHER, 0xBB, GpuClaim("GPU-2", 5_000, 12_000, 1_000_000, None, None))
+    assert reviews.bind([elsewhere], 1_000) == {}
 
 
 def test_keep__other_evidence_for_the_receipt__has_a_verdict_of_its_own(store: Store) -> None:
     reviews, receipt = Reviews(store), b"\xaa" * 32
-    reviews.keep(receipt, b"\xee" * 32, SENDER, Verdict(JOB, False, "output.hash", "differs"))
+    reviews.keep(SENDER, Reviewed(receipt, b"\xee" * 32, DIFFERS))
     assert reviews.find(receipt, b"\xdd" * 32) is None
-    reviews.keep(receipt, b"\xdd" * 32, SENDER, Verdict(JOB, True))
+    reviews.keep(SENDER, Reviewed(receipt, b"\xdd" * 32, Verdict(JOB, True)))
     assert reviews.find(receipt, b"\xdd" * 32) == Verdict(JOB, True)
 
 
-# The database itself
-
-
-def test_migrations__build_what_the_models_say(store: Store) -> None:
-    with store.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, TABLES) == []
-
-
-def test_migrations__down_and_up_again__leave_the_same_tables(store: Store) -> None:
-    before = set(inspect(store.engine).get_table_names())
-    command.downgrade(config(store.engine), "base")
-    assert set(inspect(store.engine).get_table_names()) == {"alembic_version"}
-    command.upgrade(config(store.engine), "head")
-    assert set(inspect(store.engine).get_table_names()) == before
-
-
-def test_sqlite__is_durable_and_readers_do_not_block_writers(store: Store) -> None:
-    with store.engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-    store.add_job(JOB, make_terms(), State.OPEN)
-    with store.reading() as reading:
-        assert reading.connection().exec_driver_sql("SELECT count(*) FROM jobs").scalar() == 1
-        store.add_job(OTHER, make_terms(salt=9), State.OPEN)
-        assert reading.connection().exec_driver_sql("SELECT count(*) FROM jobs").scalar() == 1
-    store.check_writable()
+# The life of a job
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)

@@ -13,7 +13,7 @@ import pytest
 from oracle.daemon import Daemon
 from oracle.health import Pulse
 from oracle.metrics import Metrics
-from oracle.store import StateConflict, Store
+from oracle.store import LeadLost, StateConflict, Store
 from oracle.tasks import Tasks, is_passing, pause_s
 from scrip.errors import NodeUnavailable, WrongChain
 from tests.unit.oracle_factory import Lab
@@ -83,9 +83,18 @@ def test_is_passing__by_kind(error: Exception, passing: bool) -> None:
 class _Cycle:
     def __init__(self, failures: list[Exception]) -> None:
         self.failures, self.passes, self.finished = failures, 0, []
+        self.begun = 0
+        self.looks: list[bool | Exception] = []
         self.done = threading.Event()
 
-    def begin(self) -> None: ...
+    def leads(self) -> bool:
+        found = self.looks.pop(0) if self.looks else True
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def begin(self) -> None:
+        self.begun += 1
 
     def __call__(self) -> None:
         self.passes += 1
@@ -147,3 +156,30 @@ def test_loop__asked_to_stop__finishes_running_steps(lab: Lab) -> None:
     thread.join(5)
     assert not thread.is_alive()
     assert cycle.finished == [False]
+
+
+def test_loop__standing_by__does_nothing_and_is_healthy(lab: Lab) -> None:
+    cycle = _Cycle([])
+    cycle.looks = [False] * 20
+    assert _daemon(lab, cycle).once() == 0
+    assert (cycle.passes, cycle.begun) == (0, 0)
+
+
+def test_loop__takes_over__begins_as_after_a_start(lab: Lab) -> None:
+    cycle = _Cycle([])
+    cycle.looks = [False, True]
+    cycle.quiet = lambda: cycle.passes > 1  # type: ignore[method-assign]
+    assert _daemon(lab, cycle).once() == 0
+    assert cycle.begun == 1
+
+
+def test_loop__lead_lost__ends_at_once(lab: Lab) -> None:
+    cycle = _Cycle([])
+    cycle.looks = [True, LeadLost("a", "b")]
+    with pytest.raises(LeadLost, match="b leads"):
+        _daemon(lab, cycle).run()
+    assert cycle.finished == [True]
+
+
+def test_is_passing__lead_lost__is_not(lab: Lab) -> None:
+    assert not is_passing(LeadLost("a", "b"))

@@ -9,11 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from oracle.attribution import attribute
 from oracle.telemetry.base import Lease, Reading
 from oracle.telemetry.cpu import CpuMeter, CpuUnreadable, ProcessTree, belongs, read_process
+from oracle.telemetry.recorder import Recorder
+from tests.unit import job_probes as probes
 
 DEADLINE_S = 20.0
 TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
@@ -293,3 +297,21 @@ def test_meter__running_process__grows_and_matches_the_kernel_at_the_end(
     seen.append(cpu_us(meter.end(ended)))
     assert seen == sorted(seen)
     assert seen[-1] == sum(ended.rusage[:2])
+
+
+# THROUGH THE EXECUTOR
+
+
+@pytest.mark.parametrize("confinement", ["rlimits", "bubblewrap"])
+@pytest.mark.parametrize("act", ["spin_detached", "spin_unwaited", "spin_in_grandchild"])
+def test_meter__work_done_by_orphans_and_children__is_in_the_samples(
+    tmp_path: Path, act: str, confinement: Literal["rlimits", "bubblewrap"]
+) -> None:
+    """No tick in between: what is known is known from the end alone."""
+    running = probes.executor(tmp_path, confinement).start(probes.work(tmp_path / "work", act, ms=400))
+    lease = Lease(b"\x11" * 32, running.pid, running.pgid, None, (), tmp_path / "work")
+    recorder = Recorder(lease, [CpuMeter()], period_s=None)
+    recorder.start()
+    usage = attribute(lease.job_id, recorder.end(running.wait(20)))
+    assert usage.cpu_us is not None
+    assert 390_000 <= usage.cpu_us < 5_000_000

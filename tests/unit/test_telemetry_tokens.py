@@ -230,6 +230,11 @@ def test_metrics__page_served_as_a_quoted_string__is_read() -> None:
     assert parse_metrics(json.dumps(LLAMA_PAGE), LLAMA_CPP, MODEL) == TokenCounts(6886, None, 3469)
 
 
+def test_metrics__llama_cpp_that_tells_cached_tokens__input_is_the_whole_prompt() -> None:
+    page = LLAMA_PAGE + "llamacpp:prompt_tokens_cached_total 114\n"
+    assert parse_metrics(page, LLAMA_CPP, MODEL) == TokenCounts(7000, 114, 3469)
+
+
 # DIFFERENCES
 
 

@@ -41,6 +41,7 @@ from tests.unit.verify_factory import (
     CATALOGUE,
     HASHES,
     MATMUL,
+    PLATFORM,
     facts_of,
     failed,
     forge,
@@ -128,12 +129,21 @@ def on_gpu(samples: tuple[Sample, ...]) -> VerifyRequest:
     return honest(HARD.facts.class_terms, renumber(samples), MATMUL, HARD.bundle.output, GPU_SKU)
 
 
+STRETCHED = tuple(
+    replace(sample, at_ms=sample.at_ms + 19 * (sample.mono_ns // 1_000_000), mono_ns=sample.mono_ns * 20)
+    for sample in gpu_samples()
+)
+
+
+DATED_BACK = tuple(replace(sample, at_ms=sample.at_ms - 3_600_000) for sample in gpu_samples())
+
+
 def flipped(output: bytes, at: int) -> bytes:
     return output[:at] + bytes([output[at] ^ 1]) + output[at + 1 :]
 
 
 def slow_model(_: bytes, template: Template, params: Params) -> Rerun:
-    return Rerun("timeout", b"", None, None)
+    return Rerun("timeout", b"", None, None, PLATFORM)
 
 
 FORGED: dict[str, tuple[Callable[[], VerifyRequest], str]] = {
@@ -180,6 +190,12 @@ FORGED: dict[str, tuple[Callable[[], VerifyRequest], str]] = {
     "ended in the future": (lambda: resign(T, ended_at=NOW + 31), "receipt.time"),
     "longer than the evidence": (lambda: resign(T, ended_at=ENDED_AT + 3), "bounds.time"),
     "lease longer than the evidence": (lambda: on_gpu(change(gpu_samples(), 4, value=3_500)), "bounds.time"),
+    "evidence of a run longer than the job is open": (
+        lambda: replace(on_gpu(STRETCHED), now=ENDED_AT), "bounds.time"),
+    "dated to another hour, off the local chain": (
+        lambda: facts_of(on_gpu(DATED_BACK), local=False),
+        "bounds.clock",
+    ),
     "two GPUs, one allowed": (lambda: on_gpu(TWO_GPUS), "bounds.time"),
     "more energy than the board can draw": (lambda: on_gpu(HOT), "bounds.power"),
     "more than locked": (lambda: resign(T, units=1_000_001), "bounds.units"),
@@ -296,7 +312,7 @@ EVIDENCE = [
     "evidence.chain", "evidence.edges", "evidence.clock", "evidence.seal", "receipt.outcome",
     "simulated.assurance", "evidence.root", "output.hash",
 ]  # fmt: skip
-USAGE = ["usage.units", "usage.tokens", "usage.energy", "bounds.time", "bounds.power"]
+USAGE = ["usage.units", "usage.tokens", "usage.energy", "bounds.time", "bounds.clock", "bounds.power"]
 SPEC_CHECKS = ["spec.resource", "bounds.output"]
 
 
@@ -321,8 +337,13 @@ def test_verify__honest__every_check_in_order(request_: VerifyRequest, work: lis
 
 
 def test_verify__not_sampled_for_rerun__said_so() -> None:
-    report = verify_request(replace(T, reexecute=None))
+    report = verify_request(replace(T, reexecute=lambda *_: None))
     assert report.checks[-1].detail == "skipped: not in the sample that is run again"
+
+
+def test_verify__runs_nothing_again__said_so() -> None:
+    report = verify_request(replace(T, reexecute=None))
+    assert report.checks[-1].detail == "skipped: this watcher runs nothing again"
 
 
 def test_verify__not_deterministic__said_so_and_not_run() -> None:

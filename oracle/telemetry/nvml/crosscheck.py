@@ -10,9 +10,9 @@ is then unknown.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from oracle.attribution import Read, slices
+from oracle.attribution import slices
 
 NOTE_PCT: Final = 10
 REFUSE_PCT: Final = 30
@@ -21,6 +21,11 @@ UPDATE_MS: Final = 100
 LEAST_MS: Final = 10_000
 """A shorter time says little: what happens at its edges is as large as what is compared."""
 _PJ_PER_MJ: Final = 1_000_000_000  # 1 mW for 1 ns is 1 pJ
+
+
+class _Read(NamedTuple):
+    at_ns: int
+    energy_mj: int
 
 
 @dataclass(slots=True)
@@ -38,17 +43,17 @@ class CrossCheck:
     _uncounted_pj: int = 0
     _gap_ns: int = 0
     _most_mw: int = 0
-    _highest: Read | None = field(default=None)
+    _highest: _Read | None = field(default=None)
     _power_mw: int | None = None
 
     def add(self, at_ns: int, energy_mj: int, power_mw: int | None) -> str:
         """Take in a reading. Returns what is odd about the counter, "" if nothing is."""
         before, power_before = self._highest, self._power_mw
-        self._highest, self._power_mw = Read(at_ns, energy_mj), power_mw
+        self._highest, self._power_mw = _Read(at_ns, energy_mj), power_mw
         if before is None:
             self._most_mw = power_mw or 0
             return ""
-        ((_, _, counted, was_reset),) = slices((before, self._highest))
+        ((counted, was_reset),) = slices((before.energy_mj, energy_mj))
         known = [mw for mw in (power_before, power_mw) if mw is not None]
         length = at_ns - before.at_ns
         picojoules = sum(known) * length // len(known) if known else 0
@@ -64,9 +69,8 @@ class CrossCheck:
         self._gap_ns = max(self._gap_ns, length)
         if energy_mj >= before.energy_mj:
             return ""
-        self._highest = Read(
-            at_ns, before.energy_mj
-        )  # as attribution: it stands still until it has caught up
+        # As attribution: it stands still until it has caught up.
+        self._highest = _Read(at_ns, before.energy_mj)
         return f"counter went back from {before.energy_mj} to {energy_mj}"
 
     @property

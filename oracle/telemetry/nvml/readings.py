@@ -87,7 +87,7 @@ class Nvml(Library):
         found = []
         for index in range(count):
             try:
-                found.append(self._board_at(index))
+                found.append(self.board_at(index))
             except GpuLost as lost:
                 if lost.code not in BOARD_LOST:
                     raise
@@ -115,7 +115,8 @@ class Nvml(Library):
                 found.append(self._identified(handle, f"MIG device {slot} of {board}"))
         return tuple(found)
 
-    def _board_at(self, index: int) -> Gpu:
+    def board_at(self, index: int) -> Gpu:
+        """The board of that number in NVML's order."""
         where = f"GPU {index}"
         with self.guarded("nvmlDeviceGetHandleByIndex", where):
             handle = self.binding.nvmlDeviceGetHandleByIndex(index)

@@ -11,8 +11,8 @@ from eth_account import Account
 from web3 import Web3
 from web3.exceptions import TransactionNotFound
 
+from scrip import signatures
 from scrip.abi import abi
-from scrip.cli import signatures
 from scrip.eip712 import batch_digest, receipt_digest, receipt_struct_hash, sign
 from scrip.errors import ChainError, NodeUnavailable
 from scrip.jobs import Ending
@@ -111,6 +111,13 @@ def test_find__node_gone__raised() -> None:
     chain.failure = NodeUnavailable("x", "Timeout")
     with pytest.raises(NodeUnavailable):
         find(chain)
+
+
+@pytest.mark.parametrize("word", [3, 4, 5], ids=["energy", "input tokens", "output tokens"])
+def test_find__number_too_large_for_its_type__not_known(word: int) -> None:
+    raw = bytearray.fromhex(submit(*WATCHERS)[2:])
+    raw[4 + 32 * (10 + word)] = 0xFF  # the selector, ten words of terms, then the receipt's
+    assert find(Chain("0x" + raw.hex())) is None
 
 
 def test_find__malformed_signature__not_known() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eth_abi.exceptions import DecodingError
 from web3.exceptions import TransactionNotFound
 
 from scrip.eip712 import batch_digest, receipt_digest, receipt_struct_hash, recover
@@ -36,8 +37,9 @@ class Signatures:
 def find(chain: Chain, job: bytes, ending: Ending, terms: ClassTerms) -> Signatures | None:
     """Signers of the receipt that ended `job`; None if they can't be told.
 
-    That is so where the node has forgotten the transaction or its block's state, and where another contract
-    made the call. Raises NodeUnavailable.
+    That is so where the node has forgotten the transaction or its block's state, where another contract made
+    the call, and where a number in it is too large for its type: the market hashes the words of a receipt as
+    they come and doesn't look at all of them. Raises NodeUnavailable.
     """
     try:
         tx_hash, view = _submission(chain, job, ending, terms), chain.at(ending.block)
@@ -47,7 +49,7 @@ def find(chain: Chain, job: bytes, ending: Ending, terms: ClassTerms) -> Signatu
         return None if message is None else _signers(view, terms, message, arguments["attestation"])
     except NodeUnavailable:
         raise
-    except (TransactionNotFound, ValueError, BadInput, ChainError):
+    except (TransactionNotFound, DecodingError, ValueError, BadInput, ChainError):
         return None
 
 
