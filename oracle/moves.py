@@ -10,7 +10,7 @@ from sqlalchemy import Select, and_, insert, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from oracle.models import JobRow, SettlementRow, StepRow
-from oracle.states import BOUND, State, may_follow
+from oracle.states import ACTIVE, BOUND, State, may_follow
 from scrip.errors import NotFound, ScripError
 
 REASON_CHARS: Final = 500
@@ -38,6 +38,10 @@ class Move:
 def in_states(states: Iterable[State]) -> Any:
     """The condition that a job is in one of these states."""
     return JobRow.state.in_([state.value for state in states])
+
+
+UNSEEN: Final = and_(in_states(ACTIVE), JobRow.opened_block == 0)
+"""The condition that a job hasn't ended and its opening wasn't seen."""
 
 
 def oldest(*where: Any) -> Select[JobRow]:
@@ -75,7 +79,7 @@ def add(session: Session, rows: Sequence[Mapping[str, Any]], now_ms: int) -> Non
     )
 
 
-def move(session: Session, moves: Sequence[Move], now_ms: int, *, strict: bool) -> list[bytes]:
+def move(session: Session, moves: Sequence[Move], now_ms: int, *, strict: bool = True) -> list[bytes]:
     """Make those of the moves that are allowed, with three statements. Returns the jobs that moved.
 
     Raises StateConflict or NotFound for the first that isn't allowed, if `strict`.

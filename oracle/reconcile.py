@@ -54,12 +54,15 @@ class Reconciler:
         """
         view = self._facts.finalized()
         known = self._store.cursor(CURSOR)
-        new = 0
         start = self._facts.chain.deployment.block if known is None else known
         if start <= view.block:
             self._facts.time(view)  # a head that the node only names would take us past blocks still to come
+        new, unseen = 0, None
         for page in self._pages(start, view.block):
-            new += self._take_in(page.events, view)
+            if page.events:
+                # After the view: what is quoted from here on opens in a later block.
+                unseen = self._store.unseen() if unseen is None else unseen
+                new += self._take_in(page.events, unseen, view)
             self._store.set_cursor(CURSOR, page.last + 1)
         self._metrics.head.set(view.block)
         return new
@@ -80,19 +83,21 @@ class Reconciler:
         """Compare some jobs with the chain."""
         self._compare(self._store.many(job_ids))
 
-    def _take_in(self, events: Sequence[LogEvent], view: ChainView) -> int:
+    def _take_in(self, events: Sequence[LogEvent], unseen: frozenset[bytes], view: ChainView) -> int:
+        """Jobs that still have a slot, and those of ours whose opening we hadn't seen. Of most jobs of a long
+        past only the opening event is left, so the store isn't asked for them.
+        """
         opened = {bytes(event.args["jobId"]): event for event in events}
-        known = self._store.many(list(opened))
-        strange = list(opened.keys() - {job.job_id for job in known})
-        # Of most jobs of a long past only the opening event is left: they have no slot, or a final one.
-        statuses = dict(zip(strange, view.job_statuses(strange), strict=True))
-        living = [job for job in strange if statuses[job] is not Status.NONE and not statuses[job].final]
-        self._add([opened[job_id] for job_id in living], view)
+        statuses = dict(zip(opened, view.job_statuses(list(opened)), strict=True))
+        going = {job for job, status in statuses.items() if status is not Status.NONE and not status.final}
+        known = self._store.many([job for job in opened if job in going or job in unseen])
+        fresh = going - {job.job_id for job in known}
+        self._add([event for job_id, event in opened.items() if job_id in fresh], view)
         for job in known:
-            if not job.opened_block:
+            if job.opened_block != opened[job.job_id].block:
                 self._store.note(job.job_id, opened_block=opened[job.job_id].block)
-        self._compare([*known, *self._store.many(living)])
-        return len(living)
+        self._compare([*known, *self._store.many(list(fresh))])
+        return len(fresh)
 
     def _add(self, events: Sequence[LogEvent], view: ChainView) -> None:
         rows = []

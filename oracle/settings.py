@@ -6,8 +6,8 @@
 
 A variable named `SCRIP_<SECTION>_<NAME>` replaces the value of the file; lists are comma separated there.
 Paths are relative to the file. No other module reads the environment for settings. All missing and wrong
-values are reported at once, and no report holds a secret: passwords are never settings, only where they are
-read from is.
+values are reported at once, and no report holds a secret: a key's password is never a setting, only where it
+is read from, and a database's URL is never shown.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
+from oracle.settings_engines import RaySettings, SlurmSettings
 from oracle.settings_fields import (
     Address,
     Count,
@@ -31,7 +32,6 @@ from oracle.settings_fields import (
     Integers,
     MaybePath,
     Seconds,
-    SlurmName,
     Texts,
     Url,
     Urls,
@@ -169,35 +169,6 @@ class ProviderSettings(_Section):
     max_clock_skew_s: Seconds = 30
     cancel_declined: bool = True
     max_specs: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
-
-
-class SlurmSettings(_Section):
-    """For templates with `engine = "slurm"`. `spool` is the folder that Prolog and Epilog (`slurm_meter.sh`)
-    write to as `spool_uid`; a GPU is asked for as `gres`, and a job may have `gpus` of them. `python` is this
-    package's on the nodes (ours by default), `conf` a slurm.conf elsewhere than usual.
-    """
-
-    spool: FilePath = Path("/var/spool/scrip")
-    spool_uid: Annotated[int, Field(ge=0)] = 0
-    partition: SlurmName = ""
-    account: SlurmName = ""
-    qos: SlurmName = ""
-    gres: Annotated[str, Field(pattern=r"^gpu(:[A-Za-z0-9_.-]{1,64})?$")] = "gpu"
-    gpus: Annotated[int, Field(ge=0, le=64)] = 0
-    python: MaybePath = None
-    conf: MaybePath = None
-
-
-class RaySettings(_Section):
-    """For templates with `engine = "ray"`. `url` is the dashboard's, `token_file` holds its token; a job may
-    have `gpus` of the cluster's; `python` as in `SlurmSettings`.
-    """
-
-    url: Url
-    token_file: MaybePath = None
-    gpus: Annotated[int, Field(ge=0, le=64)] = 0
-    timeout_s: Annotated[int, Field(ge=1, le=120)] = 10
-    python: MaybePath = None
 
 
 class QuorumSettings(_Section):

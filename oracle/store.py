@@ -208,6 +208,11 @@ class Store:
         with self.reading() as session:
             return session.scalars(query).all()
 
+    def unseen(self) -> frozenset[bytes]:
+        """Jobs that haven't ended and whose opening on chain we haven't seen."""
+        with self.reading() as session:
+            return frozenset(session.scalars(select(JobRow.job_id).where(moves.UNSEEN)))
+
     def count(self, states: Iterable[State]) -> int:
         """How many jobs are in any of `states`."""
         with self.reading() as session:
@@ -236,18 +241,13 @@ class Store:
         """
         allowed = None if since is None else tuple(since)
         with self.writing() as session:
-            self._move_all(session, [Move(job_id, to, reason, allowed, values)])
+            moves.move(session, [Move(job_id, to, reason, allowed, values)], self.now_ms())
             return session.get_one(JobRow, job_id)
 
     def move_all(self, wanted: Sequence[Move]) -> list[bytes]:
-        """Make those of the moves that are allowed, in one transaction. Returns the jobs that moved; the
-        others are in another state by now.
-        """
+        """Make the moves that are allowed, in one transaction. Returns the jobs that moved."""
         with self.writing() as session:
             return moves.move(session, wanted, self.now_ms(), strict=False)
-
-    def _move_all(self, session: Session, wanted: Sequence[Move]) -> None:
-        moves.move(session, wanted, self.now_ms(), strict=True)
 
     def note(self, job_id: bytes, **values: Any) -> None:
         """Set values of a job without a change of state (process group, retry time, reason)."""
@@ -280,7 +280,8 @@ class Store:
             session.add(row)
             session.flush()
             bound, since = {"settlement_id": row.id}, (State.METERED,)
-            self._move_all(session, [Move(job_id, State.SIGNING, None, since, bound) for job_id in jobs])
+            wanted = [Move(job_id, State.SIGNING, None, since, bound) for job_id in jobs]
+            moves.move(session, wanted, self.now_ms())
             return row
 
     def live_settlements(self) -> int:
@@ -316,7 +317,8 @@ class Store:
             row.stage = stage.value
             if attestation is not None:
                 row.attestation = attestation
-            self._move_all(session, [Move(job_id, state, None) for job_id in moves.bound(session, row)])
+            wanted = [Move(job_id, state, None) for job_id in moves.bound(session, row)]
+            moves.move(session, wanted, self.now_ms())
             return row
 
     def close_settlement(
@@ -339,12 +341,10 @@ class Store:
                     changed = {"settlement_id": None, **back[job_id]}
                     why = str(changed.pop("reason", reason))
                     wanted.append(Move(job_id, State.METERED, why, None, changed))
-            self._move_all(session, wanted)
-            if tx_hash is not None:
-                decided = [job_id for job_id in row.jobs if job_id not in back]
-                changes = [{"job_id": job_id, "tx_hash": tx_hash} for job_id in decided]
-                if changes:
-                    session.execute(update(JobRow), changes)
+            moves.move(session, wanted, self.now_ms())
+            decided = [{"job_id": job_id, "tx_hash": tx_hash} for job_id in row.jobs if job_id not in back]
+            if decided and tx_hash is not None:
+                session.execute(update(JobRow), decided)
 
     def delay_settlement(self, settlement: SettlementRow, not_before_ms: int, reason: str) -> None:
         """Try a settlement again later."""

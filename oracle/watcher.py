@@ -37,7 +37,7 @@ from oracle.rerun import Rerunner, Unable
 from oracle.reviews import Binding, Reviewed, Reviews, Verdict, check_bound
 from oracle.settings import WatcherSettings
 from oracle.statements import Statements
-from oracle.verify import CannotJudge, Rerun, VerifyRequest, verify_request
+from oracle.verify import CannotJudge, Reexecute, Rerun, VerifyRequest, verify_request
 from scrip.ballots import SignedCommitment
 from scrip.eip712 import Wallet, receipt_struct_hash, recover, sign
 from scrip.errors import BadInput, BadSignature, EvidenceInvalid, Refused, ScripError
@@ -214,9 +214,7 @@ class Watcher:
             if signer == ourselves or not self._facts.is_watcher(watcher_set, signer):
                 continue
             if self._statements.note(signed, signer):
-                seals.setdefault(
-                    signed.commitment.seal, signer
-                )  # a copied seal counts once, for us if it is ours
+                seals.setdefault(signed.commitment.seal, signer)  # a copied seal counts for one of the two
         return len(set(seals.values())) if self._facts.is_watcher(watcher_set, ourselves) else 0
 
     def refusals(self, limit: int) -> list[dict[str, Any]]:
@@ -313,7 +311,7 @@ class Watcher:
         """The provider's key, which the reports of its GPUs must name."""
         return self._facts.oracle(row.terms.provider) if row.receipt.assurance >= HARDWARE else ""
 
-    def _runner(self, rerunner: Rerunner, terms: JobTerms) -> Any:
+    def _runner(self, rerunner: Rerunner, terms: JobTerms) -> Reexecute:
         def rerun(job_id: bytes, template: Template, params: Params) -> Rerun | None:
             return rerunner.run(job_id, self._facts.risk(terms), template, params)
 

@@ -10,8 +10,8 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -24,12 +24,12 @@ from oracle.executors.base import ExecutorError, Exit, GivenUp, Left, NotBegun, 
 from oracle.executors.engines import Engines
 from oracle.executors.result import read_output
 from oracle.facts import Facts
+from oracle.gpu_pool import GpuPool
 from oracle.host import platform_label
 from oracle.intake import Declined, Plan
 from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.models import JobRow
-from oracle.outbox import Stopped
 from oracle.receipt import TELEMETRY, Attempt, Draft, anchor_interval, make_receipt, with_assurance
 from oracle.reports import GpuReports, level_of
 from oracle.room import check_room
@@ -67,38 +67,6 @@ class Recorded:
     samples: Sequence[Sample]
     result: Result
     output: bytes
-
-
-class GpuPool:
-    """Free places on GPUs. Up to `tenants` jobs hold a GPU at once, a job never holds one twice."""
-
-    def __init__(self, uuids: Sequence[str], tenants: int = 1) -> None:
-        self._free = dict.fromkeys(uuids, tenants)
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def lease(self, count: int, given_up: Callable[[], bool]) -> Iterator[tuple[str, ...]]:
-        """Hold a place on each of `count` GPUs, the emptiest first, waiting until there are as many.
-
-        Raises Stopped once `given_up` says so before they are.
-        """
-        with self._changed:
-            while not self._changed.wait_for(lambda: len(self._open()) >= count, LOOK_S):
-                if given_up():
-                    raise Stopped
-            held = tuple(self._open()[:count])
-            for gpu in held:
-                self._free[gpu] -= 1
-        try:
-            yield held
-        finally:
-            with self._changed:
-                for gpu in held:
-                    self._free[gpu] += 1
-                self._changed.notify_all()
-
-    def _open(self) -> list[str]:
-        return sorted((gpu for gpu, free in self._free.items() if free), key=lambda gpu: -self._free[gpu])
 
 
 class Worker:
@@ -312,7 +280,9 @@ class Worker:
             ended = _wait(running, stop)
         finally:
             recorder.close()
-        return self._gather(recorder, ended, workdir, planned, stopped=stop.is_set())
+        recorded = self._gather(recorder, ended, workdir, planned, stopped=stop.is_set())
+        where = platform_label() if running.remote is None else running.remote.platform
+        return replace(recorded, samples=named_platform(recorded.samples, where))
 
     def _given_up(self, stop: threading.Event, latest: float = math.inf) -> GivenUp:
         """Whether this attempt need not begin: it was stopped, we stop, or it is too late."""
@@ -347,7 +317,7 @@ class Worker:
             except ResultInvalid as invalid:
                 _log.warning("output refused", reason=str(invalid))
                 result = Result(ended.code, ended.signal, "failed")
-        return Recorded(ended, named_platform(samples, platform_label()), result, output)
+        return Recorded(ended, samples, result, output)
 
     # Evidence and receipt
 

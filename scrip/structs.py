@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from enum import IntEnum
+from functools import cache
 from typing import Annotated, Any, Self, get_type_hints
 
 from scrip.errors import BadInput
@@ -110,6 +111,7 @@ class Struct:
         return f"{cls.__name__}(" + ",".join(f"{sol} {camel(name)}" for name, sol, _ in _columns(cls)) + ")"
 
 
+@cache
 def camel(name: str) -> str:
     """Solidity spelling of a Python field name: max_units -> maxUnits."""
     head, *rest = name.split("_")

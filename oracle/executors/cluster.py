@@ -139,6 +139,8 @@ class ClusterExecutor:
         try:
             folder.mkdir(parents=True, mode=0o700)
             order = Order.of(work, packages=self._packages, trace=self._trace, tick_ms=self._tick_ms)
+            if work.content is not None:
+                files.put(folder, files.CONTENT, work.content)
             files.write(folder, files.ORDER, order)
         except OSError as problem:
             raise ExecutorError(f"{folder}: {problem.strerror or problem}") from problem
@@ -211,6 +213,11 @@ class ClusterRunning:
         if self._done.problem:
             raise TelemetryError(f"{self._name()}: {self._done.problem}")
         return [row.reading() for row in self._done.readings]
+
+    @property
+    def platform(self) -> str:
+        """See `oracle.telemetry.base.Remote`."""
+        return self._begun.platform
 
     def notes(self) -> tuple[Note, ...]:
         """See `oracle.telemetry.base.Remote`."""

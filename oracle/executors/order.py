@@ -24,11 +24,15 @@ BEGUN: Final = "begun.json"
 LATEST: Final = "latest.json"
 DONE: Final = "done.json"
 FAILED: Final = "failed.json"
+CONTENT: Final = "content.bin"
 ENGINE_LOG: Final = "engine.log"
 """What the engine caught of the step's own stdout and stderr; the job's go into its report."""
 
 _MOST_BYTES: Final = 4 << 20
-_METRICS: Final = METRICS - CLOSING_METRICS - {"lease_ms", "input_tokens", "cached_tokens", "output_tokens"}
+_OURS: Final = {
+    "lease_ms", "input_tokens", "cached_tokens", "output_tokens", "stored_bytes", "moved_bytes", "platform",
+}  # fmt: skip
+_METRICS: Final = METRICS - CLOSING_METRICS - _OURS
 
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Uuid = Annotated[str, Field(pattern=r"^(GPU|MIG)-[0-9A-Za-z/-]{1,100}$")]
@@ -53,7 +57,7 @@ F = TypeVar("F", bound=File)
 class Row(File):
     """A reading taken on the node. Lease time isn't among them: that is ours to measure."""
 
-    source: Literal["nvml", "nvml-replay", "cpu-rusage", "cpu-cgroup"]
+    source: Literal["nvml", "nvml-replay", "cpu-rusage", "cpu-cgroup", "rapl"]
     device: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
     metric: str
     value: Count
@@ -94,7 +98,9 @@ class LimitsRow(File):
 
 
 class Order(File):
-    """What a node shall run. `trace` is that of a simulated GPU, or "" for real ones."""
+    """What a node shall run. `trace` is that of a simulated GPU, or "" for real ones; `content` says that the
+    file CONTENT lies beside it.
+    """
 
     job_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     nonce: int
@@ -105,6 +111,8 @@ class Order(File):
     workdir: str
     limits: LimitsRow
     gpu_count: Count
+    network: bool
+    content: bool
     packages: tuple[str, ...]
     trace: str
     tick_ms: Annotated[int, Field(ge=1)]
@@ -116,22 +124,25 @@ class Order(File):
         return cls(
             job_id=work.job_id.hex(), nonce=work.nonce, template=work.template, module=work.module,
             params=dict(work.params), settings=dict(work.settings), workdir=str(work.workdir),
-            limits=LimitsRow(**limits), gpu_count=work.gpu_count, packages=packages, trace=trace,
+            limits=LimitsRow(**limits), gpu_count=work.gpu_count, network=work.network,
+            content=work.content is not None, packages=packages, trace=trace,
             tick_ms=tick_ms,
         )  # fmt: skip
 
-    def work(self, gpus: tuple[str, ...]) -> Work:
+    def work(self, gpus: tuple[str, ...], content: bytes | None = None) -> Work:
         """The same for the executor of the node, with the GPUs that the engine chose."""
         return Work(
             job_id=bytes.fromhex(self.job_id), nonce=self.nonce, template=self.template, params=self.params,
             workdir=Path(self.workdir), limits=Limits(**self.limits.model_dump()), module=self.module,
-            settings=self.settings, gpus=gpus, gpu_count=self.gpu_count,
+            settings=self.settings, gpus=gpus, gpu_count=self.gpu_count, network=self.network,
+            content=content,
         )  # fmt: skip
 
 
 class Begun(File):
-    """The job's process runs: on these GPUs, held in by this, with these readings before it began."""
+    """The job's process runs: on these GPUs and this processor, held in by this, with these readings."""
 
+    platform: Annotated[str, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,126}[\x21-\x7e])?$")]
     gpus: tuple[Uuid, ...]
     confinement: Literal["bubblewrap", "rlimits"]
     readings: tuple[Row, ...]
@@ -172,10 +183,15 @@ class Failed(File):
 
 def write(folder: Path, name: str, file: File) -> None:
     """Put a file in place, whole."""
+    put(folder, name, file.model_dump_json().encode())
+
+
+def put(folder: Path, name: str, data: bytes) -> None:
+    """Put bytes in place, whole."""
     aside = folder / f"{name}.new"
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        out.write(file.model_dump_json())
+    with os.fdopen(handle, "wb") as out:
+        out.write(data)
         out.flush()
         os.fsync(handle)
     aside.rename(folder / name)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oracle.executors.base import EngineAway, ExecutorError, Work
 from oracle.executors.cluster import Over
-from oracle.settings import RaySettings
+from oracle.settings_engines import RaySettings
 
 _SUBMIT_TIMEOUT_S: Final = 60.0
 """Ray starts an agent and a supervising actor before it answers."""

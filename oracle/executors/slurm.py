@@ -19,7 +19,7 @@ from oracle.executors.cluster import Cause, Over
 from oracle.executors.order import ENGINE_LOG, ReportInvalid
 from oracle.executors.slurm_spool import check_spool, read_edges
 from oracle.logging import get
-from oracle.settings import SlurmSettings
+from oracle.settings_engines import SlurmSettings
 
 COMMENT: Final = "scrip:0x"
 """Begins the comment of our jobs; the escrow id follows."""

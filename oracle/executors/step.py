@@ -20,10 +20,13 @@ from oracle.executors import order as files
 from oracle.executors.base import ExecutorError, Exit, Running
 from oracle.executors.local import LocalExecutor
 from oracle.executors.order import Begun, Done, Failed, Latest, Order, Remark, Row
+from oracle.host import platform_label
 from oracle.telemetry.base import Lease, Meter, Reading, TelemetryError
 from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.nvml import Nvml, NvmlMeter, Replay
+from oracle.telemetry.rapl import RaplMeter
 from scrip.errors import ScripError
+from scrip.evidence import MAX_OUTPUT_BYTES
 
 NOT_STARTED: Final = 70
 """Exit status when the node couldn't do what it was told (EX_SOFTWARE of sysexits.h)."""
@@ -42,7 +45,7 @@ def main(folder: Path, environment: Mapping[str, str]) -> int:
             nvml = opened.enter_context(_open_nvml(order)) if order.gpu_count else None
             gpus = () if nvml is None else given_gpus(environment, order.gpu_count, nvml)
             executor = LocalExecutor(packages=[Path(path) for path in order.packages])
-            running = executor.start(order.work(gpus))
+            running = executor.start(order.work(gpus, _content(folder, order)))
             return _follow(folder, order, running, _Meters(order, running, nvml), executor.confinement, stop)
     except (ScripError, OSError) as problem:
         with suppress(OSError):  # the folder went with the wish for the job
@@ -79,11 +82,20 @@ def _open_nvml(order: Order) -> Nvml:
     return nvml
 
 
+def _content(folder: Path, order: Order) -> bytes | None:
+    if not order.content:
+        return None
+    found = files.read_owned(folder / files.CONTENT, os.geteuid(), MAX_OUTPUT_BYTES)
+    if found is None:
+        raise ExecutorError(f"{folder}: the order speaks of content, and there is none")
+    return found
+
+
 class _Meters:
     """The meters of the lease. One that fails is remembered: its readings end, the job goes on."""
 
     def __init__(self, order: Order, running: Running, nvml: Nvml | None) -> None:
-        self._meters: list[Meter] = [CpuMeter()]
+        self._meters: list[Meter] = [CpuMeter(), RaplMeter()]
         if nvml is not None:
             self._meters.append(NvmlMeter(nvml))
         workdir = Path(order.workdir)
@@ -123,7 +135,7 @@ def _follow(
 ) -> int:
     try:
         begun = {"gpus": running.gpus, "confinement": confinement, "readings": meters.start()}
-        files.write(folder, files.BEGUN, Begun.model_validate(begun))
+        files.write(folder, files.BEGUN, Begun.model_validate({**begun, "platform": platform_label()}))
         ended = _wait(folder, running, meters, order.tick_ms / 1000, stop)
     except BaseException:
         running.kill()

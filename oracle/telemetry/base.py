@@ -44,6 +44,10 @@ class Reading:
 class Remote(Protocol):
     """Reads the meters of a lease on another machine."""
 
+    @property
+    def platform(self) -> str:
+        """That machine's `oracle.host.platform_label`."""
+
     def readings(self, edge: str) -> list[Reading]:
         """What was read there at the "start" or the "end" edge, or last ("tick"). Raises TelemetryError."""
 

@@ -116,9 +116,10 @@ class _Forward(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = _forward
 
     def _answer(self, node: Node, body: bytes) -> None:
-        kind = {"Content-Type": self.headers.get("Content-Type", "application/json")}
+        kept = ("Content-Type", "Authorization")
+        headers = {name: self.headers[name] for name in kept if name in self.headers}
         with httpx.Client(trust_env=False, verify=NO_TLS, timeout=30) as client:
-            answer = client.request(self.command, node.url + self.path, content=body, headers=kind)
+            answer = client.request(self.command, node.url + self.path, content=body, headers=headers)
         self.send_response(answer.status_code)
         self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
         self.send_header("Content-Length", str(len(answer.content)))

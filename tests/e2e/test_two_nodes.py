@@ -99,7 +99,7 @@ class Books:
             events = list(chain.at().events("JobMarket", "JobSettled", jobId=planned.job_id))
             assert len(events) == 1
             until(lambda: self.pair.leader(), "a node serves the evidence")
-            units.append(redeem.collect(chain, planned).receipt.units)
+            units.append(redeem.collect(chain, planned, self.pair.stack.accounts["buyer"]).receipt.units)
         held, earned, supply, backing = self.before
         for each in units:  # the price of this class is fixed, so the order of the rows doesn't matter
             paid = pay_out(each, backing, supply)

@@ -22,7 +22,7 @@ from typing import IO
 import httpx
 
 from oracle.executors import proc
-from oracle.settings import RaySettings
+from oracle.settings_engines import RaySettings
 from scripts.processes import free_ports, tail
 from tests.conftest import python_of
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 import oracle.executors
-from oracle.settings import SlurmSettings
+from oracle.settings_engines import SlurmSettings
 from scripts.processes import free_ports, tail
 from tests.conftest import needs_program
 

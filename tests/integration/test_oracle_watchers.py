@@ -151,8 +151,11 @@ def test_watcher_restarted__still_refuses_a_second_receipt(
     terms = place.terms(buyer, class_id)
     job = place.open(buyer, terms, place.quote(terms))
     place.wait_for([job], Status.SETTLED)
+    secret = place.watcher_settings(0).state_dir / "draw.key"
+    drawn_by = secret.read_text()
     place.stop("watcher-0")
     place.start("watcher-0", place.watcher_settings(0))
+    assert secret.read_text() == drawn_by
     receipt = replace(Receipt.from_json(place.show(job)["receipt"]), units=1)
     verifier = place.chain.address("ReceiptVerifier")
     message = receipt_digest(receipt, place.chain.chain_id, verifier)

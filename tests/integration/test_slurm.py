@@ -16,7 +16,7 @@ from oracle.executors.base import EngineAway, ExecutorError, Left, NotPlaced, Ru
 from oracle.executors.cluster import ClusterExecutor
 from oracle.executors.result import read_output
 from oracle.executors.slurm import SlurmQueue
-from oracle.settings import SlurmSettings
+from oracle.settings_engines import SlurmSettings
 from oracle.telemetry.base import Lease
 from oracle.telemetry.recorder import Recorder
 from oracle.telemetry.remote import RemoteMeter
@@ -289,7 +289,7 @@ def test_slurmctld__restarted_during_a_job__nothing_lost(
 CRASHING = """
 import sys, time
 from pathlib import Path
-from oracle.settings import SlurmSettings
+from oracle.settings_engines import SlurmSettings
 from tests.integration import test_slurm as tests
 place = Path(sys.argv[1])
 settings = SlurmSettings.model_validate_json(sys.argv[2])

@@ -83,7 +83,7 @@ class FakeQueue:
 
 
 def begun(*gpus: str) -> Begun:
-    return Begun(gpus=gpus, confinement="rlimits", readings=(CPU,))
+    return Begun(gpus=gpus, platform="x86_64 avx", confinement="rlimits", readings=(CPU,))
 
 
 @pytest.fixture(autouse=True)

@@ -102,7 +102,8 @@ def test_catalogue__shipped__everything_local() -> None:
 
 def test_catalogue__one_line__one_template_elsewhere(tmp_path: Path) -> None:
     found = {template.name: template.engine for template in catalogue(tmp_path, 'engine = "slurm"')}
-    assert found == {"llm.generate": "slurm", "matmul.int8": LOCAL, "hash.chain": LOCAL}
+    assert {name for name, engine in found.items() if engine != LOCAL} == {"llm.generate"}
+    assert found["llm.generate"] == "slurm"
 
 
 def test_catalogue__unknown_engine__refused(tmp_path: Path) -> None:

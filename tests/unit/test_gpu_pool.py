@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from oracle.gpu_pool import GpuPool
 from oracle.outbox import Stopped
-from oracle.worker import GpuPool
 
 
 def never() -> bool:

@@ -42,11 +42,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_order__round_trip__same_work(work: Work, tmp_path: Path) -> None:
-    given = Order.of(replace(work, gpu_count=1), packages=("p",), trace="", tick_ms=5)
+    given = Order.of(
+        replace(work, gpu_count=1, network=True, content=b"x"), packages=("p",), trace="", tick_ms=5
+    )
     order.write(tmp_path, order.ORDER, given)
     found = order.read(tmp_path, order.ORDER, Order)
     assert found is not None
-    assert found.work((GPU,)) == replace(work, gpu_count=1, gpus=(GPU,))
+    assert found.work((GPU,), b"x") == replace(work, gpu_count=1, gpus=(GPU,), network=True, content=b"x")
+    assert found.content
 
 
 def test_read__absent__none(tmp_path: Path) -> None:

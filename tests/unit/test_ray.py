@@ -13,7 +13,7 @@ import pytest
 from oracle.executors.base import EngineAway, ExecutorError
 from oracle.executors.cluster import Over
 from oracle.executors.ray import RayQueue
-from oracle.settings import RaySettings
+from oracle.settings_engines import RaySettings
 from tests.unit import job_probes as probes
 
 JOB = b"\x0a" * 32

@@ -14,6 +14,7 @@ import pytest
 from oracle.executors import order
 from oracle.executors.order import Begun, Done, Failed, Latest, Order
 from oracle.executors.step import NOT_STARTED
+from oracle.jobs.names import INPUT
 from tests.unit import job_probes as probes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +116,17 @@ def test_step__gpu__shown_and_read_by_uuid(folder: Path) -> None:
         assert {(row.source, row.device) for row in rows if row.metric == "energy_mj"} == {
             ("nvml-replay", GPU)
         }
+
+
+def test_step__content__from_a_file_beside_the_order(folder: Path) -> None:
+    workdir = ordered(folder, "ok")
+    given = order.read(folder, order.ORDER, Order)
+    assert given is not None
+    order.write(folder, order.ORDER, given.model_copy(update={"content": True}))
+    assert "there is none" in failed(folder)
+    order.put(folder, order.CONTENT, b"what it works on")
+    assert step(folder).wait(SECONDS) == 0
+    assert (workdir / INPUT).read_bytes() == b"what it works on"
 
 
 def test_step__sigterm__job_ended_and_reported_as_killed(folder: Path) -> None:

@@ -113,7 +113,7 @@ class Node:
             rerunner=Rerunner(self.executor, draw, self.budget, self.folder / "again", rules.slots),
             settings=rules, metrics=metrics,
         )  # fmt: skip
-        settings = Lab.settings(SimpleNamespace(folder=self.folder))  # type: ignore[arg-type]
+        settings = Lab.settings(SimpleNamespace(folder=self.folder, database=""))  # type: ignore[arg-type]
         address = None if self.key is None else self.key.address
         return WatcherParts(
             settings, watcher, self.store, metrics, Pulse(1.0), {}, address, CHAIN_ID, VERIFIER
