@@ -18,18 +18,25 @@ from typing import Any, Final, Protocol
 
 from oracle.api import ProviderParts, provider_app
 from oracle.api_watcher import WatcherParts, watcher_app
+from oracle.dispatch import WORK
 from oracle.health import Probe, Pulse
 from oracle.logging import get
 from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
 from oracle.retention import PRUNE
+from oracle.room import check_room
 from oracle.server import Server, ServerProblem
 from oracle.settings import Role, Settings
+from oracle.states import ACTIVE, State
 from oracle.store import StateConflict
 from oracle.tasks import Tasks, is_passing, pause_s
+from scrip.chain import Chain
+from scrip.rpc import make_web3
 
 EXIT_OK: Final = 0
 EXIT_FORCED: Final = 130
 QUIET_CYCLES: Final = 2
+PROBE_S: Final = 3.0
+"""How long a probe waits for the node of the chain."""
 LEAST_S: Final = 0.02
 """Least time between two passes: what ends meanwhile is looked at together."""
 PRUNE_EVERY_S: Final = 600.0
@@ -73,6 +80,8 @@ class ProviderCycle:
 
     def begin(self) -> None:
         """Take up what an earlier process left: its orphans, its transactions."""
+        counts = self._node.base.store.counts()
+        _log.info("taken up", **{state.value: counts[state] for state in State if state in ACTIVE})
         self._node.dispatcher.recover()
         self._node.dispatcher.follow_open()
 
@@ -96,12 +105,16 @@ class ProviderCycle:
         return self._node.tasks.idle()
 
     def finish(self, *, at_once: bool) -> None:
-        """Stop taking steps; those that run finish first unless `at_once`."""
-        self._node.stopping.set()
-        self._node.worker.close()
-        if at_once:
-            self._node.worker.abort_all()
-        self._node.tasks.close(wait=True)
+        """Stop taking steps. Those that run finish first, but jobs have `drain_s` to end by themselves, and
+        no time if `at_once`; one that we end is queued again, and the attempt doesn't count.
+        """
+        node = self._node
+        node.stopping.set()
+        node.worker.close()
+        if not at_once:
+            node.tasks.drain(WORK, node.base.settings.of_provider().drain_s)
+        node.worker.abort_all()
+        node.tasks.close(wait=True)
 
 
 class WatcherCycle:
@@ -162,6 +175,7 @@ class Daemon:
             at_once = False
         finally:
             _log.info("stopping", at_once=at_once)
+            self._pulse.beat("the node is stopping")
             self._cycle.finish(at_once=at_once)
             self._server.stop()
             self._base.close()
@@ -207,9 +221,9 @@ class Daemon:
             if not is_passing(error):
                 raise
             metrics.cycles.labels("failed").inc()
-            _log.warning(
-                "pass failed, tried again", failures=failures + 1, reason=f"{type(error).__name__}: {error}"
-            )
+            reason = f"{type(error).__name__}: {error}"
+            self._pulse.beat(reason)
+            _log.warning("pass failed, tried again", failures=failures + 1, reason=reason)
             return begun, failures + 1
         metrics.cycles.labels("ok").inc()
         metrics.last_cycle.set_to_current_time()
@@ -256,7 +270,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         evidence=node.evidence,
         metrics=base.metrics,
         pulse=pulse,
-        probes=probes(base)
+        probes=probes(base, pulse)
         | {
             "executor": lambda: node.engines.confinement,
             "work": _work_probe(node.tasks),
@@ -285,7 +299,7 @@ def _watcher(settings: Settings, pulse: Pulse) -> Daemon:
         store=base.store,
         metrics=base.metrics,
         pulse=pulse,
-        probes=probes(base) | dict(extra),
+        probes=probes(base, pulse) | dict(extra),
         address=None if base.account is None else base.account.address,
         chain_id=base.chain.chain_id,
         verifier=base.facts.verifier,
@@ -296,17 +310,21 @@ def _watcher(settings: Settings, pulse: Pulse) -> Daemon:
     )
 
 
-def probes(base: Base) -> dict[str, Probe]:
-    """What readiness asks of every node."""
+def probes(base: Base, pulse: Pulse) -> dict[str, Probe]:
+    """What readiness asks of every node. The chain is asked once and briefly: a late answer is none."""
+    asked = Chain(make_web3(base.settings.chain.rpc_url, PROBE_S, attempts=1), base.chain.deployment)
 
     def chain() -> str:
-        return f"block {base.chain.head()}"
+        return f"block {asked.head()}"
 
     def store() -> str:
         base.store.check_writable()
         return "writable"
 
-    return {"chain": chain, "store": store}
+    def disk() -> str:
+        return f"{check_room(base.settings.state_dir)} bytes free"
+
+    return {"loop": pulse.check, "chain": chain, "store": store, "disk": disk}
 
 
 def _work_probe(tasks: Tasks) -> Probe:

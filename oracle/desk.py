@@ -18,6 +18,7 @@ from oracle.metrics import Metrics
 from oracle.outbox import DryRun
 from oracle.states import BUSY, State
 from oracle.store import Store
+from oracle.tracing import span
 from scrip.eip712 import DigestSigner, acceptance_digest, sign
 from scrip.errors import BadInput
 from scrip.spec import JobSpec, spec_hash
@@ -81,7 +82,8 @@ class Desk:
         NotFound.
         """
         try:
-            made = self._quote(terms, spec)
+            with span("quote", self._facts.job_id(terms)):
+                made = self._quote(terms, spec)
         except Declined as declined:
             self._metrics.quotes.labels(declined.why.value).inc()
             raise

@@ -23,6 +23,7 @@ from oracle.settle import Settler
 from oracle.states import State
 from oracle.store import StateConflict, Store
 from oracle.tasks import Tasks
+from oracle.tracing import span
 from oracle.worker import Worker
 from scrip.errors import Reverted
 from scrip.types import Status
@@ -193,6 +194,10 @@ class Dispatcher:
         """
         if self._outbox.outstanding(label):
             return
+        with span(function, job.job_id):
+            self._send_and_compare(job, label, function, expected)
+
+    def _send_and_compare(self, job: JobRow, label: str, function: str, expected: tuple[Status, ...]) -> None:
         if self._facts.job(job.job_id).status in expected:
             try:
                 self._outbox.send(label, "JobMarket", function, job.terms.to_abi())

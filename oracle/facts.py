@@ -17,8 +17,9 @@ from oracle.sampling import Risk, payment_for, stake_for
 from scrip import jobs
 from scrip.chain import Chain
 from scrip.eip712 import job_id, recover
-from scrip.errors import BadSignature
+from scrip.errors import BadSignature, NodeUnavailable, NotFound
 from scrip.jobs import Ending
+from scrip.rpc import host_of
 from scrip.types import ClassTerms, Dispute, JobState, JobTerms, Submission
 from scrip.view import ChainView
 
@@ -75,6 +76,20 @@ class Facts:
         with self._lock:
             self._now = (asked, found)
         return found
+
+    def time(self, view: ChainView) -> int:
+        """Unix seconds of the view's block. Raises NodeUnavailable if the node that named it hasn't got it:
+        another one behind the same URL is behind, or it lies.
+        """
+        return self._time_of(view.block)
+
+    def _time_of(self, block: int) -> int:
+        try:
+            return self.chain.block_time(block)
+        except NotFound as missing:
+            raise NodeUnavailable(
+                host_of(self.chain.w3), f"it names block {block} and hasn't got it"
+            ) from missing
 
     def finalized(self) -> ChainView:
         """The state that decisions rest on."""

@@ -17,6 +17,7 @@ from typing import IO, Final
 
 from eth_account.signers.local import LocalAccount
 
+from oracle import tracing
 from oracle.ballot_box import BallotBox
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
@@ -55,12 +56,14 @@ from oracle.telemetry.rapl import RaplMeter
 from oracle.telemetry.remote import RemoteMeter
 from oracle.telemetry.replay.build import STEADY_TRACE
 from oracle.telemetry.storage import StorageMeter
+from oracle.telemetry.timed import TimedMeter
 from oracle.telemetry.tokens import UsageFileMeter
 from oracle.watcher import Watcher
 from oracle.worker import Worker
 from scrip import deployments, keys
 from scrip.chain import Chain
 from scrip.errors import ScripError
+from scrip.rpc import OnFailure
 from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
 
 SENDS: Final = 4
@@ -126,10 +129,11 @@ def open_base(settings: Settings) -> Base:
     with ExitStack() as opened:
         opened.enter_context(open_state(settings.state_dir))
         account = load_key(settings)
-        chain = connect(settings)
         store = Store.open(settings.database_url)
         opened.callback(store.close)
-        metrics = Metrics(store)
+        opened.callback(tracing.configure(settings.role.value))
+        metrics = Metrics(store, settings.state_dir)
+        chain = connect(settings, metrics.rpc_failed)
         metrics.dry.set(int(account is None))
         facts = Facts(chain, local=settings.chain.is_local)
         return Base(settings, chain, facts, store, metrics, account, opened.pop_all())
@@ -177,13 +181,14 @@ def load_key(settings: Settings) -> LocalAccount | None:
     )
 
 
-def connect(settings: Settings) -> Chain:
+def connect(settings: Settings, on_failure: OnFailure | None = None) -> Chain:
     """The chain, checked to be the one the settings name. Raises NotFound, WrongChain, NodeUnavailable."""
     chosen = settings.chain
     deployment = deployments.load(chosen.deployment, chosen.chain_id)
     return Chain.connect(
-        chosen.rpc_url, deployment, timeout=float(chosen.rpc_timeout_s), finality_depth=chosen.depth
-    )
+        chosen.rpc_url, deployment, timeout=float(chosen.rpc_timeout_s), finality_depth=chosen.depth,
+        on_failure=on_failure,
+    )  # fmt: skip
 
 
 def check_registered(chain: Chain, provider: str, account: LocalAccount | None) -> None:
@@ -272,7 +277,7 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     desk = Desk(store, facts, policy, account, base.metrics, retention.room)
     collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
     worker = Worker(
-        store=store, facts=facts, desk=desk, engines=engines, meters=meters_of(nvml, boards),
+        store=store, facts=facts, desk=desk, engines=engines, meters=meters_of(nvml, boards, base.metrics),
         evidence=evidence, workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
         reports=GpuReports(facts, policy.key, collect),
     )  # fmt: skip
@@ -305,7 +310,8 @@ def open_watcher(settings: Settings) -> WatcherNode:
     with ExitStack() as undo:
         undo.callback(base.close)
         claim(base.store, _owner(base) | ({} if base.account is None else {"watcher": base.account.address}))
-        executor = LocalExecutor() if settings.watcher.re_execute else None
+        given = settings.watcher
+        executor = LocalExecutor(packages=given.packages) if given.re_execute else None
         shutil.rmtree(workroot, ignore_errors=True)  # of an earlier process: its jobs ended with it
         place = base.chain.chain_id, base.facts.verifier
         watcher = Watcher(
@@ -362,9 +368,11 @@ def rerunner(settings: Settings, executor: Executor, workroot: Path) -> Rerunner
     return Rerunner(executor, draw, Budget(rules.re_execute_s_per_hour), workroot, rules.slots)
 
 
-def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], Sequence[Meter]]:
+def meters_of(
+    nvml: Nvml | None, boards: dict[str, Board], metrics: Metrics
+) -> Callable[[Plan], Sequence[Meter]]:
     """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs. On a cluster the
-    node meters.
+    node meters. The time each reading takes is counted.
     """
 
     def meters(planned: Plan) -> Sequence[Meter]:
@@ -378,7 +386,7 @@ def meters_of(nvml: Nvml | None, boards: dict[str, Board]) -> Callable[[Plan], S
             found.append(NetworkMeter())
         if here and planned.gpus and nvml is not None:
             found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
-        return found
+        return [TimedMeter(meter, metrics) for meter in found]
 
     return meters
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import httpx
+
 from oracle import node
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.database import probe
@@ -22,12 +24,14 @@ from oracle.facts import Facts
 from oracle.fetch import origin
 from oracle.settings import Role, Settings
 from oracle.telemetry.nvml.sku import fits
+from scrip.abi import names as abi_names
 from scrip.chain import Chain
 from scrip.errors import NotFound, ScripError
 from scrip.types import ProviderInfo
 
 FREE_BYTES: Final = 1 << 30
 SKEW_S: Final = 30
+WATCHER_S: Final = 5.0
 GAS_FOR: Final = 1_000_000
 """Gas that the key should be able to pay for at present fees: a few settlements."""
 
@@ -102,14 +106,23 @@ def _disk(settings: Settings) -> tuple[Mark, str]:
 
 
 def _contracts(chain: Chain) -> tuple[Mark, str]:
+    for name in sorted(chain.deployment.contracts):
+        unknown = chain.unknown_to_code(name) if name in abi_names() else []
+        if unknown:
+            return (
+                Mark.FAIL,
+                f"{name} at {chain.address(name)} doesn't know {unknown[0]}: it is another contract, "
+                "or version. Use this chain's deployment file, and the release that goes with it",
+            )
     count = len(chain.at().class_ids())
     return Mark.OK, f"JobMarket {chain.address('JobMarket')}, {count} class(es)"
 
 
 def _clock(settings: Settings, chain: Chain) -> tuple[Mark, str]:
     facts = Facts(chain, local=settings.chain.is_local)
+    most = SKEW_S if settings.provider is None else settings.provider.max_clock_skew_s
     skew = facts.now() - time.time_ns() // 1_000_000_000
-    if abs(skew) <= SKEW_S:
+    if abs(skew) <= most:
         return Mark.OK, f"{abs(skew)} s from the chain's"
     side = "ahead of" if skew < 0 else "behind"
     return Mark.WARN, f"this machine's clock is {abs(skew)} s {side} the chain's. Set it by NTP"
@@ -143,6 +156,8 @@ def _provider(settings: Settings, chain: Chain) -> Iterator[Finding]:
     yield _guard("URI", lambda: _uri(settings, record))
     yield _guard("stake", lambda: _stake(record))
     yield _guard("classes", lambda: _classes(settings, chain))
+    if settings.quorum.watchers:
+        yield _guard("watchers", lambda: _watchers(settings))
 
 
 def _catalogue(settings: Settings) -> tuple[Mark, str]:
@@ -229,3 +244,18 @@ def _classes(settings: Settings, chain: Chain) -> tuple[Mark, str]:
     if not served:
         return Mark.WARN, "no class can be served: register the SKUs of a class"
     return Mark.OK, f"serves {served}"
+
+
+def _watchers(settings: Settings) -> tuple[Mark, str]:
+    away = [url for url in settings.quorum.watchers if not _is_ready(url)]
+    count = len(settings.quorum.watchers)
+    if away:
+        return Mark.WARN, f"{len(away)} of {count} not ready: {', '.join(away)}. Without a quorum jobs wait"
+    return Mark.OK, f"{count} ready"
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=WATCHER_S).is_success
+    except httpx.HTTPError:
+        return False

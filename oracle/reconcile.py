@@ -55,6 +55,8 @@ class Reconciler:
         view = self._facts.finalized()
         known = self._store.cursor(CURSOR)
         start = self._facts.chain.deployment.block if known is None else known
+        if start <= view.block:
+            self._facts.time(view)  # a head that the node only names would take us past blocks still to come
         new, unseen = 0, None
         for page in self._pages(start, view.block):
             if page.events:
@@ -173,7 +175,7 @@ class Reconciler:
 
     def _absent(self, job: JobRow, view: ChainView) -> None:
         """No slot: not opened yet, taken by a reorganisation, or ended past acceptBy, which empties it."""
-        if view.time() <= job.terms.accept_by:
+        if self._facts.time(view) <= job.terms.accept_by:
             return
         with _one_of_several_nodes():
             ending = self._facts.ending(job.job_id, view, self._not_opened_before(job))

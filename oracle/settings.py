@@ -28,6 +28,7 @@ from oracle.settings_fields import (
     Count,
     DatabaseUrl,
     FilePath,
+    FilePaths,
     Integers,
     MaybePath,
     Seconds,
@@ -126,13 +127,15 @@ class ApiSettings(_Section):
 class ProviderSettings(_Section):
     """What a provider serves, and how much of it at once.
 
-    `classes` empty serves every class that fits and has backing; one without pays nothing, so it must be
-    listed. `slots` jobs run side by side, `queue` more may wait; `gpus` (UUIDs) are shared out among them.
+    `packages` are directories of Python packages with job programs of a catalogue of one's own. `classes`
+    empty serves every class that fits and has backing; one without pays nothing, so it must be listed.
+    `slots` jobs run side by side, `queue` more may wait; `gpus` (UUIDs) are shared out among them.
     `accept_margin_s` is the least time left to accept, `submit_margin_s` what stays free for signing and
     settling. `cancel_declined` gives a job we can't take back to its payer at once, at our gas, instead of at
-    its deadline. `cpu_sku` and `gpu_sku` are labels whose hash a class names; a model is a SKU that the
-    catalogue names; `storage_sku` and `network_sku` are what classes of GB-hours and of GB name. A quote
-    holds its place until the job's acceptBy, at most `max_quote_s` ahead.
+    its deadline. A node that is told to stop gives the jobs that run `drain_s` to end. `cpu_sku` and
+    `gpu_sku` are labels whose hash a class names; a model is a SKU that the catalogue names; `storage_sku`
+    and `network_sku` are what classes of GB-hours and of GB name. A quote holds its place until the job's
+    acceptBy, at most `max_quote_s` ahead.
 
     `gpu_tenants` jobs share each GPU, nothing between them but what the driver does: for programs and buyers
     that may meet. A job is charged for its share of the GPU's time, and `gpu_sku` must say so by ending in
@@ -143,10 +146,12 @@ class ProviderSettings(_Section):
 
     address: Address
     catalogue: MaybePath = None
+    packages: FilePaths = ()
     classes: Integers = ()
     slots: Count = 1
     queue: Annotated[int, Field(ge=0, le=10_000)] = 8
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    drain_s: Seconds = 5
     cpu_sku: str = "cpu"
     gpu_sku: str = ""
     gpus: Texts = ()
@@ -208,6 +213,7 @@ class WatcherSettings(_Section):
     reveal_after_s: Annotated[int, Field(ge=1, le=86_400)] = 120
     gpu_overlap_s: Annotated[int, Field(ge=1, le=60)] = 2
     catalogue: MaybePath = None
+    packages: FilePaths = ()
     allowed_origins: Urls = ()
     fetch_timeout_s: Annotated[int, Field(ge=1, le=600)] = 20
     max_bundle_bytes: Annotated[int, Field(ge=1_024, le=64 * 2**20)] = 32 * 2**20

@@ -27,6 +27,7 @@ from oracle.receipt import TELEMETRY, with_assurance
 from oracle.settings import Settings
 from oracle.states import Stage, State
 from oracle.store import Store
+from oracle.tracing import span
 from scrip.eip712 import DigestSigner, sign
 from scrip.errors import EvidenceInvalid, NotFound, Reverted, ScripError
 from scrip.types import Attestation, JobState, Receipt, Status
@@ -119,11 +120,14 @@ class Settler:
         """
         settlement = self._store.settlement(settlement_id)
         if settlement.stage == Stage.COLLECTING:
-            settlement = self._collect(settlement)
+            with span("sign", *settlement.jobs, settlement=settlement.id):
+                settlement = self._collect(settlement)
         if settlement.stage == Stage.SIGNED and settlement.not_before_ms <= self._store.now_ms():
-            settlement = self._send(settlement)
+            with span("submit", *settlement.jobs, settlement=settlement.id):
+                settlement = self._send(settlement)
         if settlement.stage == Stage.SENDING:
-            self._resolve(settlement)
+            with span("settle", *settlement.jobs, settlement=settlement.id):
+                self._resolve(settlement)
 
     # Signing
 
@@ -258,9 +262,9 @@ class Settler:
         if mined is None and len(undecided) == len(settlement.jobs):
             # Never mined, and nothing in flight: the same signatures are sent again.
             again = self._store.advance(settlement, Stage.SIGNED, State.SIGNED)
-            self._store.delay_settlement(
-                again, self._store.now_ms() + SOON_MS, "the transaction never took effect"
-            )
+            reason = "the transaction never took effect"
+            _log.warning("settlement sent again", settlement=settlement.id, reason=reason)
+            self._store.delay_settlement(again, self._store.now_ms() + SOON_MS, reason)
             return
         back = self._left_out(label, undecided) if mined is not None else {job_id: {} for job_id in undecided}
         self._store.close_settlement(settlement, Stage.DONE, back, "another row ended meanwhile", mined)

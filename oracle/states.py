@@ -100,7 +100,8 @@ _FORWARD: Final[dict[State, frozenset[State]]] = {
     State.QUOTED: frozenset({State.OPEN, State.QUEUED}),
     State.OPEN: frozenset({State.ACCEPTING, State.QUEUED, State.CANCELLING}),
     State.ACCEPTING: frozenset({State.OPEN, State.QUEUED, State.CANCELLING}),
-    State.QUEUED: frozenset({State.EXECUTING, State.CANCELLING, State.OPEN}),
+    # To itself: opened anew by a reorganisation, with another nonce.
+    State.QUEUED: frozenset({State.QUEUED, State.EXECUTING, State.CANCELLING, State.OPEN}),
     State.EXECUTING: frozenset({State.METERED, State.QUEUED, State.CANCELLING}),
     State.METERED: frozenset({State.METERED, State.SIGNING, State.QUEUED, State.CANCELLING, *_REVIEWED}),
     State.SIGNING: frozenset({State.SIGNED, State.METERED, *_REVIEWED}),

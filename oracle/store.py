@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Engine, and_, delete, func, select, text, tuple_, update
+from sqlalchemy import Engine, and_, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from oracle import moves
@@ -25,6 +25,8 @@ from scrip.errors import NotFound, ScripError
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Attestation, JobTerms
 
+PROBE: Final = "probe"
+"""Name of the cursor that `check_writable` changes."""
 __all__ = ["REASON_CHARS", "LeadLost", "Move", "StateConflict", "Store"]
 
 NOBODY: Final = -1
@@ -56,20 +58,26 @@ class Store:
 
     @classmethod
     def open(cls, url: str, now_ms: Callable[[], int] | None = None) -> Store:
-        """Connect to the database at `url` and bring its tables up to date. `now_ms` is unix milliseconds.
+        """Connect to the database at `url` and bring its tables up to date. `now_ms` is unix milliseconds, by
+        default the machine's from now on: a clock that is set later changes no pause.
 
         Raises DatabaseProblem.
         """
-        return cls(connect(url), now_ms or (lambda: time.time_ns() // 1_000_000))
+        offset_ns = time.time_ns() - time.monotonic_ns()
+        return cls(connect(url), now_ms or (lambda: (offset_ns + time.monotonic_ns()) // 1_000_000))
 
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
 
     def check_writable(self) -> None:
-        """Raise the database's error unless a write would succeed now."""
+        """Write something, however small. Raises the database's error."""
         with self.writing(led=False) as session:
-            session.execute(text("UPDATE cursors SET block = block WHERE name = :name"), {"name": "none"})
+            row = session.get(CursorRow, PROBE)
+            if row is None:
+                session.add(CursorRow(name=PROBE, block=0))
+            else:
+                row.block = 1 - row.block  # a statement that changes nothing writes nothing
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -374,6 +382,12 @@ class Store:
         with self.reading() as session:
             query = select(RefusalRow).where(RefusalRow.job_id == job_id).order_by(RefusalRow.id)
             return session.scalars(query).all()
+
+    def refusal_counts(self) -> Mapping[str, int]:
+        """How often watchers have refused, by check."""
+        with self.reading() as session:
+            rows = session.execute(select(RefusalRow.check, func.count()).group_by(RefusalRow.check)).all()
+        return {check: count for check, count in rows}
 
     def cursor(self, name: str) -> int | None:
         """First block that the scan `name` hasn't seen, None if it never ran."""

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -108,6 +108,12 @@ class Tasks:
         with self._lock:
             if self._fatal:
                 raise self._fatal[0]
+
+    def drain(self, pool: str, seconds: float) -> None:
+        """Wait until no task of the pool runs, at most so long."""
+        with self._lock:
+            futures = [entry.future for (name, _), entry in self._entries.items() if name == pool]
+        wait([future for future in futures if future is not None], seconds)
 
     def close(self, *, wait: bool) -> None:
         """Take no more tasks, and wait for those that run if `wait`."""

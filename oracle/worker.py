@@ -19,7 +19,7 @@ from typing import Final
 from oracle import intake
 from oracle.attribution import AttributionError, attribute
 from oracle.desk import Desk
-from oracle.evidence import EvidenceStore
+from oracle.evidence import EvidenceStore, StorageFull
 from oracle.executors.base import ExecutorError, Exit, GivenUp, Left, NotBegun, ResultInvalid, Running
 from oracle.executors.engines import Engines
 from oracle.executors.result import read_output
@@ -32,11 +32,13 @@ from oracle.metrics import Metrics
 from oracle.models import JobRow
 from oracle.receipt import TELEMETRY, Attempt, Draft, anchor_interval, make_receipt, with_assurance
 from oracle.reports import GpuReports, level_of
+from oracle.room import check_room
 from oracle.settings import ProviderSettings
 from oracle.states import State
 from oracle.store import Store
 from oracle.telemetry.base import Lease, Meter, RecordingFailed, TelemetryError
 from oracle.telemetry.recorder import Recorder
+from oracle.tracing import span
 from scrip.errors import EvidenceInvalid, NotFound, Refused
 from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec
@@ -118,9 +120,9 @@ class Worker:
             if ended := executor.end_stale(left):
                 _log.warning("orphan ended", job=job.label, attempt=job.attempt, engine=engine, count=ended)
         shutil.rmtree(self._workdir(job.job_id, job.attempt), ignore_errors=True)
-        self._store.move(
-            job.job_id, State.QUEUED, "the node restarted during this attempt", since=(State.EXECUTING,)
-        )
+        reason = "the node restarted during this attempt"
+        _log.warning("attempt lost", job=job.label, attempt=job.attempt, reason=reason)
+        self._store.move(job.job_id, State.QUEUED, reason, since=(State.EXECUTING,))
 
     def abort_all(self) -> None:
         """End every process of ours: the node stops at once."""
@@ -159,12 +161,14 @@ class Worker:
         with self._gpus.lease(ours, given_up) as gpus:
             if given_up():
                 return
+            check_room(self._workroot, planned.template.limits.output_bytes)
             try:
                 self._check_time(job, planned)  # again: the GPUs may have been long in coming
             except Declined as declined:
                 self.give_back(job, str(declined))
                 return
-            self._attempt(job, spec, planned, gpus, stop, state)
+            with span("attempt", job.job_id, number=job.attempt + 1, template=planned.template.name):
+                self._attempt(job, spec, planned, gpus, stop, state)
 
     def give_back(self, job: JobRow, reason: str) -> None:
         """Return the job's whole lock to its payer, because it can't be done any more."""
@@ -218,20 +222,32 @@ class Worker:
         )  # fmt: skip
         workdir = self._workdir(job.job_id, number)
         try:
-            recorded = self._record(job, planned, gpus, workdir, stop, state.nonce)
+            with span("execute", job.job_id):
+                recorded = self._record(job, planned, gpus, workdir, stop, state.nonce)
             self._metrics.runs.labels(planned.template.name, recorded.result.reason).inc()
-            self._keep(job, spec, planned, recorded, state)
-        except (AttemptLost, TelemetryError, ExecutorError) as lost:
+            with span("meter", job.job_id):
+                self._keep(job, spec, planned, recorded, state)
+        except (AttemptLost, TelemetryError, ExecutorError, StorageFull) as lost:
             self._metrics.runs.labels(planned.template.name, "lost").inc()
-            _log.warning("attempt lost", job=job.label, attempt=number, reason=str(lost))
-            begun = not isinstance(lost, NotBegun)
-            later = self._store.now_ms() + (RETRY_MS * number if begun else AWAY_MS)
-            self._store.move(
-                job.job_id, State.QUEUED, str(lost), since=(State.EXECUTING,), not_before_ms=later,
-                attempt=number if begun else number - 1,
-            )  # fmt: skip
+            self._lose(job, lost, stop)
         finally:
             shutil.rmtree(workdir, ignore_errors=True)
+
+    def _ended_by_us(self, stop: threading.Event) -> bool:
+        """Whether the job was ended because the node stops."""
+        return stop.is_set() and self._closing.is_set()
+
+    def _lose(self, job: JobRow, lost: Exception, stop: threading.Event) -> None:
+        """Queue the job again. An attempt that never began, or that we cut off ourselves, doesn't count."""
+        ended, begun = self._ended_by_us(stop), not isinstance(lost, NotBegun)
+        reason = "the node was stopped" if ended else str(lost)
+        _log.warning("attempt lost", job=job.label, attempt=job.attempt, reason=reason)
+        pause_ms = 0 if ended else RETRY_MS * job.attempt if begun else AWAY_MS
+        self._store.move(
+            job.job_id, State.QUEUED, reason, since=(State.EXECUTING,),
+            not_before_ms=self._store.now_ms() + pause_ms,
+            attempt=job.attempt if begun and not ended else job.attempt - 1,
+        )  # fmt: skip
 
     # Running and metering
 
@@ -283,6 +299,9 @@ class Worker:
             samples = failed.samples  # enough to show a failure, which costs nothing
         if ended.reason == "killed":
             raise AttemptLost("stopped" if stopped else f"the job's supervisor ended it: {_tail(ended.log)}")
+        if ended.reason == "failed":
+            # A full disk of ours says nothing about the job.
+            check_room(self._workroot, planned.template.limits.output_bytes)
         for note in recorder.notes():
             _log.info(
                 "metering note",

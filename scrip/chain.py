@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self, cast
 
-from eth_typing import ChecksumAddress, HexStr
+from eth_typing import ABIFunction, ChecksumAddress, HexStr
+from eth_utils.abi import abi_to_signature, function_abi_to_4byte_selector
 from web3 import Web3
 from web3.contract import Contract
 from web3.exceptions import (
@@ -24,7 +25,7 @@ from scrip.abi import ERC20, abi
 from scrip.errors import NodeDeclined, NodeUnavailable, NotFound, WrongChain
 from scrip.keys import LOCAL_CHAINS
 from scrip.reverts import ErrorTable, from_rpc, known_errors
-from scrip.rpc import error_of, host_of, make_web3
+from scrip.rpc import OnFailure, error_of, host_of, make_web3
 from scrip.structs import to_address, to_bytes
 from scrip.types import Deployment
 from scrip.view import ChainView
@@ -67,13 +68,16 @@ class Chain:
         timeout: float = 30.0,
         attempts: int = 4,
         finality_depth: int | None = None,
+        on_failure: OnFailure | None = None,
     ) -> Self:
-        """Connect to the node at `rpc_url` and check that it serves this deployment.
+        """Connect to the node at `rpc_url` and check that it serves this deployment. `on_failure` is told of
+        requests that fail.
 
         Raises WrongChain if its chain id differs or an address holds no code, NodeUnavailable if it doesn't
         answer.
         """
-        chain = cls(make_web3(rpc_url, timeout, attempts), deployment, finality_depth=finality_depth)
+        w3 = make_web3(rpc_url, timeout, attempts, on_failure)
+        chain = cls(w3, deployment, finality_depth=finality_depth)
         chain.check()
         return chain
 
@@ -89,6 +93,19 @@ class Chain:
             raise WrongChain(
                 f"no code on chain {served} at {', '.join(empty)}. Was the chain reset since the deployment?"
             )
+
+    def unknown_to_code(self, name: str) -> list[str]:
+        """Signatures of those functions of contract `name` that the code at its address doesn't know: it is
+        another contract, or another version. A dispatcher holds the selector of each function it serves.
+        """
+        with _typed():
+            code = bytes(self.w3.eth.get_code(_checksum(self.address(name))))
+        functions = [entry for entry in abi(name) if entry["type"] == "function"]
+        return [
+            abi_to_signature(cast(ABIFunction, entry))
+            for entry in functions
+            if function_abi_to_4byte_selector(cast(ABIFunction, entry)).lstrip(b"\0") not in code
+        ]
 
     def served_id(self) -> int:
         """Id of the chain that the node serves."""

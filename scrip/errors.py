@@ -66,8 +66,9 @@ class ChainError(ScripError):
 class NodeUnavailable(ChainError):
     """A node didn't answer, or not with JSON-RPC. Names its host only, because URLs hold keys.
 
-    `status` is the HTTP status if there was one; `too_slow` says that a smaller request may succeed (a
-    timeout, or an answer too large); `transient` that the same request may succeed later.
+    `status` is the HTTP status if there was one, `kind` a word for any other failure; `too_slow` says
+    that a smaller request may succeed (a timeout, or an answer too large); `transient` that the same
+    request may succeed later.
     """
 
     def __init__(
@@ -76,10 +77,11 @@ class NodeUnavailable(ChainError):
         detail: str,
         *,
         status: int | None = None,
+        kind: str = "error",
         too_slow: bool = False,
         transient: bool = True,
     ) -> None:
-        self.host, self.detail, self.status = host, detail, status
+        self.host, self.detail, self.status, self.kind = host, detail, status, kind
         self.too_slow, self.transient = too_slow, transient
         super().__init__(f"node {host}: {detail}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -50,23 +51,38 @@ UNRETRIED = frozenset({"eth_sendRawTransaction", "eth_getLogs"})
 POST_ATTEMPTS = 4
 
 
+OnFailure = Callable[[str, str], None]
+"""Told of each request that failed: the method, and why in a word ("429", "Timeout", "error")."""
+
+
 class NodeProvider(HTTPProvider):
     """web3's HTTP provider with our retries in place of its own."""
 
-    def __init__(self, url: str, timeout: float, attempts: int = POST_ATTEMPTS) -> None:
+    def __init__(
+        self, url: str, timeout: float, attempts: int = POST_ATTEMPTS, on_failure: OnFailure | None = None
+    ) -> None:
         super().__init__(url, request_kwargs={"timeout": timeout}, exception_retry_configuration=None)
         self.host = urlsplit(url).hostname or "?"
         # A contract can revert with an OffchainLookup that names a URL; web3 would fetch it by default.
         self.global_ccip_read_enabled = False
         self._attempts = attempts
+        self._on_failure = on_failure or (lambda method, why: None)
         self._local = threading.local()
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """One JSON-RPC request. Raises NodeUnavailable; errors of the RPC itself are in the response."""
         body = self.encode_rpc_request(method, params)
         if method in UNRETRIED:
-            return self._post(method, body)
-        return retrying(self._attempts)(lambda: _without_transient(self.host, self._post(method, body)))
+            return self._watched(method, lambda: self._post(method, body))
+        once = lambda: _without_transient(self.host, self._post(method, body))  # noqa: E731
+        return retrying(self._attempts)(lambda: self._watched(method, once))
+
+    def _watched(self, method: str, request: Callable[[], RPCResponse]) -> RPCResponse:
+        try:
+            return request()
+        except NodeUnavailable as failed:
+            self._on_failure(method, str(failed.status or failed.kind))
+            raise
 
     def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
         answer = self._session().post(str(self.endpoint_uri), request_data, **self.get_request_kwargs())
@@ -93,15 +109,18 @@ class NodeProvider(HTTPProvider):
         except TRANSIENT_ERRORS as error:
             # The cause is dropped: requests puts the whole URL, key included, in its messages.
             slow = isinstance(error, requests.Timeout)
-            raise NodeUnavailable(self.host, type(error).__name__, too_slow=slow) from None
+            kind = type(error).__name__
+            raise NodeUnavailable(self.host, kind, kind=kind, too_slow=slow) from None
         if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
             raise NodeUnavailable(self.host, "the answer is not JSON-RPC")
         return answer
 
 
-def make_web3(url: str, timeout: float = 30.0, attempts: int = POST_ATTEMPTS) -> Web3:
+def make_web3(
+    url: str, timeout: float = 30.0, attempts: int = POST_ATTEMPTS, on_failure: OnFailure | None = None
+) -> Web3:
     """A Web3 on `url` with our provider. `timeout` is seconds per request, `attempts` how many there are."""
-    w3 = Web3(NodeProvider(url, timeout, attempts))
+    w3 = Web3(NodeProvider(url, timeout, attempts, on_failure))
     # Proof-of-authority chains put more than 32 bytes in extraData; without this web3 refuses their blocks.
     w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
     return w3

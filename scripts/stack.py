@@ -117,10 +117,6 @@ class Stack:
         self.nodes[PROVIDER].start()
         self.nodes[PROVIDER].wait_ready()
 
-    def kill_oracle(self, number: signal.Signals = signal.SIGKILL) -> int:
-        """Signal the provider's node, wait until it is gone and return its exit status."""
-        return self.nodes[PROVIDER].kill(number)
-
     def stop_nodes(self) -> None:
         """Stop every node, the provider first: its last receipts may still need the watchers."""
         for name in reversed(list(self.nodes)):

@@ -33,7 +33,7 @@ class Engines:
 
 def open_engines(settings: Settings) -> Engines:
     """This machine, and every engine that has a section in the settings. Nothing is asked of them yet."""
-    return Engines({LOCAL: LocalExecutor(), **clusters(settings)})
+    return Engines({LOCAL: LocalExecutor(packages=settings.of_provider().packages), **clusters(settings)})
 
 
 def require_engines(settings: Settings, wanted: Iterable[str]) -> None:

@@ -39,6 +39,14 @@ class Proxy(ThreadingHTTPServer):
         """Whether to forward a call; a subclass may hold it back first."""
         return True
 
+    def refusal(self, method: str) -> int:
+        """HTTP status that answers a call in the node's place, 0 for none; a subclass may refuse some."""
+        return 0
+
+    def change(self, call: Any, answer: bytes) -> bytes:
+        """What is said instead of the node's answer; a subclass may lie."""
+        return answer
+
     def limit(self, call: Any) -> bytes | None:
         """An error in place of the answer to a log query over too many blocks."""
         if call["method"] != "eth_getLogs" or self.most_blocks is None:
@@ -61,11 +69,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen[method] += 1
         if not self.server.pass_or_wait(method):
             return
-        answer = self.server.limit(call) or self.server.forward(body)
+        if status := self.server.refusal(method):
+            self._say(status, b"")
+            return
+        answer = self.server.limit(call) or self.server.change(call, self.server.forward(body))
         if self.server.lose[method] > 0:
             self.server.lose[method] -= 1
             return
-        self.send_response(200)
+        self._say(200, answer)
+
+    def _say(self, status: int, answer: bytes) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)

@@ -267,6 +267,9 @@ class FakeFacts:
     def now(self) -> int:
         return self.fake.now
 
+    def time(self, view: FakeView) -> int:
+        return view.time()
+
     def finalized(self) -> FakeView:
         return FakeView(self.fake, self.chain.finalized())
 

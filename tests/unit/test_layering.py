@@ -22,7 +22,7 @@ FORBIDDEN = {
 # Package -> extras of pyproject.toml that it may import from, beside the base dependencies.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "scrip": ("attestation",),
-    "oracle": ("oracle", "postgres", "kubernetes", "llm"),
+    "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm"),
     "agents": (),
 }
 # The model's package is installed without its dependencies by the set-up, so no extra can name it. The others
