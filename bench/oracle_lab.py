@@ -19,9 +19,9 @@ import httpx
 from eth_typing import HexStr
 
 from bench.lab import GAS, MONEY
-from oracle.executors.base import Exit, GivenUp, Left, Remote, Work, never
+from oracle.executors.base import Exit, GivenUp, Left, Work, never
 from oracle.jobs.names import OUTPUT
-from oracle.telemetry.base import Finished, Lease, Note, Reading
+from oracle.telemetry.base import Finished, Lease, Note, Reading, Remote
 from scrip import eip712
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms
