@@ -19,9 +19,9 @@ import httpx
 from eth_typing import HexStr
 
 from bench.lab import GAS, MONEY
-from oracle.executors.base import Exit, Work
+from oracle.executors.base import Exit, GivenUp, Left, Work, never
 from oracle.jobs.names import OUTPUT
-from oracle.telemetry.base import Finished, Lease, Note, Reading
+from oracle.telemetry.base import Finished, Lease, Note, Reading, Remote
 from scrip import eip712
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms
@@ -214,12 +214,17 @@ class NoWork:
     """Stands in for the executor: no process, an output of 32 bytes, at once."""
 
     confinement: str = "none: a stand-in of the benchmark"
+    places_gpus: bool = False
 
-    def start(self, work: Work) -> Ended:
+    def start(self, work: Work, given_up: GivenUp = never) -> Ended:
         """A job that has ended already."""
         work.workdir.mkdir(parents=True)
         (work.workdir / OUTPUT).write_bytes(work.job_id)
         return Ended()
+
+    def end_stale(self, left: Left) -> int:
+        """Nothing is ever left."""
+        return 0
 
 
 @dataclass(slots=True)
@@ -229,6 +234,8 @@ class Ended:
     pid: int = 1
     pgid: int = 1
     born_ns: int = 1
+    gpus: tuple[str, ...] = ()
+    remote: Remote | None = None
     started_mono_ns: int = field(default_factory=time.monotonic_ns)
     started_wall_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 

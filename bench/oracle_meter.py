@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     desk = Desk(base.store, base.facts, policy, account, base.metrics, room=lambda _: None)
     desk.keep_spec(spec_hash(SPEC), SPEC)
     worker = Worker(
-        store=base.store, facts=base.facts, desk=desk, engines=Engines({LOCAL: NoWork()}),  # type: ignore[dict-item]
+        store=base.store, facts=base.facts, desk=desk, engines=Engines({LOCAL: NoWork()}),
         meters=lambda _: [NoMeter()],
         evidence=EvidenceStore(settings.evidence_folder),
         workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
