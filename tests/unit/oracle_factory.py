@@ -87,10 +87,12 @@ class FakeRunning:
 
     pid = pgid = 4_000_000
     born_ns = 77
-    gpus, remote = (), None
+    remote = None
 
-    def __init__(self, executor: FakeExecutor, reason: str, code: int | None) -> None:
-        self._executor, self._reason, self._code = executor, reason, code
+    def __init__(
+        self, executor: FakeExecutor, reason: str, code: int | None, gpus: tuple[str, ...] = ()
+    ) -> None:
+        self._executor, self._reason, self._code, self.gpus = executor, reason, code, gpus
         self.started_mono_ns, self.started_wall_ms = time.monotonic_ns(), time.time_ns() // 1_000_000
         self.killed = threading.Event()
 
@@ -140,7 +142,7 @@ class FakeExecutor:
         (work.workdir / OUTPUT).write_bytes(b"the output")
         self.started.append(work)
         reason, code = self.ends.pop(0) if self.ends else ("ok", 0)
-        return FakeRunning(self, reason, code)
+        return FakeRunning(self, reason, code, work.gpus)
 
 
 class FakeQuorum(Quorum):

@@ -160,7 +160,7 @@ def test_sending__interrupted_while_in_flight__says_that_it_is_on_its_way(world:
 
 def test_sending__another_command_sends__waits_and_says_so(world: World) -> None:
     world.send("buy 1 of class 1", "buy")
-    (path,) = (world.folder / "state").glob("*.lock")
+    (path,) = (world.folder / "state").glob("*-0x*.lock")
     with path.open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         second = threading.Thread(target=world.send, args=("buy 2 of class 1", "buy"))

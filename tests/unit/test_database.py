@@ -19,7 +19,7 @@ from oracle.database import DatabaseProblem, engine_of, parse, probe, shown
 from oracle.journal import SqlJournal
 from oracle.migrations import config
 from oracle.models import TABLES
-from oracle.reviews import Reviews, Verdict
+from oracle.reviews import Reviewed, Reviews, Verdict
 from oracle.settings import Settings, SettingsProblem
 from oracle.states import Stage, State
 from oracle.store import Store
@@ -265,8 +265,8 @@ def fill(store: Store) -> None:
     store.add_refusal(JOB, "http://w", "output.hash", "differs")
     SqlJournal(store).record(record())
     reviews = Reviews(store)
-    reviews.keep(b"\xaa" * 32, b"\xee" * 32, SENDER, Verdict(JOB, False, "output.hash", "differs"))
-    reviews.commit({JOB: b"\xaa" * 32})
+    verdict = Verdict(JOB, False, "output.hash", "differs")
+    reviews.keep(SENDER, Reviewed(b"\xaa" * 32, b"\xee" * 32, verdict), bind=True)
 
 
 def everything(store: Store) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def everything(store: Store) -> dict[str, Any]:
         "refusals": [row.reason for row in store.refusals(JOB)],
         "journal": SqlJournal(store).open_records(31337, SENDER),
         "review": reviews.find(b"\xaa" * 32, b"\xee" * 32),
-        "committed": reviews.commit({JOB: b"\xbb" * 32}),
+        "bound": reviews.bound(JOB),
     }
 
 

@@ -60,7 +60,8 @@ def test_conftest__skipped_test__fails_ci_outside_of_gpu(
 ) -> None:
     file = tmp_path / "tests" / folder / "test_it.py"
     file.parent.mkdir(parents=True)
-    (tmp_path / "tests" / "conftest.py").write_bytes((ROOT / "tests" / "conftest.py").read_bytes())
+    for name in ("conftest.py", "databases.py"):
+        (tmp_path / "tests" / name).write_bytes((ROOT / "tests" / name).read_bytes())
     file.write_text(
         "import pytest\n\n@pytest.mark.skip\ndef test_skipped(): ...\n\n"
         "@pytest.mark.xfail\ndef test_expected(): assert False\n\ndef test_runs(): ...\n"

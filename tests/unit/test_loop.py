@@ -24,6 +24,9 @@ class Passes:
         self.tasks, self.seen = tasks, threading.Semaphore(0)
         self.go = threading.Event()
 
+    def leads(self) -> bool:
+        return True
+
     def begin(self) -> None:
         self.tasks.start("work", 1, lambda: self.go.wait(SECONDS))
 
