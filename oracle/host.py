@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from scrip.evidence import Sample
 
 VECTOR: Final = (
     "avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8",
@@ -33,3 +37,14 @@ def _flags() -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def named_platform(samples: Sequence[Sample], label: str) -> Sequence[Sample]:
+    """The samples, if there are any, with one more that says which processor the job ran on."""
+    if not samples:
+        return samples
+    last = samples[-1]
+    return (
+        *samples,
+        replace(last, seq=last.seq + 1, source="lease", device=label, metric="platform", value=1),
+    )

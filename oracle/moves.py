@@ -24,6 +24,15 @@ class StateConflict(ScripError):
         super().__init__(f"job 0x{job_id.hex()} is {found}, which can't become {wanted}")
 
 
+class LeadLost(ScripError):
+    """This node doesn't act on the database, or not any more: another one does."""
+
+    def __init__(self, node: str, leader: str) -> None:
+        self.node, self.leader = node, leader
+        who = f"{leader} leads" if leader not in ("", node) else "nobody leads yet"
+        super().__init__(f"{node or 'this node'} doesn't lead: {who}. Ask that one, or wait until it is gone")
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """One job's change of state among several; the fields are those of `Store.move`."""
@@ -123,3 +132,11 @@ def check_columns(values: Mapping[str, Any]) -> None:
 
 def _allowed(one: Move, found: State) -> bool:
     return (one.since is None or found in one.since) and may_follow(one.to, found)
+
+
+def assign(row: Any, values: Mapping[str, Any]) -> None:
+    """Set columns of a row by name. Raises AttributeError for one that it hasn't got."""
+    for name, value in values.items():
+        if not hasattr(type(row), name):
+            raise AttributeError(f"{type(row).__name__} has no column {name}")
+        setattr(row, name, value)

@@ -8,7 +8,6 @@ import secrets
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +22,16 @@ from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
 from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
-from oracle.executors.base import LOCAL, Executor
+from oracle.executors.base import Executor
 from oracle.executors.engines import Engines, cluster_gpus, open_engines, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.identity import claim, claim_evidence
-from oracle.intake import Plan, Policy
+from oracle.intake import Policy
 from oracle.journal import SqlJournal
 from oracle.lead import Lead
 from oracle.logging import get
+from oracle.meters import boards_of, meters_of
 from oracle.metrics import Metrics
 from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
@@ -46,18 +46,9 @@ from oracle.settle import Settler
 from oracle.statements import Statements
 from oracle.store import Store
 from oracle.tasks import Tasks
-from oracle.telemetry.base import Meter
-from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.confidential import ConfidentialGpus
-from oracle.telemetry.cpu import CpuMeter
-from oracle.telemetry.network import NetworkMeter
-from oracle.telemetry.nvml import MetricAbsent, Nvml, NvmlMeter, NvmlUnavailable, Replay
-from oracle.telemetry.rapl import RaplMeter
-from oracle.telemetry.remote import RemoteMeter
+from oracle.telemetry.nvml import Nvml, NvmlUnavailable, Replay
 from oracle.telemetry.replay.build import STEADY_TRACE
-from oracle.telemetry.storage import StorageMeter
-from oracle.telemetry.timed import TimedMeter
-from oracle.telemetry.tokens import UsageFileMeter
 from oracle.watcher import Watcher
 from oracle.worker import Worker
 from scrip import deployments, keys
@@ -343,52 +334,11 @@ def _attests(nvml: Nvml | None) -> bool:
     return not why
 
 
-def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]:
-    """Ledgers of the GPUs that jobs share; empty where each job has its GPUs to itself. Raises
-    NodeProblem.
-    """
-    if nvml is None or provider.gpu_tenants == 1:
-        return {}
-    split = [gpu for gpu in provider.gpus if nvml.is_split(gpu)]
-    if split:
-        raise NodeProblem(f"provider.gpu_tenants: {', '.join(split)} divided by MIG can't be shared as well")
-    try:
-        for gpu in provider.gpus:
-            nvml.energy_mj(gpu)
-    except MetricAbsent as problem:
-        raise NodeProblem(f"provider.gpu_tenants: sharing needs an energy counter. {problem}") from problem
-    slots, idle_mw = provider.gpu_tenants, provider.gpu_idle_mw
-    return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
-
-
 def rerunner(settings: Settings, executor: Executor, workroot: Path) -> Rerunner:
     """What runs jobs again on a watcher. Raises SecretProblem."""
     rules = settings.watcher
     draw = Draw(load_secret(settings.state_dir / DRAW_KEY), rules.re_execute_floor_ppm)
     return Rerunner(executor, draw, Budget(rules.re_execute_s_per_hour), workroot, rules.slots)
-
-
-def meters_of(
-    nvml: Nvml | None, boards: dict[str, Board], metrics: Metrics
-) -> Callable[[Plan], Sequence[Meter]]:
-    """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs. On a cluster the
-    node meters. The time each reading takes is counted.
-    """
-
-    def meters(planned: Plan) -> Sequence[Meter]:
-        here = planned.template.engine == LOCAL
-        found: list[Meter] = [CpuMeter(), RaplMeter()] if here else [RemoteMeter()]
-        if planned.params.most_tokens() is not None:
-            found.append(UsageFileMeter(planned.template.sku))
-        if planned.params.stored() is not None:
-            found.append(StorageMeter())
-        if planned.params.moved_bytes() is not None:
-            found.append(NetworkMeter())
-        if here and planned.gpus and nvml is not None:
-            found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
-        return [TimedMeter(meter, metrics) for meter in found]
-
-    return meters
 
 
 def _sender(base: Base, stopping: threading.Event) -> Sender | None:

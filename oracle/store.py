@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 from oracle import moves
 from oracle.database import connect
 from oracle.models import CursorRow, JobRow, LeadRow, RefusalRow, SettlementRow, SpecRow, StepRow
-from oracle.moves import REASON_CHARS, Move, StateConflict, in_states
+from oracle.moves import REASON_CHARS, LeadLost, Move, StateConflict, in_states
 from oracle.states import ACTIVE, LIVE_STAGES, Stage, State
-from scrip.errors import NotFound, ScripError
+from scrip.errors import NotFound
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Attestation, JobTerms
 
@@ -33,15 +33,6 @@ NOBODY: Final = -1
 """An epoch in which no node leads: a store in it writes nothing."""
 PAGE: Final = 200
 """Jobs that are loaded at a time where all of them are looked at."""
-
-
-class LeadLost(ScripError):
-    """This node doesn't act on the database, or not any more: another one does."""
-
-    def __init__(self, node: str, leader: str) -> None:
-        self.node, self.leader = node, leader
-        who = f"{leader} leads" if leader not in ("", node) else "nobody leads yet"
-        super().__init__(f"{node or 'this node'} doesn't lead: {who}. Ask that one, or wait until it is gone")
 
 
 class Store:
@@ -137,7 +128,7 @@ class Store:
                 return False
             now = self.now_ms()
             row = JobRow(job_id=job_id, terms=terms, state=state.value, created_ms=now, updated_ms=now)
-            _assign(row, {"reason": reason[:REASON_CHARS], **values})
+            moves.assign(row, {"reason": reason[:REASON_CHARS], **values})
             session.add(row)
             session.flush()
             session.add(StepRow(job_id=job_id, at_ms=now, state=state.value, reason=row.reason))
@@ -255,7 +246,7 @@ class Store:
             row = session.get(JobRow, job_id, with_for_update=True)
             if row is None:
                 raise NotFound("job", job_id, "This node doesn't know it")
-            _assign(row, {**values, "updated_ms": self.now_ms()})
+            moves.assign(row, {**values, "updated_ms": self.now_ms()})
 
     def steps(self, job_id: bytes) -> Sequence[StepRow]:
         """Every state the job has been in, in order."""
@@ -403,10 +394,3 @@ class Store:
                 session.add(CursorRow(name=name, block=block))
             else:
                 row.block = block
-
-
-def _assign(row: Any, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if not hasattr(type(row), name):
-            raise AttributeError(f"{type(row).__name__} has no column {name}")
-        setattr(row, name, value)

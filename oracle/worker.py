@@ -20,12 +20,20 @@ from oracle import intake
 from oracle.attribution import AttributionError, attribute
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore, StorageFull
-from oracle.executors.base import ExecutorError, Exit, GivenUp, Left, NotBegun, ResultInvalid, Running
+from oracle.executors.base import (
+    ExecutorError,
+    Exit,
+    GivenUp,
+    Left,
+    NotBegun,
+    ResultInvalid,
+    wait_or_kill,
+)
 from oracle.executors.engines import Engines
 from oracle.executors.result import read_output
 from oracle.facts import Facts
 from oracle.gpu_pool import GpuPool
-from oracle.host import platform_label
+from oracle.host import named_platform, platform_label
 from oracle.intake import Declined, Plan
 from oracle.logging import get
 from oracle.metrics import Metrics
@@ -44,7 +52,6 @@ from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec
 from scrip.types import JobState, Outcome, Receipt, Status
 
-LOOK_S: Final = 0.25
 RETRY_MS: Final = 1_000
 AWAY_MS: Final = 3_000
 LOG_CHARS: Final = 300
@@ -277,7 +284,7 @@ class Worker:
             running.kill()
             raise
         try:
-            ended = _wait(running, stop)
+            ended = wait_or_kill(running, stop)
         finally:
             recorder.close()
         recorded = self._gather(recorder, ended, workdir, planned, stopped=stop.is_set())
@@ -352,9 +359,8 @@ class Worker:
         self._evidence.put(bundle)
         reason = "" if recorded.result.completed else f"{recorded.result.reason}: {_tail(recorded.exit.log)}"
         self._store.move(
-            job.job_id, State.METERED, reason, since=(State.EXECUTING,), receipt=receipt,
-            simulated=attempt.usage.simulated, exited_ms=recorded.exit.ended_wall_ms, tries=0,
-            not_before_ms=0,
+            job.job_id, State.METERED, reason, since=(State.EXECUTING,), receipt=receipt, tries=0,
+            simulated=attempt.usage.simulated, exited_ms=recorded.exit.ended_wall_ms, not_before_ms=0,
         )  # fmt: skip
         _note_receipt(job, draft, attempt)
 
@@ -378,26 +384,6 @@ class Worker:
 
     def _workdir(self, job_id: bytes, attempt: int) -> Path:
         return self._workroot / f"{job_id.hex()}-{attempt}"
-
-
-def _wait(running: Running, stop: threading.Event) -> Exit:
-    while True:
-        try:
-            return running.wait(timeout=LOOK_S)
-        except TimeoutError:
-            if stop.is_set():
-                running.kill()
-
-
-def named_platform(samples: Sequence[Sample], label: str) -> Sequence[Sample]:
-    """The samples, if there are any, with one more that says which processor the job ran on."""
-    if not samples:
-        return samples
-    last = samples[-1]
-    return (
-        *samples,
-        replace(last, seq=last.seq + 1, source="lease", device=label, metric="platform", value=1),
-    )
 
 
 def _tail(log: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -194,3 +195,16 @@ class Executor(Protocol):
         """Ends what an earlier process left of a job; returns how much that was. Safe to call for a job that
         is long gone. Raises ExecutorError if something of it may still run.
         """
+
+
+_LOOK_S: Final = 0.25
+
+
+def wait_or_kill(running: Running, stop: threading.Event) -> Exit:
+    """How a job ended; it is killed once `stop` is set."""
+    while True:
+        try:
+            return running.wait(timeout=_LOOK_S)
+        except TimeoutError:
+            if stop.is_set():
+                running.kill()

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from oracle.host import named_platform
 from oracle.sampling import Budget, Risk
 from oracle.settings import WatcherSettings
-from oracle.worker import named_platform
 from scrip.ballots import Equivocation, SignedCommitment, SignedReveal, findings_hash, opens, seal_of
 from scrip.eip712 import batch_digest, receipt_digest, receipt_struct_hash, recover, sign
 from scrip.eip712_watchers import commitment_digest

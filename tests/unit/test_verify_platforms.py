@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from oracle.catalogue import Template
-from oracle.host import label_of, platform_label
+from oracle.host import label_of, named_platform, platform_label
 from oracle.jobs.params import Params
 from oracle.verify import CannotJudge, Rerun, VerifyRequest, verify_request
-from oracle.worker import named_platform
 from scrip.errors import Refused
 from scrip.evidence import CLOSING_METRICS, sealed_sku
 from scrip.samples import platform_of
