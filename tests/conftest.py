@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from scripts.setup.extra import python_of as python_of_extra
 from tests.databases import bare_url, database_url, postgres
@@ -24,7 +24,8 @@ MAY_SKIP = "gpu"
 _skipped: list[str] = []
 
 # How long an example takes depends on what else the machine does. Speed is measured in bench/, not here.
-settings.register_profile("scrip", deadline=None)
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("scrip", deadline=None, suppress_health_check=SLOW, derandomize="CI" in os.environ)
 settings.load_profile("scrip")
 
 

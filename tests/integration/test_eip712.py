@@ -12,7 +12,8 @@ from tests.integration.system import System
 from tests.unit.test_eip712 import BYTES32, RECEIPTS, TERMS
 
 RELAXED = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 
 
