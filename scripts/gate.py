@@ -20,6 +20,8 @@ REPORTS = ROOT / "build" / "test"
 BIN = Path(".venv") / "bin"
 PACKAGES = ("scrip", "oracle", "agents", "scripts")
 PYTEST_FOLDERS = ("gpu", "unit", "integration", "e2e")
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
+"""Two processes of tests: most of them wait for a chain or for each other."""
 SOLHINT_OPTIONS = ("--disc", "--noPoster", "--max-warnings", "0")
 FORGE_TOTALS = re.compile(r"(\d+) tests? passed, (\d+) failed, (\d+) skipped \(\d+ total")
 FORGE_SKIP = re.compile(r"^\[SKIP[^\]]*\] (\S+)")
@@ -149,7 +151,7 @@ def _pytest(name: str) -> Callable[[Outcome], None]:
         report = REPORTS / f"{name}.xml"
         report.parent.mkdir(parents=True, exist_ok=True)
         report.unlink(missing_ok=True)
-        status = _call([BIN / "python", "-m", "pytest", folder, "-q", f"--junitxml={report}"])
+        status = _call([BIN / "python", "-m", "pytest", folder, "-q", *SIDE_BY_SIDE, f"--junitxml={report}"])
         if report.is_file():
             _read_report(report, outcome)
         outcome.ok = status == 0

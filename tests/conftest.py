@@ -34,11 +34,16 @@ class NetworkBlocked(RuntimeError):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the folder it lies in, so that `-m integration` and the like work."""
+    """Mark each test with the folder it lies in, so that `-m integration` and the like work.
+
+    Tests of one file stay in one process, and those of Slurm too: a machine has room for one cluster.
+    """
     for item in items:
         folder = _folder(item.path)
         if folder in FOLDERS:
             item.add_marker(folder)
+        group = "slurm" if item.path.stem.startswith("test_slurm") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
