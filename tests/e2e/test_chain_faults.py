@@ -93,7 +93,7 @@ def test_rpc__slower_than_the_time_limit__settles_once_it_is_quick_again(plant: 
 
 def test_rpc__rate_limited__slows_down_and_settles(plant: Site, class_id: int) -> None:
     asked = plant.ask(class_id)
-    plant.gate.per_second = 25
+    plant.gate.per_second = 6
     plant.settled(plant.open(asked))
     assert plant.gate.refused > 0
     plant.gate.heal()
