@@ -100,6 +100,7 @@ class Word(Words):
     """The same, of limited length."""
 
     impl = String
+    cache_ok = True
 
 
 class Base(DeclarativeBase):
