@@ -118,6 +118,23 @@ contract SpendingBudgetsMarketTest is SpendingBudgetsBase {
         _assertSpent(_ids, 0);
     }
 
+    function testFuzz_RevertWhen_CancelBySigTooLate(uint128 units, uint40 late) public {
+        (JobTerms memory terms, bytes32 jobId) = _opened(units);
+        uint256 deadline = _now();
+        bytes memory signature = _sign(_agent, _cancelDigest(jobId, deadline));
+        late = uint40(bound(late, deadline + 1, type(uint40).max));
+        vm.warp(late);
+        _expect(IJobMarket.JobMarket_DeadlinePassed.selector, jobId, late, deadline);
+        market.cancelBySig(terms, deadline, signature);
+    }
+
+    function testFuzz_RevertWhen_CancelBySigOfAnother(uint128 units) public {
+        (JobTerms memory terms, bytes32 jobId) = _opened(units);
+        bytes memory signature = _sign(bob, _cancelDigest(jobId, _now()));
+        _expect(IJobMarket.JobMarket_BadSignature.selector, jobId, signature.length, uint160(_agent.addr));
+        market.cancelBySig(terms, _now(), signature);
+    }
+
     function testFuzz_CancelBySig_GivesAllBack(uint128 units) public {
         (JobTerms memory terms, bytes32 jobId) = _opened(units);
         _expectRelease(_price(terms.maxUnits));
