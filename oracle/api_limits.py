@@ -1,6 +1,6 @@
 """How often one client may ask: a sliding window a minute, counted by address, kept in memory.
 
-What costs a provider something (a quote reads the chain, evidence reads the disk) has a window of its own.
+What costs a provider something (a quote reads the chain, evidence the disk) has a window of its own.
 Behind a proxy clients are told apart by what it says of them: uvicorn takes that from loopback only.
 """
 
@@ -21,7 +21,8 @@ from oracle.api_errors import body
 
 UNLIMITED: Final = ("/healthz", "/readyz", "/metrics")
 """Asked by the operator's own machinery, and cheap."""
-_HEAVY_ENDS: Final = ("/evidence", "/output")
+_HEAVY_ENDS: Final = ("/evidence", "/output", "/proof")
+"""All of them read a whole bundle."""
 _IPV6_SITE: Final = 64
 
 

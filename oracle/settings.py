@@ -113,7 +113,7 @@ class DatabaseSettings(_Section):
 class ApiSettings(_Section):
     """HTTP. `public_url` is what others reach us by: watchers insist that it has the origin of the registry's
     URI, and requests are signed for it. A client may ask `requests_per_minute` times, `heavy_per_minute` of
-    them for what costs us something: quotes, specs, evidence, outputs, co-signatures.
+    them for what costs us something: quotes, specs, evidence, proofs, outputs, votes.
     """
 
     host: str = "127.0.0.1"

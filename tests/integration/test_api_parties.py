@@ -14,6 +14,8 @@ MESSAGE = keccak(text="a request")
 YES = "0x7f1626ba7e" + "00" * 28 + "5f5260205ff3"
 NO = "0x7fffffffff" + "00" * 28 + "5f5260205ff3"
 REVERTS = "0x5f5ffd"
+# Says yes only to a call that brings less than 2,000,000 gas.
+FRUGAL = "0x5a621e848011600c575f5ffd5b" + YES[2:]
 
 
 def facts(scene: Scene) -> Facts:
@@ -30,7 +32,7 @@ def test_has_signed__own_key__only_its_own(scene: Scene) -> None:
 
 def test_has_signed__contract__decides_itself(scene: Scene) -> None:
     wallet = account("wallet").address
-    for code, expected in ((YES, True), (NO, False), (REVERTS, False)):
+    for code, expected in ((YES, True), (NO, False), (REVERTS, False), (FRUGAL, True)):
         scene.system.anvil.rpc("anvil_setCode", wallet, code)
         assert facts(scene).has_signed(wallet, MESSAGE, b"\x01") is expected
 

@@ -203,7 +203,7 @@ def test_rate__is_counted_by_client() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "heavy"),
     [("GET", "/jobs/0x1", False), ("GET", "/jobs/0x1/evidence", True),
-     ("GET", "/jobs/0x1/evidence/3/proof", False), ("POST", "/quotes", True),
+     ("GET", "/jobs/0x1/evidence/3/proof", True), ("POST", "/quotes", True),
      ("HEAD", "/healthz", False), ("GET", "/jobs/0x1/output", True)],
 )  # fmt: skip
 def test_is_heavy(method: str, path: str, heavy: bool) -> None:
