@@ -15,7 +15,6 @@ from oracle.gateway.refusals import (
     BadCredential,
     KeySpent,
     ModelRefused,
-    OverDeposit,
     PaymentNeeded,
     SessionClosing,
     SessionRefused,
@@ -165,8 +164,10 @@ class Account:
         before = (self.deposit, self.claimed, self.close_at, self.closed)
         self.deposit, self.claimed, self.closed = state.deposit, state.claimed, state.closed
         self.close_at = close_at
-        if self.claimed > self.authorised:
-            self.authorised = self.claimed  # the chain has seen a voucher that we haven't
+        if self.claimed > self.charged:
+            # Only we claim, and only what was charged under a voucher: so we forgot some of both.
+            self.charged = self.claimed
+            self.authorised = max(self.authorised, self.claimed)
         if self.claimed != before[1]:
             self.owed_ms = now_ms if self.owed else 0
         return before != (self.deposit, self.claimed, self.close_at, self.closed)
@@ -188,13 +189,9 @@ class Account:
             )  # fmt: skip
 
     def show(self, voucher: Voucher) -> None:
-        """Take in a voucher whose signature was checked. Raises OverDeposit, VoucherUsed."""
-        if voucher.units > self.deposit:
-            raise OverDeposit(
-                f"the voucher is over {voucher.units} units, the session's finalized deposit is "
-                f"{self.deposit}. Top it up, and wait until that is final",
-                **self._numbers(self.seen.unused(self.charged + self.reserved)),
-            )
+        """Take in a voucher whose signature was checked. It may be over more than the deposit, of which no
+        more than the deposit is spent. Raises VoucherUsed.
+        """
         if not self.seen.add(voucher.units):
             needed = self.seen.unused(self.charged + self.reserved)
             raise VoucherUsed(
@@ -221,6 +218,12 @@ class Account:
                 **self._numbers(least),
             )
         self._hold(held)
+
+    def chargeable(self, held: Reservation, due: int) -> int:
+        """What a call is charged that costs `due`: no more than it holds, and never more than is authorised
+        and deposited.
+        """
+        return min(due, held.units, max(0, self.ceiling - self.charged))
 
     def free(self, held: Reservation) -> bool:
         """Give back what a call holds. False if it holds nothing (any more)."""

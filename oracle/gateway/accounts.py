@@ -25,7 +25,6 @@ from oracle.gateway.refusals import (
     KeySpent,
     ModelRefused,
     NotServing,
-    OverDeposit,
     PaymentNeeded,
     SessionClosing,
     SessionRefused,
@@ -52,7 +51,7 @@ from scrip.vouchers import Voucher
 
 __all__ = [
     "AccountView", "Accounts", "BadCredential", "CallUsage", "Credential", "GatewayRefused", "KeyCredential",
-    "KeySpent", "ModelRefused", "NotServing", "OverDeposit", "PaymentNeeded", "Reservation",
+    "KeySpent", "ModelRefused", "NotServing", "PaymentNeeded", "Reservation",
     "ReservationGone", "SessionClosing", "SessionRefused", "SignedCallReceipt", "TokenBounds", "TooManyCalls",
     "UnknownSession", "Voucher", "VoucherCredential", "VoucherUsed",
 ]  # fmt: skip
@@ -115,14 +114,12 @@ class Accounts:
     def authorise(self, session: bytes, voucher: Voucher) -> None:
         """Take a voucher without a call. Durable when it returns; the same one again changes nothing.
 
-        Raises BadCredential, UnknownSession, OverDeposit.
+        Raises BadCredential, UnknownSession.
         """
         account = self.roster.account(session)
         _check(account, voucher)
         with account.lock:
             self.roster.freshen(account)
-            if voucher.units > account.deposit:
-                account.show(voucher)  # says why not
             account.seen.add(voucher.units)
             account.raise_to(voucher)
             change = self._put(account)
@@ -132,7 +129,7 @@ class Accounts:
         """Go on from the last receipt that the client has, if it is newer than what we know: our state was
         lost. `voucher` must cover it. Older receipts change nothing.
 
-        Raises ReceiptWrong unless we signed it for this session, BadCredential, OverDeposit, PaymentNeeded.
+        Raises ReceiptWrong unless we signed it for this session, BadCredential, PaymentNeeded.
         """
         account, receipt = self.roster.account(session), shown.receipt
         if receipt.session_id != session:
@@ -141,10 +138,8 @@ class Accounts:
         _check(account, voucher)
         with account.lock:
             self.roster.freshen(account)
-            if receipt.total_units <= account.charged or receipt.number <= account.calls:
+            if receipt.total_units < account.charged or receipt.number <= account.calls:
                 return account.view()
-            if voucher.units > account.deposit:
-                account.show(voucher)
             account.cover(receipt.total_units, voucher)
             digest = receipt.digest(self.chain.chain_id, self.chain.contract)
             account.go_on(receipt.total_units, receipt.number, digest, self.book.store.now_ms())
@@ -208,7 +203,7 @@ class Accounts:
         with account.lock:
             self.roster.freshen(account)
             if held.call_id in account.held:
-                receipt = self._receipt(account, held, used, min(due, held.units))
+                receipt = self._receipt(account, held, used, account.chargeable(held, due))
                 signed = SignedCallReceipt.signed(
                     receipt, self._key(), self.chain.chain_id, self.chain.contract
                 )
