@@ -29,6 +29,7 @@ from scrip.eip712_credits import offer_digest
 from scrip.errors import Refused
 from scrip.journal import InMemoryJournal
 from scrip.offers import SignedOffer
+from scrip.redeem import NotFinished
 from scrip.sender import LOCAL_POLICY, Sender
 from scrip.structs import ZERO_ADDRESS
 from scrip.types import Resource, Status
@@ -320,6 +321,22 @@ def test_meet__first_provider_refuses__the_second_does_it(case: Case) -> None:
     assert [(item.provider, item.job) for item in bought.tries] == [(busy, b"")]
     assert "every place is taken" in bought.tries[0].detail
     assert bought.redemption.plan.terms.provider == case.place.provider
+
+
+def test_meet__provider_lets_the_deadline_pass__agent_ends_the_job_and_the_charge_is_back(case: Case) -> None:
+    place = case.place
+    place.start("provider", place.provider_settings())
+    agent = case.buyer()
+    agent._on_step = lambda text: place.stop("provider") if text.startswith("opening") else None
+    with pytest.raises(NotFinished):
+        agent.meet(NEED, timeout=0)
+    assert case.spent() == (COST, COST)
+    place.system.anvil.advance(3_600)
+    with pytest.raises(Refused, match="ended expired"):
+        agent.meet(NEED)
+    assert case.spent() == (0, 0)
+    assert place.chain.at().available(account("buyer").address, case.class_id) == HELD
+    assert len(jobs.openings(place.chain.at())) == 1
 
 
 def test_reputation__jobs_that_ended__are_counted_once_across_restarts(case: Case) -> None:
