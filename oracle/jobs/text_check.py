@@ -23,11 +23,12 @@ BPS: Final = 10_000
 MOST_SHOWN: Final = 100
 COMMON: Final = frozenset(
     words(
-        """a about after again all also an and any are as at be because been before being between both but by can
-        could did do does during each either else for from had has have he her here him his how i if in into is
-        it its just may me might more most must my no nor not of on once one only or other our out over own same
-        she should so some such than that the their them then there these they this those through to too under
-        until up very was we were what when where which while who whom whose why will with would you your"""
+        """a about after again all also an and any are as at be because been before being between both but
+        by can could did do does during each either else for from had has have he her here him his how i
+        if in into is it its just may me might more most must my no nor not of on once one only or other
+        our out over own same she should so some such than that the their them then there these they
+        this those through to too under until up very was we were what when where which while who whom
+        whose why will with would you your"""
     )
 )
 
