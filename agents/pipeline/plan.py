@@ -30,7 +30,7 @@ MAX_PLAN_BYTES: Final = 1 << 20
 DEFAULT_TRIES: Final = 2
 STAGE_SECONDS: Final = 600
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 _RESOURCES: Final = "^(" + "|".join(each.name for each in Resource if each) + ")$"
 
@@ -87,15 +87,17 @@ class Stage(_Strict):
     tries: int = Field(default=DEFAULT_TRIES, ge=1, le=8, description="Providers to try, the first included")
     deadline_s: int = Field(default=STAGE_SECONDS, ge=10, le=86_400, description="Seconds for one try")
 
-    def need(self, params: Mapping[str, Any] | None = None) -> Need:
+    def need(self, params: Mapping[str, Any] | None = None, key: str = "") -> Need:
         """What the policy chooses by; without `params` for a quote, when not all of them are known."""
         return Need(
-            JobSpec(self.template, {} if params is None else params),
-            Resource[self.resource],
-            self.max_units,
-            self.min_assurance,
-            sku_id(self.sku) if self.sku else None,
-            self.region,
+            spec=JobSpec(self.template, {} if params is None else params),
+            resource=Resource[self.resource],
+            max_units=self.max_units,
+            min_assurance=self.min_assurance,
+            sku=sku_id(self.sku) if self.sku else None,
+            region=self.region,
+            seconds=self.deadline_s,
+            key=key,
         )
 
     @property
