@@ -1,4 +1,4 @@
-"""From a plan to its receipt: quote, set money aside, run, give back, write the receipt; go on after a kill."""
+"""From a plan to its receipt: quote, set money aside, run, give back; and on, after a kill."""
 
 from __future__ import annotations
 
