@@ -99,6 +99,12 @@ class Stack:
         return str(self.accounts[PROVIDER].address)
 
     @property
+    def providers(self) -> tuple[str, ...]:
+        """Addresses of all providers, the first one's first."""
+        others = (str(self.accounts[name].address) for name, _ in self.options.more_names)
+        return (self.provider, *others)
+
+    @property
     def provider_url(self) -> str:
         """URL of the provider's API."""
         return self.nodes[PROVIDER].url
