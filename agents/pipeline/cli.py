@@ -161,7 +161,7 @@ def verify(
         typer.Option(metavar="ADDRESS", help="The JobMarket you trust; by default the one the file names."),
     ] = None,
 ) -> None:
-    """Check a pipeline's receipt against the chain: tree, links, every job, its cost. Exits 1 if one fails."""
+    """Check a pipeline's receipt against the chain: tree, links, jobs, costs. Exits 1 if a check fails."""
     from agents.pipeline.tree import MAX_BYTES
     from agents.pipeline.verify import checks
     from scrip.errors import EvidenceInvalid

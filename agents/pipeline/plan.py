@@ -233,3 +233,7 @@ def _cycle(plan: Plan) -> Iterator[Problem]:
 def _format(error: Any) -> Problem:
     where = ".".join(str(part) for part in error["loc"]) or "plan"
     return Problem(Kind.FORMAT, where, error["msg"])
+
+
+if __name__ == "__main__":
+    print(json.dumps(published_schema(), indent=2, sort_keys=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from agents.market import Listing
@@ -123,7 +124,9 @@ def _stage(
     if misfits:
         problem = f"{stage.template} doesn't take this: {'; '.join(misfits)}"
         return StageQuote(stage, choices, 0, 0, problem), means
-    most = sum(choice.cost for choice in choices) + max(choice.charge for choice in choices)
+    bought = accumulate(choice.cost for choice in choices)
+    # What was bought for a failed try stays; what a budget was charged for it comes back.
+    most = max(cost + choice.charge for cost, choice in zip(bought, choices, strict=True))
     price = max(choice.listing.cost(stage.max_units) for choice in choices)
     return StageQuote(stage, choices, price, most), _left(means, choices, stage.max_units, most)
 
