@@ -160,10 +160,16 @@ def verify(
         str | None,
         typer.Option(metavar="ADDRESS", help="The JobMarket you trust; by default the one the file names."),
     ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--run-dir", metavar="DIR", help="Folder of the run, with its outputs.")
+    ] = None,
 ) -> None:
-    """Check a pipeline's receipt against the chain: tree, links, jobs, costs. Exits 1 if a check fails."""
+    """Check a pipeline's receipt against the chain: tree, links, jobs, costs. Exits 1 if a check fails.
+
+    With --run-dir every job's spec is made again from plan and outputs, too.
+    """
     from agents.pipeline.tree import MAX_BYTES
-    from agents.pipeline.verify import checks
+    from agents.pipeline.verify import checks, links
     from scrip.errors import EvidenceInvalid
 
     context = Context.of(ctx)
@@ -177,6 +183,11 @@ def verify(
     try:
         for check in checks(raw, context.node_url(), market=market):
             passed.append(check)
+        if folder is not None:
+            from agents.pipeline.state import State
+
+            with State.open(folder) as state:
+                passed += links(raw, state)
     except EvidenceInvalid as invalid:
         problem = invalid
     context.emit(_checks_json(passed, problem), lambda console: _show_checks(console, passed, problem))

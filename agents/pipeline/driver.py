@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agents.ledger import Ledger
+from agents.ledger import Ledger, LimitReached
 from agents.market import Listing, paid_in
 from agents.pipeline.funds import (
     BOOK,
@@ -126,7 +126,11 @@ class Driver:
             funds = self._funds(state)
             run = Run(state, self._work(state, funds), on_step=self._on_step)
             if state.now.phase is Phase.RESERVING:
-                funds.reserve()
+                try:
+                    funds.reserve()
+                except LimitReached:
+                    state.discard()
+                    raise
                 state.set(phase=Phase.RUNNING)
             result = run.go()
             if not result.unfinished and state.now.phase is Phase.RUNNING:
@@ -138,19 +142,22 @@ class Driver:
     def _funds(self, state: State) -> Funds:
         now = state.now
         if now.parent_budget:
-            return BudgetFunds(self._actor, state)
+            return BudgetFunds(self._actor, state, self._book_of(state))
         return LedgerFunds(self._actor, Ledger(Path(now.ledger), now.limit), state)
 
     def _work(self, state: State, funds: Funds) -> BuyerWork:
         return BuyerWork(
             self._actor,
             funds,
-            self._book or state.folder / BOOK,
+            self._book_of(state),
             lambda chain: paid_in(self._read_market(chain), state.now.token),
             preferences=self._preferences,
             on_step=self._on_step,
             money=self._money,
         )
+
+    def _book_of(self, state: State) -> Path:
+        return self._book or state.folder / BOOK
 
     def _check_same(self, now: Snapshot) -> None:
         chain, account = self._actor.chain, str(self._actor.wallet.address)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from agents.book import AttemptState, Book
 from agents.buyer import Bought, Buyer
 from agents.ledger import Ledger
 from agents.market import Listing
@@ -117,8 +118,8 @@ class StageLedger(Ledger):
 class BudgetFunds:
     """A child of the agent's budget on chain, with the plan's total as its lifetime."""
 
-    def __init__(self, actor: Actor, state: State) -> None:
-        self._actor, self._state = actor, state
+    def __init__(self, actor: Actor, state: State, book: Path) -> None:
+        self._actor, self._state, self._book = actor, state, book
 
     def reserve(self) -> None:
         """See Funds.reserve. Looks first whether an earlier process made the child."""
@@ -143,8 +144,12 @@ class BudgetFunds:
         return BudgetPurse(actor.chain, actor.sender, actor.wallet, self._state.now.budget_id)
 
     def spent(self, stage: Stage, bought: Bought | None) -> int:
-        """What its budget was charged for good."""
-        return bought.spent if bought is not None else 0
+        """What its budget was charged for good; at most, where what was paid for wasn't accepted."""
+        if bought is not None:
+            return bought.spent
+        attempts = Book(self._book).attempts(self._state.key(stage.name))
+        lost = sum(each.charge for each in attempts if each.state is AttemptState.UNVERIFIED)
+        return lost + sum(each.bought for each in attempts)
 
     def release(self) -> None:
         """Revoke the child: nothing can be charged to it any more, and what comes back still does."""

@@ -84,6 +84,7 @@ class Result:
                 "spent": str(record.spent),
                 "job": record.receipt.get("jobId"),
                 "provider": record.terms.get("provider"),
+                "simulated": record.simulated,
                 "detail": self.unfinished.get(name, record.detail),
             }
             for name, record in self.stages.items()
@@ -194,7 +195,7 @@ class Run:
             spec = JobSpec(stage.template, params)
         except BadInput as error:
             raise DoesNotFit(stage.name, stage.template, [str(error)]) from None
-        return stage.need(spec.params, key=f"pipeline-{self._state.now.run_id}-{stage.name}")
+        return stage.need(spec.params, key=self._state.key(stage.name))
 
     def _settled(self, stage: Stage, bought: Bought) -> None:
         done, listing = bought.redemption, bought.choice.listing

@@ -147,6 +147,10 @@ class State:
         """Where a stage stands."""
         return self.now.stages.get(name, StageRecord())
 
+    def key(self, name: str) -> str:
+        """Key of a stage's need: however often it is met, it is paid once."""
+        return f"pipeline-{self.now.run_id}-{name}"
+
     def set_stage(self, name: str, **changes: Any) -> StageRecord:
         """Write down where a stage stands now."""
         with self._lock:
@@ -158,6 +162,10 @@ class State:
         """Write down something of the whole run."""
         with self._lock:
             self._write(replace(self.now, **changes))
+
+    def discard(self) -> None:
+        """Forget a run that has not begun, so that its folder can be used for another."""
+        (self.folder / STATE).unlink()
 
     def keep_output(self, name: str, output: bytes) -> None:
         """Store what a stage gave; on the disk when this returns."""

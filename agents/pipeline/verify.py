@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from agents.pipeline import tree
+from eth_utils.crypto import keccak
+
+from agents.pipeline import refs, tree
+from agents.pipeline.state import State
 from agents.pipeline.tree import ReceiptTree, StageLeaf
 from scrip import jobs
 from scrip.amounts import cost
@@ -19,6 +22,7 @@ from scrip.evidence import Check
 from scrip.jobs import Ending
 from scrip.rpc import make_web3
 from scrip.samples import require
+from scrip.spec import JobSpec, spec_hash
 from scrip.structs import ZERO_ADDRESS, to_address
 from scrip.types import Deployment, Status
 from scrip.verify import MAX_DURATION_S, block_at
@@ -45,6 +49,32 @@ def checks(raw: bytes, rpc_url: str, *, market: str | None = None) -> Iterator[C
     for leaf in found.stages:
         yield _check_stage(leaf, ids[leaf.stage], endings.get(ids[leaf.stage]))
         yield _check_cost(view, leaf)
+
+
+def links(raw: bytes, state: State) -> Iterator[Check]:
+    """Yield, for each stage, the check that its job was about the outputs it names: for who has them.
+
+    `state` is the run the receipt is of: its plan, texts and outputs give every job's spec again, whose hash
+    is in the job's terms. Raises EvidenceInvalid, BadInput for an output that isn't what was committed to.
+    """
+    found, _ = ReceiptTree.decode(raw)
+    now = state.now
+    same = found.plan == now.plan.digest(now.inputs)
+    require(same, "links.plan", f"the receipt is of plan 0x{found.plan.hex()}, the run of another")
+    outputs: dict[str, bytes] = {}
+    for leaf in found.stages:
+        stage, check = now.plan.stage(leaf.stage), f"links.{leaf.stage}"
+        given = tuple(source for source, _ in leaf.inputs)
+        require(given == stage.sources, check, f"takes from {given}, the plan says {stage.sources}")
+        spec = JobSpec(stage.template, refs.resolve(stage.params, outputs, now.inputs))
+        hashed = spec_hash(spec)
+        require(
+            hashed == leaf.terms.spec_hash, check, f"the outputs give spec 0x{hashed.hex()}, not its job's"
+        )
+        outputs[leaf.stage] = state.output(leaf.stage)
+        committed = keccak(outputs[leaf.stage]) == leaf.receipt.output_hash
+        require(committed, check, "its output is another than its receipt commits to")
+        yield Check(check, f"spec 0x{hashed.hex()} of {', '.join(given) or 'the given texts'}")
 
 
 def _located(found: ReceiptTree, rpc_url: str) -> ChainView:

@@ -145,8 +145,28 @@ def test_run__killed__resumed_without_paying_a_stage_twice(site: Place, moment: 
     assert {site.lab.status(job.job_id) for job in ended} == {Status.SETTLED}
     bought = 10 * USD - site.chain.at().token_balance(site.token, buyer)
     assert bought == int(shown["spent"]["baseUnits"])
-    checked = site.scrip("verify", str(site.folder / RECEIPT))
-    assert (checked.returncode, json.loads(checked.stdout)["ok"]) == (0, True)
+    checked = site.scrip("verify", str(site.folder / RECEIPT), "--run-dir", str(site.folder))
+    assert checked.returncode == 0, checked.stderr
+    names = [check["name"] for check in json.loads(checked.stdout)["checks"]]
+    assert names[-2:] == ["links.retrieve", "links.check"]
+
+
+def test_run__two_stages_that_need_nothing_of_each_other__at_the_same_time(site: Place) -> None:
+    site.start()
+    more = PLAN[PLAN.index("[[stage]]") : PLAN.index("[[stage]]", PLAN.index("[[stage]]") + 1)]
+    text = PLAN.replace(more, more + more.replace('"retrieve"', '"again"'))
+    text = text.replace(
+        'sources = { from = "retrieve", at = "/text" }',
+        "sources = { join = [" + '{ from = "retrieve", at = "/text" }, { from = "again", at = "/text" }] }',
+    )
+    actor = site.actor()
+    result = site.run(actor, site.source(), text)
+    assert result.complete, result.to_json()
+    told = [(stage, text.split()[0]) for stage, text in site.steps]
+    first_end = next(at for at, (_, what) in enumerate(told) if what == "settled")
+    assert {("retrieve", "opening"), ("again", "opening")} <= set(told[:first_end])
+    assert len(site.opened(actor.wallet.address)) == 3
+    assert len(verified(site)) == 3 + 2 * 3
 
 
 # UNDER A BUDGET
