@@ -8,6 +8,7 @@ total as its lifetime and an expiry, which is revoked at the end.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,8 +195,11 @@ class BuyerWork:
         preferences: Preferences = CHEAPEST,
         on_step: Callable[[str, str], None] = lambda _stage, _text: None,
         money: Money = str,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._actor, self._funds, self._book, self._read_market = actor, funds, book, read_market
+        self._clock, self._sleep = clock, sleep
         self._preferences, self._on_step, self._money = preferences, on_step, money
 
     def meet(self, stage: Stage, need: Need, price: int) -> Bought:
@@ -212,6 +216,8 @@ class BuyerWork:
             read_market=lambda chain: _fitting(stage, need, usable(stage, self._read_market(chain), price)),
             on_step=lambda text: self._on_step(stage.name, text),
             money=self._money,
+            clock=self._clock,
+            sleep=self._sleep,
         )
         # What a try may take at most: to be accepted, to be done, and to be told.
         seconds = stage.tries * (ACCEPT_SECONDS + stage.deadline_s)

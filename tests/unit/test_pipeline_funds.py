@@ -24,7 +24,7 @@ from agents.pipeline.state import StageRecord, State
 from agents.policy import Choice, Means, Need, choose
 from scrip.errors import NodeUnavailable, Refused
 from tests.unit.agent_factory import listing
-from tests.unit.pipeline_factory import plan, redemption, snapshot, stage
+from tests.unit.pipeline_factory import FAST, plan, redemption, snapshot, stage
 from tests.unit.test_pipeline_plan import graphs
 
 
@@ -106,7 +106,7 @@ def test_funds__any_graph_prices_and_failures__reserved_covers_spent_and_the_res
     offered = [listing(class_id, price=price) for class_id, price in prices.items()]
     quoted = quote(made, offered, Means(1_000_000, held))
     records = {each.stage.name: StageRecord(most=each.most, price=each.price) for each in quoted.stages}
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=FAST) as place:
         folder, ledger = folder_of(place)
         with State.create(folder, replace(snapshot(made), stages=records)) as state:
             funds = funds_of(state, ledger)

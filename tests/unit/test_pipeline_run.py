@@ -17,7 +17,7 @@ from agents.pipeline.run import Result, Run
 from agents.pipeline.state import InUse, StageStatus, State
 from agents.pipeline.tree import ReceiptTree
 from scrip.errors import BadInput, NodeUnavailable, NotFound, Refused
-from tests.unit.pipeline_factory import PlayedWork, plan, snapshot
+from tests.unit.pipeline_factory import FAST, PlayedWork, plan, snapshot
 from tests.unit.test_pipeline_plan import graphs
 
 LINE = {"a": [], "b": ["a"], "c": ["b"]}
@@ -165,7 +165,7 @@ def test_go__any_graph_any_failures__order_sums_and_receipt_hold(
     failing = data.draw(st.sets(st.sampled_from(sorted(edges))))
     lost = data.draw(st.integers(0, 100))
     work = PlayedWork({name: Refused("no") for name in failing}, lost=lost)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=FAST) as place:
         result = run(Path(place), edges, work)
     made = plan(edges)
     doomed = {after for name in failing for after in made.after(name)}
@@ -196,7 +196,7 @@ def test_go__interrupted_any_number_of_times__every_stage_paid_once(
     edges: dict[str, list[str]], data: st.DataObject
 ) -> None:
     work = PlayedWork()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=FAST) as place:
         folder = Path(place)
         with State.create(folder, snapshot(plan(edges))):
             pass
