@@ -150,6 +150,7 @@ class Driver:
             self._actor,
             funds,
             self._book_of(state),
+            state.key,
             lambda chain: paid_in(self._read_market(chain), state.now.token),
             preferences=self._preferences,
             on_step=self._on_step,

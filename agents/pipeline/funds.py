@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from agents.book import AttemptState, Book
+from agents.book import LIVE, AttemptState, Book
 from agents.buyer import Bought, Buyer
 from agents.ledger import Ledger
 from agents.market import Listing
@@ -190,6 +190,7 @@ class BuyerWork:
         actor: Actor,
         funds: Funds,
         book: Path,
+        key: Callable[[str], str],
         read_market: Callable[[Chain], Sequence[Listing]],
         *,
         preferences: Preferences = CHEAPEST,
@@ -198,7 +199,9 @@ class BuyerWork:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
+        """`key` gives the key of a stage's need by its name."""
         self._actor, self._funds, self._book, self._read_market = actor, funds, book, read_market
+        self._key = key
         self._clock, self._sleep = clock, sleep
         self._preferences, self._on_step, self._money = preferences, on_step, money
 
@@ -226,6 +229,10 @@ class BuyerWork:
     def spent(self, stage: Stage, bought: Bought | None) -> int:
         """See Work.spent."""
         return self._funds.spent(stage, bought)
+
+    def is_open(self, stage: Stage) -> bool:
+        """See Work.is_open: a provider that refuses to show what was paid for hasn't ended the stage."""
+        return any(each.state in LIVE for each in Book(self._book).attempts(self._key(stage.name)))
 
 
 def expiry_of(plan: Plan, now: int) -> int:

@@ -37,7 +37,9 @@ FAILED: Final = (
     OutputUnusable,
     DoesNotFit,
 )
-"""Errors after which a stage's outcome is known: it failed. After any other it may come to something yet."""
+"""Errors after which a stage has failed, unless one of its jobs isn't at an end. After any other it may come
+to something yet.
+"""
 
 MOST_AT_ONCE: Final = 8
 
@@ -53,6 +55,9 @@ class Work(Protocol):
 
     def spent(self, stage: Stage, bought: Bought | None) -> int:
         """What has been spent on a stage so far, failed tries included."""
+
+    def is_open(self, stage: Stage) -> bool:
+        """Whether one of its jobs may still cost something, or was paid and its result isn't had yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +182,20 @@ class Run:
             record = self._state.set_stage(stage.name, status=StageStatus.STARTED)
             bought = self._work.meet(stage, need, record.price)
             self._state.keep_output(stage.name, bought.redemption.output)
-        except FAILED as error:
-            spent = self._work.spent(stage, None)
-            self._say(stage.name, f"failed: {error}")
-            self._state.set_stage(stage.name, status=StageStatus.FAILED, detail=str(error), spent=spent)
         except ScripError as error:
-            self._say(stage.name, f"unfinished: {error}")
-            self._unfinished[stage.name] = str(error)
+            self._stopped(stage, error)
         else:
             self._settled(stage, bought)
+
+    def _stopped(self, stage: Stage, error: ScripError) -> None:
+        """Write down that the stage failed, if that is what the error means."""
+        if not isinstance(error, FAILED) or self._work.is_open(stage):
+            self._say(stage.name, f"unfinished: {error}")
+            self._unfinished[stage.name] = str(error)
+            return
+        self._say(stage.name, f"failed: {error}")
+        spent = self._work.spent(stage, None)
+        self._state.set_stage(stage.name, status=StageStatus.FAILED, detail=str(error), spent=spent)
 
     def _need(self, stage: Stage) -> Need:
         """The stage's need with everything in place, under the key it always has in this run."""

@@ -95,6 +95,7 @@ class PlayedWork:
     paid: dict[str, Bought] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     barrier: threading.Barrier | None = None
+    open: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def meet(self, stage: Stage, need: Need, price: int) -> Bought:
@@ -120,6 +121,10 @@ class PlayedWork:
         if bought is None:
             return self.lost if isinstance(self.errors.get(stage.name), ScripError) else 0
         return bought.spent
+
+    def is_open(self, stage: Stage) -> bool:
+        """See Work.is_open."""
+        return stage.name in self.open
 
     def _bought(self, stage: Stage, need: Need, salt: int) -> Bought:
         output = f"<{need.spec.params['question']}>".encode()

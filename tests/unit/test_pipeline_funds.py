@@ -65,6 +65,10 @@ class Market:
         """See Work.spent."""
         return self.funds.spent(stage, bought)
 
+    def is_open(self, stage: Stage) -> bool:
+        """See Work.is_open."""
+        return False
+
     def _buy(self, ledger: Ledger, choice: Choice, key: str) -> None:
         if choice.to_buy:
             ledger.reserve(key, choice.cost)

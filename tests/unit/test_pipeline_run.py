@@ -69,6 +69,12 @@ def test_go__outcome_unknown__unfinished_and_what_needs_it_waits(tmp_path: Path)
     assert result.unfinished == {"b": "node node: timeout", "c": "waits for b"}
 
 
+def test_go__paid_job_whose_result_is_kept_back__unfinished_not_failed(tmp_path: Path) -> None:
+    result = run(tmp_path, LINE, PlayedWork({"b": Refused("not for you")}, open={"b"}))
+    assert statuses(result) == {"a": "settled", "b": "started", "c": "waiting"}
+    assert result.unfinished["b"] == "refused: not for you"
+
+
 def test_go__resumed_after_an_unknown_outcome__taken_up_under_the_same_key(tmp_path: Path) -> None:
     work = PlayedWork({"b": NodeUnavailable("node", "timeout")})
     run(tmp_path, LINE, work)

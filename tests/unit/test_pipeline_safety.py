@@ -106,6 +106,7 @@ class Agent:
                     actor,
                     funds,
                     self.folder / "book",
+                    state.key,
                     self.market,
                     clock=lambda: float(world.time),
                     sleep=world.tick,
@@ -167,6 +168,11 @@ def test_run__faults_and_kills_anywhere__each_stage_paid_once_within_the_total(
     specs = {record.terms["specHash"] for name, record in result.stages.items() if name in settled}
     assert len(specs) == len(settled)
     assert {bytes.fromhex(spec[2:]) for spec in specs} <= set(paid(world))
+    # Nothing is left behind: no job goes on, and whatever was paid is a stage's result, or didn't hold.
+    assert all(job.status.final for job in world.jobs.values())
+    for spec in paid(world):
+        record = result.stages[world.specs[spec]["question"].partition(":")[0]]
+        assert record.status is StageStatus.SETTLED or "its output is not accepted" in record.detail
     decoded, root = ReceiptTree.decode(result.tree.encode().encode())
     tree.checks(decoded, root)
     assert {leaf.stage for leaf in decoded.stages} == settled
