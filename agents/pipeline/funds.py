@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -27,7 +28,8 @@ from agents.policy import CHEAPEST, Money, Need, Preferences
 from agents.purse import BudgetPurse, OwnPurse, Purse
 from scrip.chain import Chain
 from scrip.eip712 import Wallet
-from scrip.errors import BadInput
+from scrip.errors import BadInput, Reverted, TxLost
+from scrip.journal import TxOutcome
 from scrip.redeem import ACCEPT_SECONDS
 from scrip.sender import Sender
 from scrip.structs import to_int
@@ -127,7 +129,7 @@ class BudgetFunds:
         if self._state.now.budget_id:
             return
         now, chain = self._state.now, self._actor.chain
-        self._actor.sender.reconcile()
+        self._finish_earlier()
         made = self._made()
         if made is None:
             call = chain.contract("SpendingBudgets").functions.createChild(
@@ -158,6 +160,14 @@ class BudgetFunds:
         if budget_id and not chain.at().budget(budget_id).revoked:
             call = chain.contract("SpendingBudgets").functions.revoke(budget_id)
             self._actor.sender.send(call, label=f"revoke budget {budget_id}")
+
+    def _finish_earlier(self) -> None:
+        """Wait for what an earlier process left in flight: it may be the very child. Raises TxUnknown."""
+        sender = self._actor.sender
+        for item in sender.reconcile():
+            if item.outcome is TxOutcome.PENDING:
+                with suppress(Reverted, TxLost):
+                    sender.follow(item.nonce)
 
     def _limits(self) -> Limits:
         now = self._state.now

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from agents.pipeline.driver import RECEIPT, Source
+from agents.pipeline.funds import BudgetFunds, expiry_of
 from agents.pipeline.plan import Plan
 from agents.pipeline.quote import NotAffordable
 from agents.pipeline.run import Result
+from agents.pipeline.state import State
 from agents.pipeline.tree import ReceiptTree
 from agents.pipeline.verify import checks
 from scrip.amounts import cost
@@ -26,6 +28,7 @@ from scrip.types import Status
 from scrip.types_spending import NO_CAP, Limits
 from tests.integration.pipeline_place import CHEAP, DEAR, INPUTS, PLAN, USD, Place, place
 from tests.integration.system import System, account
+from tests.unit.pipeline_factory import snapshot
 
 NO_OUTPUT = "limits = { seconds = 30, memory_bytes = 268_435_456, output_bytes = 1, processes = 8 }"
 SECONDS = 120.0
@@ -194,6 +197,28 @@ def test_run__under_a_budget__a_child_bounds_it_and_only_what_was_used_is_charge
     assert view.token_balance(site.token, who) == 10 * USD
     assert {job.terms.budget_id for job in site.opened(owner)} == {2}
     assert verified(site)[-1] == "cost.check"
+
+
+def test_reserve__killed_after_the_child_was_made__the_same_child_is_taken(site: Place) -> None:
+    agent = site.actor()
+    who = agent.wallet.address
+    site.lab.system.send("SpendingBudgets", "createBudget", site.token, limits(who).to_abi(), [], sender=who)
+    made = Plan.load(site.plan())
+    view = site.chain.at()
+    run = snapshot(made)
+    run = replace(run, parent_budget=1, since=view.block, expiry=expiry_of(made, view.time()))
+    with State.create(site.folder, run) as state:
+        funds = BudgetFunds(agent, state, site.folder / "book")
+        funds.reserve()
+        assert state.now.budget_id == 2
+        state.set(budget_id=0)
+        funds.reserve()
+        assert state.now.budget_id == 2
+        assert site.chain.at().read("SpendingBudgets", "budgetCount") == 2
+        for _ in range(2):
+            funds.release()
+    child = site.chain.at().budget(2)
+    assert (child.limits.lifetime, child.limits.spender, child.revoked) == (run.total, who, True)
 
 
 def test_quote__budget_at_the_deepest_level__refused_with_the_next_step(site: Place) -> None:
