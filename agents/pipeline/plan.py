@@ -159,14 +159,6 @@ class Plan(_Strict):
         """Every stage after its parents, the same order each time."""
         return tuple(self.graph().static_order())
 
-    def after(self, name: str) -> frozenset[str]:
-        """Every stage that can't run without this one."""
-        found: set[str] = set()
-        for each in self.order():
-            if found.union({name}) & set(self.stage(each).parents):
-                found.add(each)
-        return frozenset(found)
-
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `parse` reads it back."""
         return self.model_dump(mode="json", by_alias=True)

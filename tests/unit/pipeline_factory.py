@@ -49,6 +49,15 @@ def plan(edges: Mapping[str, Sequence[str]], **changes: Any) -> Plan:
     return Plan.parse({"name": "test", "stage": rows, **changes})
 
 
+def downstream(of: Plan, name: str) -> set[str]:
+    """Every stage that can't run without this one."""
+    found: set[str] = set()
+    for each in of.order():
+        if {name, *found} & set(of.stage(each).parents):
+            found.add(each)
+    return found
+
+
 def snapshot(of: Plan, most: int = UNITS) -> Snapshot:
     """A run of it that hasn't begun; `most` is set aside for each stage."""
     return Snapshot(

@@ -24,7 +24,7 @@ from agents.pipeline.state import StageRecord, State
 from agents.policy import Choice, Means, Need, choose
 from scrip.errors import NodeUnavailable, Refused
 from tests.unit.agent_factory import listing
-from tests.unit.pipeline_factory import FAST, plan, redemption, snapshot, stage
+from tests.unit.pipeline_factory import FAST, downstream, plan, redemption, snapshot, stage
 from tests.unit.test_pipeline_plan import graphs
 
 
@@ -126,7 +126,7 @@ def test_funds__any_graph_prices_and_failures__reserved_covers_spent_and_the_res
         assert ledger.spent() == market.money == result.spent <= quoted.total
         settled = {name for name, record in result.stages.items() if record.status.value == "settled"}
         doomed = {name for name in names if fails.get(name, frozenset()) == set(prices)}
-        assert settled == set(names) - doomed - {after for name in doomed for after in made.after(name)}
+        assert settled == set(names) - doomed - {after for name in doomed for after in downstream(made, name)}
         # Every credit is where it should be: held before, or bought, less what settled jobs burned.
         price_of = {item.info.class_id: item for item in offered}
         left = {key: market.held.get(key, 0) + market.burned.get(key, 0) - held.get(key, 0) for key in prices}

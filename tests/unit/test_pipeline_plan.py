@@ -17,7 +17,7 @@ from agents.pipeline.plan import Kind, Plan, PlanInvalid, check_inputs, publishe
 from agents.pipeline.refs import OutputUnusable
 from scrip.errors import BadInput
 from scrip.types import Resource, sku_id
-from tests.unit.pipeline_factory import plan, stage, write
+from tests.unit.pipeline_factory import downstream, plan, stage, write
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "agents" / "pipeline" / "plan.schema.json"
@@ -172,8 +172,8 @@ def test_need__stage__what_the_policy_is_told() -> None:
 
 def test_after__diamond__everything_that_needs_it() -> None:
     made = plan({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": []})
-    assert made.after("b") == {"d"}
-    assert made.after("a") == {"b", "c", "d"}
+    assert downstream(made, "b") == {"d"}
+    assert downstream(made, "a") == {"b", "c", "d"}
 
 
 def test_digest__plan_or_text_differs__another() -> None:
@@ -216,7 +216,7 @@ def test_order__any_graph__each_after_its_parents_and_always_the_same(edges: dic
 def test_parse__an_edge_back__always_a_cycle(edges: dict[str, list[str]], data: st.DataObject) -> None:
     made = plan(edges)
     name = data.draw(st.sampled_from(sorted(edges)))
-    back = data.draw(st.sampled_from(sorted({*made.after(name), name})))
+    back = data.draw(st.sampled_from(sorted({*downstream(made, name), name})))
     with pytest.raises(PlanInvalid) as caught:
         plan({**edges, name: [*edges[name], back]})
     assert [each.kind for each in caught.value.problems] == [Kind.CYCLE]

@@ -17,7 +17,7 @@ from agents.pipeline.run import Result, Run
 from agents.pipeline.state import InUse, StageStatus, State
 from agents.pipeline.tree import ReceiptTree
 from scrip.errors import BadInput, NodeUnavailable, NotFound, Refused
-from tests.unit.pipeline_factory import FAST, PlayedWork, plan, snapshot
+from tests.unit.pipeline_factory import FAST, PlayedWork, downstream, plan, snapshot
 from tests.unit.test_pipeline_plan import graphs
 
 LINE = {"a": [], "b": ["a"], "c": ["b"]}
@@ -174,7 +174,7 @@ def test_go__any_graph_any_failures__order_sums_and_receipt_hold(
     with tempfile.TemporaryDirectory(dir=FAST) as place:
         result = run(Path(place), edges, work)
     made = plan(edges)
-    doomed = {after for name in failing for after in made.after(name)}
+    doomed = {after for name in failing for after in downstream(made, name)}
     for name, record in result.stages.items():
         wanted = (
             StageStatus.SKIPPED
