@@ -113,7 +113,8 @@ class ClassTerms(Struct):
     `max_rate` is base units per second per resource; `price_per_million` is payment-token base units per
     1,000,000 credits, `stake_per_million` the same in the stake token; `expiry` 0 is never, `max_per_holder`
     0 is no limit; `region` is ASCII, zero-padded, all zero for any; `sku` is `sku_id(label)`; `arbiter_set`
-    decides disputes and is needed with a `challenge_window`.
+    decides disputes about jobs and what was overcharged in sessions; it is needed with a `challenge_window`
+    or with a `stake_per_million` of a class that isn't stake-funded.
     """
 
     issuer: Address

@@ -272,8 +272,10 @@ contract ComputeCreditsCreateTest is Base {
         // forge-lint: disable-next-line(unsafe-typecast)
         if (n.watched || t.minAssurance >= 2) t.watcherSet = uint32(watcherSet);
         t.challengeWindow = uint32(bound(n.challengeWindow, 0, MAX_CHALLENGE_WINDOW));
+        // With arbiters stake can be asked for, with a window or without.
         // forge-lint: disable-next-line(unsafe-typecast)
-        if (t.challengeWindow != 0) (t.arbiterSet, t.stakePerMillion) = (uint32(arbiterSet), n.stakePerMillion);
+        if (t.challengeWindow != 0 || n.watched) t.arbiterSet = uint32(arbiterSet);
+        if (t.arbiterSet != 0) t.stakePerMillion = n.stakePerMillion;
         t.maxRate = uint64(bound(n.maxRate, 1, type(uint64).max));
         t.expiry = n.expiry <= START ? 0 : n.expiry;
         t.maxSupply = uint96(bound(n.maxSupply, 1, type(uint96).max));
@@ -287,7 +289,8 @@ contract ComputeCreditsCreateTest is Base {
     }
 
     function _assertSettlement(uint256 id, ClassTerms memory terms) private view {
-        bool staked = terms.stakePerMillion != 0;
+        // Set aside for jobs only where a verdict about one can take it.
+        bool staked = terms.stakePerMillion != 0 && terms.challengeWindow != 0;
         uint256 rules = credits.rules(id);
         assertEq(ClassPolicy.maxRate(rules), terms.maxRate, "rate");
         assertEq(ClassPolicy.minAssurance(rules), terms.minAssurance, "assurance");
