@@ -99,7 +99,8 @@ interface IComputeCredits is IERC1155 {
     /// one isn't stopped.
     function classRateCeiling(uint256 classId) external view returns (uint256);
 
-    /// @notice What the class asks of a job, as one word of `ClassPolicy`; zero for an unknown class.
+    /// @notice What the class asks of a job, as one word of `ClassPolicy`; zero for an unknown class. Closing a class sets a
+    /// flag; nothing else of it changes.
     function policyOf(uint256 classId) external view returns (uint256);
 
     /// @notice All zero for an unknown class.

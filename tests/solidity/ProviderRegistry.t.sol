@@ -161,7 +161,9 @@ contract ProviderRegistryTest is RegistryBase {
         assertEq(_oracleFor(sku, 0), address(0), "SKU not served");
         assertEq(_oracleFor(sku, REGION), address(0), "SKU not served in the region");
         assertEq(_oracleFor(SKU, region), address(0), "another region");
-        assertEq(registry.trustedOracleIfItQualifies(other, registry.requirementOf(SKU, 0)), address(0), "not registered");
+        assertEq(
+            registry.trustedOracleIfItQualifies(other, registry.requirementOf(SKU, 0)), address(0), "not registered"
+        );
     }
 
     /// @dev A provider of no region serves classes of any region only.
@@ -170,7 +172,9 @@ contract ProviderRegistryTest is RegistryBase {
         vm.prank(caller);
         registry.register(oracle.addr, 0, URI, _one(SKU));
         assertEq(registry.trustedOracleIfItQualifies(caller, registry.requirementOf(SKU, 0)), oracle.addr, "any region");
-        assertEq(registry.trustedOracleIfItQualifies(caller, registry.requirementOf(SKU, region)), address(0), "a region");
+        assertEq(
+            registry.trustedOracleIfItQualifies(caller, registry.requirementOf(SKU, region)), address(0), "a region"
+        );
     }
 
     /// @dev The word of another region is no SKU that could be claimed in its place.
