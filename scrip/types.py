@@ -18,6 +18,7 @@ from scrip.structs import (
     Bool,
     Bytes,
     Bytes12,
+    Bytes20,
     Bytes32,
     BytesList,
     Struct,
@@ -286,7 +287,7 @@ class ServingTerms(Struct):
     class's own list admits the provider, `staked` whether its stake is set aside while it works.
     """
 
-    requirement: Bytes32
+    requirement: Bytes20
     listed: Bool
     staked: Bool
 

@@ -238,7 +238,7 @@ class ChainView:
         """
         serving = self.serving_terms(class_id, provider)
         where = (to_address("provider", provider), serving.requirement)
-        oracle = str(self.read("ProviderRegistry", "trustedOracleIfItServes", *where))
+        oracle = str(self.read("ProviderRegistry", "trustedOracleIfItQualifies", *where))
         return oracle if serving.listed and oracle != ZERO_ADDRESS else None
 
     def can_serve(self, provider: str, class_id: int) -> bool:
