@@ -355,3 +355,5 @@ class EquivocationRow(Base):
 
 TABLES: Any = Base.metadata
 """Metadata that migrations are compared with."""
+
+from oracle import models_x402 as _x402  # noqa: E402, F401 (its tables are part of the metadata)
