@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from x402.mechanisms.evm.constants import ERR_INVALID_SIGNATURE, ERR_NONCE_ALREADY_USED
@@ -32,10 +32,14 @@ from scrip.chain import Chain
 from scrip.errors import BadInput, NotFound, Refused, Reverted
 from scrip.structs import ZERO_ADDRESS, to_address, to_bytes, to_int
 from scrip.types import Funding
-from scrip.x402.escrow import BAD_PAYLOAD, BAD_REQUIREMENTS, PaymentInvalid, network_of
+from scrip.x402.escrow import BAD_NETWORK, BAD_PAYLOAD, BAD_REQUIREMENTS, PaymentInvalid, network_of
 
 EXACT: Final = "exact"
 UNLIMITED: Final = (1 << 256) - 1
+SPARE_GAS: Final = 2 * 22_100
+"""Other sales fill and empty our balance meanwhile: a slot that was empty costs this much more to write
+(https://eips.ethereum.org/EIPS/eip-2929), and a purchase touches two.
+"""
 
 _log = get(__name__)
 
@@ -140,6 +144,8 @@ class Sales:
         head = self._chain.head()
         sale = Sale.read(required.model_dump(by_alias=True), payload.payload)
         payer = sale.paid.payer
+        if required.network != network_of(self._chain.chain_id):
+            raise PaymentInvalid(BAD_NETWORK, f"{required.network} isn't the chain of these credits", payer)
         try:
             ours = self.offer(sale.class_id, sale.units)
         except (BadInput, NotFound, Refused) as refused:
@@ -198,7 +204,7 @@ class Sales:
         why = ""
         if paid_tx is None:
             try:
-                self._outbox.send_call(label, sale.paid.call())
+                self._outbox.send_call(label, replace(sale.paid.call(), spare_gas=SPARE_GAS))
             except Reverted as reverted:
                 why = str(reverted)
             # The token's word, not the transaction's: somebody may have sent the same authorisation first.
@@ -215,7 +221,7 @@ class Sales:
         try:
             if done_tx is None:
                 self._allow(sale)
-                receipt = self._outbox.send(label, "CreditReserve", "buy", *_purchase(sale))
+                receipt = self._outbox.send_call(label, self._purchase(sale))
                 done_tx, succeeded = bytes(receipt["transactionHash"]), True
         except Reverted as reverted:
             _log.warning("sale can't be delivered", payment="0x" + row.payment_id.hex(), reason=str(reverted))
@@ -223,6 +229,11 @@ class Sales:
         if not succeeded:
             return self._payments.advance(row, Stage.REFUNDING, "the reserve didn't sell")
         return self._payments.advance(row, Stage.DELIVERED, done_tx=done_tx)
+
+    def _purchase(self, sale: Sale) -> Call:
+        arguments = (sale.class_id, sale.units, sale.paid.payer, sale.paid.value)
+        data = signature("CreditReserve", "buy").encode(arguments)
+        return Call(self._chain.address("CreditReserve"), data, spare_gas=SPARE_GAS)
 
     def _allow(self, sale: Sale) -> None:
         """Let the reserve take our tokens; it takes them only for what we buy ourselves."""
@@ -266,10 +277,6 @@ def sale_of(row: PaymentRow) -> Sale:
 def label_of(what: str, row: PaymentRow) -> str:
     """The outbox's name for one intent of a payment."""
     return f"x402 {what} 0x{row.payment_id.hex()}"
-
-
-def _purchase(sale: Sale) -> tuple[object, ...]:
-    return sale.class_id, sale.units, sale.paid.payer, sale.paid.value
 
 
 def _number(field: str, value: object) -> int:

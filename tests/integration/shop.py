@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -115,6 +120,27 @@ class Till:
 
         return asyncio.run(work())
 
+    def npm(self, url: str, body: object = None) -> JSON:
+        """The npm client at work."""
+        script = Path(__file__).with_name("x402_client.mjs")
+        given = [] if body is None else [json.dumps(body)]
+        environment = os.environ | {
+            "KEY": "0x" + self.buyer.key.hex().removeprefix("0x"),
+            "NETWORK": self.network,
+            "ASSETS": f"{self.address('DemoUSD')},{self.address('ComputeCredits')}",
+            "NOW": str(int(self.now())),
+        }
+        done = subprocess.run(
+            ["node", script, "POST", url, *given],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        found: JSON = json.loads(done.stdout)
+        return found
+
     def facilitator(self, what: str, payment: PaymentPayload, **changed: Any) -> httpx.Response:
         """Ask the facilitator; `changed` are fields of the requirements."""
         fields = payment.accepted.model_dump(by_alias=True) | changed
@@ -130,6 +156,18 @@ def header(answer: httpx.Response, name: str) -> JSON:
     """A protocol header, decoded."""
     found: JSON = json.loads(base64.b64decode(answer.headers[name]))
     return found
+
+
+def parallel(count: int, work: Callable[[], Any]) -> list[Any]:
+    """What `count` calls at the same time return."""
+    start = threading.Barrier(count)
+
+    def one(_: int) -> Any:
+        start.wait()
+        return work()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
 
 
 def changed(payment: PaymentPayload, path: str, value: object) -> PaymentPayload:
