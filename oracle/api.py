@@ -290,6 +290,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "slots": offer.slots,
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
+            "sells": [] if parts.shop is None else [str(item) for item in parts.shop.rules.sell],
             "templates": [template.describe() for template in policy.catalogue if template.offered],
         },
     }

@@ -10,7 +10,7 @@ from x402.schemas import PaymentPayload, PaymentRequirements
 
 from oracle.facts import Facts
 from oracle.models_x402 import PaymentRow
-from oracle.outbox import Outbox
+from oracle.outbox import DryRun, Outbox
 from oracle.x402.payments import Payments, Stage
 from scrip import jobs
 from scrip.calls import Call, signature
@@ -50,9 +50,11 @@ class JobPayments:
         self.place = Place.of(facts.chain.deployment)
 
     def check(self, payload: PaymentPayload, required: PaymentRequirements) -> int:
-        """Raise PaymentInvalid unless the job would open as required. Returns a block before which it
-        didn't.
+        """Raise PaymentInvalid unless the job would open as required, DryRun without a key. Returns a block
+        before which it didn't.
         """
+        if self._sender is None:
+            raise DryRun("open a job that was paid for")
         chain = self._facts.chain
         head, offer = chain.head(), JobOffer.read(required, self.place)
         payment = JobPayment.from_json(payload.payload)

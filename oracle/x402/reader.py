@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from hexbytes import HexBytes
 from x402.mechanisms.evm.types import TransactionReceipt, TypedDataDomain, TypedDataField
 
 from scrip.calls import Call, Signature
@@ -49,7 +48,7 @@ class Reader:
 
     def get_code(self, address: str) -> bytes:
         """Code at an address."""
-        return bytes(HexBytes(self._chain.w3.eth.get_code(to_address("address", address))))  # type: ignore[arg-type]
+        return self._chain.code(address)
 
     def get_chain_id(self) -> int:
         """Id of our chain."""

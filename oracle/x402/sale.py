@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from x402.mechanisms.evm.constants import ERR_INVALID_SIGNATURE, ERR_NONCE_ALREADY_USED
 from x402.mechanisms.evm.exact import ExactEvmFacilitatorScheme
-from x402.schemas import PaymentPayload, PaymentRequirements
+from x402.schemas import PaymentPayload, PaymentRequirements, VerifyResponse
 
 from oracle.logging import get
 from oracle.models_x402 import PaymentRow
@@ -29,7 +29,7 @@ from oracle.x402.settlements import mined
 from oracle.x402.tokens import Authorisation
 from scrip.calls import Call, signature
 from scrip.chain import Chain
-from scrip.errors import BadInput, NotFound, Refused, Reverted
+from scrip.errors import BadInput, ChainError, NotFound, Refused, Reverted
 from scrip.structs import ZERO_ADDRESS, to_address, to_bytes, to_int
 from scrip.types import Funding
 from scrip.x402.escrow import BAD_NETWORK, BAD_PAYLOAD, BAD_REQUIREMENTS, PaymentInvalid, network_of
@@ -154,12 +154,20 @@ class Sales:
             raise PaymentInvalid(BAD_REQUIREMENTS, "not what is sold here at this price", payer)
         if self._was_paid(sale):
             return self._chain.deployment.block  # by somebody else than us: it is owed all the same
-        verdict = self._exact.verify(payload, required)
+        verdict = self._verdict(payload, required)
         if not verdict.is_valid:
             detail = verdict.invalid_message or "refused by the scheme"
             raise PaymentInvalid(verdict.invalid_reason or BAD_PAYLOAD, detail, payer)
         self._check_delivery(sale)
         return head
+
+    def _verdict(self, payload: PaymentPayload, required: PaymentRequirements) -> VerifyResponse:
+        try:
+            return self._exact.verify(payload, required)
+        except RuntimeError as error:
+            if isinstance(error.__cause__, ChainError):  # the SDK wraps what its reader raises
+                raise error.__cause__ from None
+            raise
 
     def _was_paid(self, sale: Sale) -> bool:
         paid = sale.paid

@@ -16,6 +16,7 @@ from oracle.dispatch import PAY
 from oracle.logging import get
 from oracle.models_x402 import PaymentRow
 from oracle.outbox import Outbox
+from oracle.store import LeadLost
 from oracle.tasks import BENIGN, Tasks, is_passing
 from oracle.x402.payments import ENDED, Kind, Order, Payments, Stage
 
@@ -91,6 +92,8 @@ class Settlements:
                 row = self._steps[Kind(row.kind)].step(row)
                 with self._changed:
                     self._changed.notify_all()
+        except LeadLost:
+            pass  # the node that leads goes on with it
         except Exception as error:
             if is_passing(error) or isinstance(error, BENIGN):
                 raise

@@ -249,7 +249,9 @@ def test_different_payments__eight_at_once__are_eight_purchases(till: Till, url:
     required = till.required(url)
     waiting = [till.pay(required) for _ in range(8)]
     answers = parallel(8, lambda: till.post(url, waiting.pop()))
-    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers if answer.is_error]
+    assert {answer.status_code for answer in answers} == {200}, [
+        answer.text for answer in answers if answer.is_error
+    ]
     assert till.credits(till.buyer.address) == 8 * UNITS
 
 

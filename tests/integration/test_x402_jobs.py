@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from eth_utils.crypto import keccak
+from fastapi import FastAPI, Request
+from x402 import x402ResourceServer
+from x402.http import FacilitatorConfig, HTTPFacilitatorClient
+from x402.http.middleware.fastapi import payment_middleware
 from x402.schemas import PaymentPayload
 
+from oracle.server import Server
 from scrip.chain import Chain
 from scrip.errors import ScripError
 from scrip.signed_requests import SignedBy
-from scrip.types import Receipt, Status
+from scrip.spec import spec_hash
+from scrip.types import JobTerms, Receipt, Status
+from scrip.types_spending import NO_CAP, Limits
+from scrip.x402.client import CreditEscrowClient
+from scrip.x402.escrow import JobOffer, JobPayment, Place
+from scrip.x402.server import CreditEscrowServer
 from tests.integration.oracle_lab import SPEC, OracleLab, lab
 from tests.integration.shop import MAX_UNITS, Till, changed, header, named, parallel, till_of
 from tests.integration.system import System, account
@@ -195,7 +206,7 @@ def test_payment__for_another_spec__is_refused(till: Till, payment: PaymentPaylo
 def test_client__asked_to_sign_for_another_contract__refuses(till: Till) -> None:
     required = till.required(till.jobs_url, BODY)
     required.accepts[0].extra["escrow"] = OTHER
-    with pytest.raises(ScripError, match="extra.escrow"):
+    with pytest.raises(ScripError, match=r"extra\.escrow"):
         till.pay(required)
 
 
@@ -266,7 +277,7 @@ def test_facilitator__settles_a_job_once(till: Till, payment: PaymentPayload) ->
     assert opened(till) == 1
 
 
-def test_facilitator__signature_sent_by_somebody_else_first__counts_as_paid(
+def test_facilitator__payment_with_an_identifier__gets_the_same_answer_again(
     till: Till, payment: PaymentPayload
 ) -> None:
     known = named(payment, "pay_0123456789abcdef")
@@ -274,4 +285,87 @@ def test_facilitator__signature_sent_by_somebody_else_first__counts_as_paid(
     assert till.facilitator("settle", known).json()["success"] is True
     job = bytes.fromhex(pay(till, payment).json()["jobId"][2:])
     assert till.place.status(job) is not Status.NONE
+    assert opened(till) == 1
+
+
+def test_signature__already_used_on_chain__is_no_payment(till: Till, payment: PaymentPayload) -> None:
+    terms = JobTerms.from_json(payment.payload["terms"])
+    signature = bytes.fromhex(payment.payload["signature"][2:])
+    till.place.system.send("JobMarket", "openBySig", terms.to_abi(), signature, b"")
+    assert pay(till, payment).json()["error"]["code"] == MIS + "already_used"
+    assert till.facilitator("settle", payment).json()["errorReason"] == MIS + "already_used"
+
+
+def test_budget__its_spender_signs__its_owner_pays(till: Till) -> None:
+    system, agent = till.place.system, account("agent")
+    limits = Limits(agent.address, 10**12, NO_CAP, 10**12, 0, 0, False)
+    token = till.address("DemoUSD")
+    system.send("SpendingBudgets", "createBudget", token, limits.to_abi(), [], sender=till.buyer.address)
+    required = till.required(till.jobs_url, BODY)
+    client = CreditEscrowClient(
+        agent, system.deployment, budget_id=1, payer=till.buyer.address, clock=till.now
+    )
+    made = client.create_payment_payload(required.accepts[0])
+    payment = PaymentPayload(payload=made, accepted=required.accepts[0])
+    assert pay(till, payment).status_code == 202
+    assert opened(till) == 1
+    made = client.create_payment_payload(required.accepts[0])
+    forged = changed(
+        PaymentPayload(payload=made, accepted=required.accepts[0]), "payload.terms.budgetId", "0"
+    )
+    assert pay(till, forged).json()["error"]["code"] == MIS + "signature"
+
+
+# A seller of its own, with the SDK's server
+
+
+@contextmanager
+def seller(till: Till) -> Iterator[str]:
+    """A shop that isn't ours: the SDK's middleware, our scheme, our facilitator. Its URL."""
+    offer = JobOffer(till.place.provider, till.class_id, MAX_UNITS, 1, spec_hash(SPEC), 120, 600)
+    place = Place.of(till.place.system.deployment)
+    required = offer.requirements(place)
+    facilitator = HTTPFacilitatorClient(FacilitatorConfig(url=f"{till.place.url}/x402/facilitator"))
+    server = x402ResourceServer(facilitator)
+    server.register(place.network, CreditEscrowServer(lambda terms: till.place.quote(terms)))
+    app = FastAPI()
+    routes = {
+        "POST /answers": {
+            "accepts": {
+                "scheme": "credit-escrow", "payTo": required.pay_to, "network": place.network,
+                "maxTimeoutSeconds": required.max_timeout_seconds,
+                "price": {"amount": required.amount, "asset": required.asset, "extra": required.extra},
+            }
+        }
+    }  # fmt: skip
+    paywall = payment_middleware(routes, server)
+
+    @app.middleware("http")
+    async def paid(request: Request, handler: Any) -> Any:
+        return await paywall(request, handler)
+
+    @app.post("/answers")
+    def answers(request: Request) -> dict[str, str]:
+        payment = JobPayment.from_json(request.state.payment_payload.payload)
+        return {"jobId": "0x" + payment.job_id(place).hex()}
+
+    running = Server(app, "127.0.0.1", 0)
+    running.start()
+    try:
+        yield f"http://127.0.0.1:{running.port}/answers"
+    finally:
+        running.stop()
+
+
+def test_server__of_the_sdk__with_our_scheme_and_facilitator__gets_its_job(till: Till) -> None:
+    with seller(till) as url:
+        required = till.required(url)
+        payment = till.pay(required)
+        for field, value in (("tokenId", "2"), ("escrow", OTHER), ("specHash", "0x" + "11" * 32)):
+            assert till.post(url, changed(payment, f"accepted.extra.{field}", value)).status_code == 402
+        answer = till.post(url, payment)
+        assert answer.status_code == 200, answer.text
+        assert header(answer, "PAYMENT-RESPONSE")["success"] is True
+        assert till.post(url, payment).status_code == 402  # a replay is served nothing
+    finished(till, f"/x402/jobs/{answer.json()['jobId']}")
     assert opened(till) == 1
