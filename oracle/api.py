@@ -20,6 +20,8 @@ from oracle.api_limits import RateLimit
 from oracle.api_models import errors
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
+from oracle.gateway.api import add_sessions
+from oracle.gateway.service import Gateway
 from oracle.health import Probe, Pulse, readiness
 from oracle.metrics import Metrics
 from oracle.models import JobRow
@@ -61,6 +63,7 @@ class ProviderParts:
     market: str
     registry: str
     shop: Shop | None = None
+    gateway: Gateway | None = None
 
     @property
     def gate(self) -> Gate:
@@ -84,6 +87,8 @@ def provider_app(parts: ProviderParts) -> FastAPI:
         from oracle.x402.api import add_shop
 
         add_shop(app, parts.shop, parts.store, parts.evidence)
+    if parts.gateway is not None:
+        add_sessions(app, parts.gateway)
     return app
 
 
@@ -292,6 +297,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "simulated": policy.simulated,
             "sells": [] if parts.shop is None else [str(item) for item in parts.shop.rules.sell],
             "templates": [template.describe() for template in policy.catalogue if template.offered],
+            "gateway": None if parts.gateway is None else parts.gateway.describe(parts.oracle),
         },
     }
 
