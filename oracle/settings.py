@@ -38,8 +38,8 @@ from oracle.settings_fields import (
     split,
 )
 from oracle.settings_fields import Section as _Section
-from oracle.settings_x402 import X402Settings
 from oracle.settings_gateway import GatewaySettings
+from oracle.settings_x402 import X402Settings
 from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
 from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS

@@ -135,11 +135,6 @@ class Chain:
         block = answer.get("result")
         return None if block is None else int(block["timestamp"], 16)
 
-    def code(self, address: str) -> bytes:
-        """Code at an address, empty for an account that is none."""
-        with _typed():
-            return bytes(self.w3.eth.get_code(_checksum(to_address("address", address))))
-
     def balance(self, address: str, block: BlockIdentifier = "latest") -> int:
         """Wei of an account."""
         with _typed():
