@@ -316,12 +316,12 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         tasks,
         stopping,
         gateway,
-        _open_shop(base, desk, outbox, tasks, stopping),
+        _open_shop(base, desk, outbox, tasks, gateway, stopping),
     )
 
 
 def _open_shop(
-    base: Base, desk: Desk, outbox: Outbox, tasks: Tasks, stopping: threading.Event
+    base: Base, desk: Desk, outbox: Outbox, tasks: Tasks, gateway: Gateway | None, stopping: threading.Event
 ) -> Shop | None:
     """What is paid for by x402, None unless the settings say so. Raises NodeProblem without the SDK."""
     rules = base.settings.x402
@@ -332,7 +332,10 @@ def _open_shop(
     from oracle.x402.assemble import open_shop
 
     account = None if base.account is None else base.account.address
-    return open_shop(base.settings, rules, base.store, base.facts, desk, outbox, tasks, account, stopping)
+    accounts = None if gateway is None else gateway.accounts
+    return open_shop(
+        base.settings, rules, base.store, base.facts, desk, outbox, tasks, account, accounts, stopping
+    )
 
 
 def open_watcher(settings: Settings) -> WatcherNode:

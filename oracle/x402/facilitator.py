@@ -22,8 +22,10 @@ from oracle.x402.job import REASONS, JobPayments
 from oracle.x402.payments import Kind, Order, Stage
 from oracle.x402.sale import EXACT, Sale, Sales, label_of
 from oracle.x402.settlements import Settlements
+from oracle.x402.voucher import VoucherPayments
 from scrip.x402.escrow import BAD_PAYLOAD, SCHEME, JobPayment, PaymentInvalid, check_accepted
 from scrip.x402.escrow import Kind as PayloadKind
+from scrip.x402.voucher import VoucherPayment
 
 FAMILY: Final = "eip155:*"
 REFUNDED: Final = "sale_refunded"
@@ -137,7 +139,7 @@ class Scheme:
         return _hex(row.paid_tx or self._outbox.newest(self._label(row)))
 
     def _label(self, row: PaymentRow) -> str:
-        return label_of("take" if row.kind == Kind.SALE else "open", row)
+        return label_of("take" if row.kind == Kind.SALE else "open", row)  # a voucher has no transaction
 
 
 class ExactScheme(Scheme):
@@ -157,24 +159,44 @@ class ExactScheme(Scheme):
 
 
 class CreditEscrowScheme(Scheme):
-    """`credit-escrow` for jobs of our provider."""
+    """`credit-escrow` for our provider: jobs, and, where there is a gateway, vouchers of its sessions."""
 
     used = REASONS["JobMarket_WrongStatus"]
 
-    def __init__(self, jobs: JobPayments, *args: Any) -> None:
-        super().__init__(SCHEME, jobs, *args)
-        self._place = jobs.place
+    def __init__(self, jobs: JobPayments, vouchers: VoucherPayments | None, *args: Any) -> None:
+        super().__init__(SCHEME, self, *args)
+        self._jobs, self._vouchers, self._place = jobs, vouchers, jobs.place
+
+    def check(self, payload: PaymentPayload, required: PaymentRequirements) -> int:
+        """See Till.check."""
+        vouchers = self._vouchers
+        if vouchers is not None and payload.payload.get("kind") == PayloadKind.VOUCHER:
+            return vouchers.check(payload, required)
+        return self._jobs.check(payload, required)
 
     def get_extra(self, network: str) -> dict[str, Any] | None:
-        """The contract that the signature is for."""
-        return self._place.domain() | {"kind": PayloadKind.JOB.value}
+        """The contracts that signatures are for, by kind."""
+        kinds = [PayloadKind.JOB] if self._vouchers is None else list(PayloadKind)
+        return {kind.value: self._place.domain(kind) for kind in kinds}
 
     def order(self, payload: PaymentPayload, required: PaymentRequirements) -> Order:
         """See Scheme.order. A quote, which others than the payer may add, doesn't make another payment."""
         check_accepted(payload, required)
-        payment, request = JobPayment.from_json(payload.payload), _request(payload, required)
-        job_id = payment.job_id(self._place)
-        return Order(job_id, Kind.JOB, payment.terms.payer, request, _identifier(payload))
+        request, identifier = _request(payload, required), _identifier(payload)
+        if self._vouchers is not None and payload.payload.get("kind") == PayloadKind.VOUCHER:
+            paid = VoucherPayment.from_json(payload.payload)
+            payer = self._vouchers.payer(paid.voucher)
+            return Order(paid.payment_id(self._place), Kind.VOUCHER, payer, request, identifier)
+        payment = JobPayment.from_json(payload.payload)
+        return Order(payment.job_id(self._place), Kind.JOB, payment.terms.payer, request, identifier)
+
+    def response(self, row: PaymentRow, required: PaymentRequirements) -> SettleResponse:
+        """See Scheme.response. A voucher's has the gateway's receipt in place of a transaction."""
+        told = super().response(row, required)
+        if row.kind != Kind.VOUCHER or self._vouchers is None or not told.success:
+            return told
+        receipt = self._vouchers.receipt(row)
+        return told.model_copy(update={"extra": None if receipt is None else {"receipt": receipt.to_json()}})
 
 
 def facilitator(network: str, *schemes: Scheme) -> x402FacilitatorSync:

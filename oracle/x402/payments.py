@@ -22,10 +22,13 @@ from scrip.errors import NotFound, ScripError
 
 
 class Kind(StrEnum):
-    """What a payment is for: credits sold for tokens, or a job that credits are locked in."""
+    """What a payment is for: credits sold for tokens, a job that credits are locked in, or a charge to a
+    session.
+    """
 
     SALE = "sale"
     JOB = "job"
+    VOUCHER = "voucher"
 
 
 class Stage(StrEnum):

@@ -11,7 +11,8 @@ from x402.schemas import PaymentRequirements
 
 from scrip.eip712 import Wallet, sign
 from scrip.types import Deployment, JobTerms
-from scrip.x402.escrow import SCHEME, JobOffer, JobPayment, Place
+from scrip.x402.escrow import SCHEME, JobOffer, JobPayment, Kind, Place
+from scrip.x402.voucher import VoucherOffer, VoucherSigner
 
 SALT_BITS = 64
 
@@ -21,6 +22,7 @@ class CreditEscrowClient:
 
     `account` pays from its own credits, or, as the spender of `budget_id`, from those of `payer`. What a
     payment may cost at most is for the SDK's spend controls: `allowed_assets` with the ERC-1155's address.
+    `vouchers` pays what is asked for by voucher, from a session.
     """
 
     scheme = SCHEME
@@ -32,13 +34,19 @@ class CreditEscrowClient:
         *,
         budget_id: int = 0,
         payer: str | None = None,
+        vouchers: VoucherSigner | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._account, self._place = account, Place.of(deployment)
         self._budget_id, self._payer, self._clock = budget_id, payer or str(account.address), clock
+        self._vouchers = vouchers
 
     def create_payment_payload(self, requirements: PaymentRequirements) -> dict[str, Any]:
-        """The signed payload. Raises PaymentInvalid for requirements of other contracts or of other forms."""
+        """The signed payload. Raises PaymentInvalid for requirements of other contracts or of other forms,
+        Refused for what the session can't pay.
+        """
+        if requirements.extra.get("kind") == Kind.VOUCHER and self._vouchers is not None:
+            return self._vouchers.pay(VoucherOffer.read(requirements, self._place)).to_json()
         offer = JobOffer.read(requirements, self._place)
         accept_by = int(self._clock()) + offer.accept_s
         terms = JobTerms(

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from x402.schemas import PaymentPayload, PaymentRequirements
 
 from scrip.eip712 import MARKET_DOMAIN, VERSION, job_id
+from scrip.eip712_sessions import SESSIONS_DOMAIN
 from scrip.errors import BadInput, ScripError
 from scrip.structs import to_address, to_bytes
 from scrip.types import Deployment, JobTerms
@@ -29,8 +30,9 @@ BAD_PAYLOAD: Final = "invalid_payload"
 BAD_NETWORK: Final = "invalid_network"
 BAD_SCHEME: Final = "unsupported_scheme"
 NO_FUNDS: Final = "insufficient_funds"
-"""Reasons that the x402 specification names; our own start with the scheme's name."""
-_OWN: Final = "invalid_credit_escrow_"
+"""Reasons that the x402 specification names."""
+OWN: Final = "invalid_credit_escrow_"
+"""How reasons of this scheme's own begin."""
 
 
 class Kind(StrEnum):
@@ -55,20 +57,24 @@ class Place:
     chain_id: int
     credits: str
     market: str
+    sessions: str
 
     @classmethod
     def of(cls, deployment: Deployment) -> Self:
         """From a deployment."""
-        return cls(deployment.chain_id, deployment.address("ComputeCredits"), deployment.address("JobMarket"))
+        names = ("ComputeCredits", "JobMarket", "MeteredSessions")
+        return cls(deployment.chain_id, *(deployment.address(name) for name in names))
 
     @property
     def network(self) -> str:
         """CAIP-2 id of the chain."""
         return network_of(self.chain_id)
 
-    def domain(self) -> dict[str, str]:
+    def domain(self, kind: Kind) -> dict[str, str]:
         """The part of `extra` that says where the signature holds."""
-        return {"name": MARKET_DOMAIN, "version": VERSION, "escrow": self.market}
+        named = {Kind.JOB: (MARKET_DOMAIN, self.market), Kind.VOUCHER: (SESSIONS_DOMAIN, self.sessions)}
+        name, escrow = named[kind]
+        return {"name": name, "version": VERSION, "escrow": escrow, "kind": kind.value}
 
 
 def network_of(chain_id: int) -> str:
@@ -100,8 +106,7 @@ class JobOffer:
             pay_to=self.provider,
             max_timeout_seconds=self.accept_s,
             extra={
-                **place.domain(),
-                "kind": Kind.JOB.value,
+                **place.domain(Kind.JOB),
                 "tokenId": str(self.class_id),
                 "provider": self.provider,
                 "resources": self.resources,
@@ -113,25 +118,20 @@ class JobOffer:
     @classmethod
     def read(cls, required: PaymentRequirements, place: Place) -> Self:
         """From requirements, all of which must be understood and be of `place`. Raises PaymentInvalid."""
-        _same(BAD_SCHEME, "scheme", required.scheme, SCHEME)
-        _same(BAD_NETWORK, "network", required.network, place.network)
         extra = required.extra or {}
         try:
             offer = cls(
                 provider=to_address("payTo", required.pay_to),
-                class_id=_decimal("extra.tokenId", extra.get("tokenId")),
-                max_units=_decimal("amount", required.amount),
-                resources=_count("extra.resources", extra.get("resources")),
+                class_id=decimal("extra.tokenId", extra.get("tokenId")),
+                max_units=decimal("amount", required.amount),
+                resources=count("extra.resources", extra.get("resources")),
                 spec_hash=to_bytes("extra.specHash", extra.get("specHash"), 32),
-                accept_s=_count("maxTimeoutSeconds", required.max_timeout_seconds),
-                run_s=_count("extra.runSeconds", extra.get("runSeconds")),
+                accept_s=count("maxTimeoutSeconds", required.max_timeout_seconds),
+                run_s=count("extra.runSeconds", extra.get("runSeconds")),
             )
         except BadInput as bad:
             raise PaymentInvalid(BAD_REQUIREMENTS, str(bad)) from None
-        ours = offer.requirements(place)
-        _same(_OWN + "asset", "asset", required.asset, ours.asset)
-        for name, value in ours.extra.items():
-            _same(BAD_REQUIREMENTS, f"extra.{name}", extra.get(name), value)
+        check_place(required, offer.requirements(place))
         return offer
 
     def check(self, terms: JobTerms, now: int) -> None:
@@ -146,14 +146,14 @@ class JobOffer:
         }
         for reason, (field, given, limit) in same.items():
             if given != limit:
-                raise PaymentInvalid(_OWN + reason, f"{field} is {given}, required is {limit}", terms.payer)
+                raise PaymentInvalid(OWN + reason, f"{field} is {given}, required is {limit}", terms.payer)
         if terms.accept_by <= now:
             detail = f"acceptBy is {terms.accept_by}, the chain's time {now}"
-            raise PaymentInvalid(_OWN + "expired", detail, terms.payer)
+            raise PaymentInvalid(OWN + "expired", detail, terms.payer)
         latest = now + self.accept_s + SKEW_S
         if terms.accept_by > latest:
             detail = f"acceptBy is {terms.accept_by}, at most {latest}"
-            raise PaymentInvalid(_OWN + "deadline_too_far", detail, terms.payer)
+            raise PaymentInvalid(OWN + "deadline_too_far", detail, terms.payer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,17 +195,26 @@ class JobPayment:
         return job_id(self.terms, place.chain_id, place.market)
 
 
+def check_place(required: PaymentRequirements, ours: PaymentRequirements) -> None:
+    """Raise PaymentInvalid unless the requirements hold all that `ours`, made of them, say."""
+    same(BAD_SCHEME, "scheme", required.scheme, ours.scheme)
+    same(BAD_NETWORK, "network", required.network, ours.network)
+    same(OWN + "asset", "asset", required.asset, ours.asset)
+    for name, value in ours.extra.items():
+        same(BAD_REQUIREMENTS, f"extra.{name}", required.extra.get(name), value)
+
+
 def check_accepted(payload: PaymentPayload, required: PaymentRequirements) -> None:
     """Raise PaymentInvalid unless the payer accepted exactly what is required, every field of `extra`
     included.
     """
     if payload.x402_version != 2:
         raise PaymentInvalid("invalid_x402_version", f"x402Version is {payload.x402_version}, must be 2")
-    _same(BAD_SCHEME, "scheme", payload.accepted.scheme, required.scheme)
-    _same(BAD_NETWORK, "network", payload.accepted.network, required.network)
+    same(BAD_SCHEME, "scheme", payload.accepted.scheme, required.scheme)
+    same(BAD_NETWORK, "network", payload.accepted.network, required.network)
     accepted, wanted = (_flat(one) for one in (payload.accepted, required))
     for name in sorted(accepted.keys() | wanted.keys()):
-        _same(BAD_REQUIREMENTS, name, accepted.get(name), wanted.get(name))
+        same(BAD_REQUIREMENTS, name, accepted.get(name), wanted.get(name))
 
 
 def _flat(required: PaymentRequirements) -> dict[str, object]:
@@ -214,18 +223,21 @@ def _flat(required: PaymentRequirements) -> dict[str, object]:
     return fields | {f"extra.{name}": value for name, value in extra.items()}
 
 
-def _same(reason: str, field: str, given: object, limit: object) -> None:
+def same(reason: str, field: str, given: object, limit: object) -> None:
+    """Raise PaymentInvalid unless both are equal, and of one type."""
     if type(given) is not type(limit) or given != limit:
         raise PaymentInvalid(reason, f"{field} is {given!r}, required is {limit!r}")
 
 
-def _decimal(field: str, value: object) -> int:
+def decimal(field: str, value: object) -> int:
+    """A number that travels as decimal text. Raises BadInput."""
     if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 78:
         raise BadInput(field, value, "a decimal integer as text")
     return int(value)
 
 
-def _count(field: str, value: object) -> int:
+def count(field: str, value: object) -> int:
+    """A positive integer. Raises BadInput."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise BadInput(field, value, "a positive integer")
     return value

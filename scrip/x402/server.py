@@ -10,18 +10,22 @@ from x402.schemas import AssetAmount, PaymentRequirements, Price, SettleContext,
 
 from scrip.errors import BadInput
 from scrip.types import JobTerms
-from scrip.x402.escrow import SCHEME, TRANSFER_METHOD, JobPayment
+from scrip.x402.escrow import SCHEME, TRANSFER_METHOD, JobPayment, Kind
 
 Quoter = Callable[[JobTerms], bytes]
 """The provider's signature over the acceptance of a job, made when its payment is about to be settled."""
-_NEEDED: Final = ("tokenId", "provider", "resources", "specHash", "runSeconds", "kind")
+_NEEDED: Final[Mapping[object, tuple[str, ...]]] = {
+    Kind.JOB: ("tokenId", "provider", "resources", "specHash", "runSeconds"),
+    Kind.VOUCHER: ("tokenId", "provider"),
+}
 
 
 class CreditEscrowServer:
-    """Prices in credits: an amount of base units with the asset and all of `extra` (`JobOffer.requirements`).
+    """Prices in credits: an amount of base units with the asset and all of `extra`, as the requirements of a
+    `JobOffer` or `VoucherOffer` have them.
 
-    The credits are locked before anything is served. `quoter` makes jobs start at once; without one they
-    wait for the provider to accept them.
+    The credits are locked, or charged to a session, before anything is served. `quoter` makes jobs start at
+    once; without one they wait for the provider to accept them.
     """
 
     scheme = SCHEME
@@ -45,8 +49,12 @@ class CreditEscrowServer:
         self, requirements: PaymentRequirements, supported_kind: SupportedKind, extensions: list[str]
     ) -> PaymentRequirements:
         """Add what the facilitator says of its contracts. Raises BadInput if `extra` lacks something."""
-        extra = {**(supported_kind.extra or {}), **requirements.extra}
-        missing = [name for name in _NEEDED if name not in extra]
+        kind = requirements.extra.get("kind")
+        if kind not in _NEEDED:
+            raise BadInput("extra.kind", kind, f"one of {[one.value for one in Kind]}")
+        known = (supported_kind.extra or {}).get(str(kind), {})
+        extra = {**known, **requirements.extra}
+        missing = [name for name in _NEEDED[kind] if name not in extra]
         if missing:
             raise BadInput("extra", sorted(extra), f"complete, {', '.join(missing)} missing")
         return requirements.model_copy(update={"extra": extra})
@@ -54,6 +62,6 @@ class CreditEscrowServer:
     def enrich_settlement_payload(self, context: SettleContext) -> dict[str, Any] | None:
         """The provider's quote, beside what the payer signed. Raises what the quoter raises."""
         payload = context.payment_payload.payload
-        if self._quoter is None or "quote" in payload:
+        if self._quoter is None or payload.get("kind") != Kind.JOB or "quote" in payload:
             return None
         return {"quote": "0x" + self._quoter(JobPayment.from_json(payload).terms).hex()}

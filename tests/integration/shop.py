@@ -8,22 +8,28 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from eth_account.signers.local import LocalAccount
-from x402 import x402Client
+from fastapi import FastAPI, Request
+from x402 import x402Client, x402ResourceServer
+from x402.http import FacilitatorConfig, HTTPFacilitatorClient
 from x402.http.clients.httpx import wrapHttpxWithPayment
+from x402.http.middleware.fastapi import payment_middleware
 from x402.http.utils import encode_payment_signature_header
 from x402.mechanisms.evm.exact import ExactEvmClientScheme
-from x402.schemas import PaymentPayload, PaymentRequired
+from x402.schemas import PaymentPayload, PaymentRequired, PaymentRequirements
 
+from oracle.server import Server
 from scrip.spec import JobSpec
 from scrip.x402.client import CreditEscrowClient
+from scrip.x402.server import CreditEscrowServer
 from tests.integration.oracle_lab import SPEC, USD, OracleLab
 from tests.integration.system import account
 
@@ -111,11 +117,11 @@ class Till:
         """A signed payment."""
         return asyncio.run(self.client(who).create_payment_payload(required))
 
-    def buy(self, url: str, body: object = None, who: LocalAccount | None = None) -> httpx.Response:
+    def buy(self, url: str, body: object = None, client: x402Client | None = None) -> httpx.Response:
         """The SDK's httpx client at work: asks, pays, asks again."""
 
         async def work() -> httpx.Response:
-            async with wrapHttpxWithPayment(self.client(who), timeout=120) as http:
+            async with wrapHttpxWithPayment(client or self.client(), timeout=120) as http:
                 return await http.post(url, json=body)
 
         return asyncio.run(work())
@@ -150,6 +156,36 @@ class Till:
             "paymentRequirements": fields,
         }
         return self.post(f"{self.place.url}/x402/facilitator/{what}", body=asked)
+
+
+@contextmanager
+def seller(place: OracleLab, required: PaymentRequirements, scheme: CreditEscrowServer) -> Iterator[str]:
+    """A shop that isn't ours: the SDK's middleware, our scheme, our facilitator. Its URL."""
+    facilitator = HTTPFacilitatorClient(FacilitatorConfig(url=f"{place.url}/x402/facilitator"))
+    server = x402ResourceServer(facilitator)
+    server.register(required.network, scheme)
+    app = FastAPI()
+    price = {"amount": required.amount, "asset": required.asset, "extra": required.extra}
+    accepts = {
+        "scheme": required.scheme, "payTo": required.pay_to, "network": required.network, "price": price,
+        "maxTimeoutSeconds": required.max_timeout_seconds,
+    }  # fmt: skip
+    paywall = payment_middleware({"POST /answers": {"accepts": accepts}}, server)
+
+    @app.middleware("http")
+    async def paid(request: Request, handler: Any) -> Any:
+        return await paywall(request, handler)
+
+    @app.post("/answers")
+    def answers() -> JSON:
+        return {"answer": 42}
+
+    running = Server(app, "127.0.0.1", 0)
+    running.start()
+    try:
+        yield f"http://127.0.0.1:{running.port}/answers"
+    finally:
+        running.stop()
 
 
 def header(answer: httpx.Response, name: str) -> JSON:

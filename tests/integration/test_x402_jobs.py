@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from eth_utils.crypto import keccak
-from fastapi import FastAPI, Request
-from x402 import x402ResourceServer
-from x402.http import FacilitatorConfig, HTTPFacilitatorClient
-from x402.http.middleware.fastapi import payment_middleware
 from x402.schemas import PaymentPayload
 
-from oracle.server import Server
 from scrip.chain import Chain
 from scrip.errors import ScripError
 from scrip.signed_requests import SignedBy
@@ -28,7 +22,7 @@ from scrip.x402.client import CreditEscrowClient
 from scrip.x402.escrow import JobOffer, JobPayment, Place
 from scrip.x402.server import CreditEscrowServer
 from tests.integration.oracle_lab import SPEC, OracleLab, lab
-from tests.integration.shop import MAX_UNITS, Till, changed, header, named, parallel, till_of
+from tests.integration.shop import MAX_UNITS, Till, changed, header, named, parallel, seller, till_of
 from tests.integration.system import System, account
 
 UNITS = 50_000
@@ -319,46 +313,11 @@ def test_budget__its_spender_signs__its_owner_pays(till: Till) -> None:
 # A seller of its own, with the SDK's server
 
 
-@contextmanager
-def seller(till: Till) -> Iterator[str]:
-    """A shop that isn't ours: the SDK's middleware, our scheme, our facilitator. Its URL."""
-    offer = JobOffer(till.place.provider, till.class_id, MAX_UNITS, 1, spec_hash(SPEC), 120, 600)
-    place = Place.of(till.place.system.deployment)
-    required = offer.requirements(place)
-    facilitator = HTTPFacilitatorClient(FacilitatorConfig(url=f"{till.place.url}/x402/facilitator"))
-    server = x402ResourceServer(facilitator)
-    server.register(place.network, CreditEscrowServer(lambda terms: till.place.quote(terms)))
-    app = FastAPI()
-    routes = {
-        "POST /answers": {
-            "accepts": {
-                "scheme": "credit-escrow", "payTo": required.pay_to, "network": place.network,
-                "maxTimeoutSeconds": required.max_timeout_seconds,
-                "price": {"amount": required.amount, "asset": required.asset, "extra": required.extra},
-            }
-        }
-    }  # fmt: skip
-    paywall = payment_middleware(routes, server)
-
-    @app.middleware("http")
-    async def paid(request: Request, handler: Any) -> Any:
-        return await paywall(request, handler)
-
-    @app.post("/answers")
-    def answers(request: Request) -> dict[str, str]:
-        payment = JobPayment.from_json(request.state.payment_payload.payload)
-        return {"jobId": "0x" + payment.job_id(place).hex()}
-
-    running = Server(app, "127.0.0.1", 0)
-    running.start()
-    try:
-        yield f"http://127.0.0.1:{running.port}/answers"
-    finally:
-        running.stop()
-
-
 def test_server__of_the_sdk__with_our_scheme_and_facilitator__gets_its_job(till: Till) -> None:
-    with seller(till) as url:
+    place = Place.of(till.place.system.deployment)
+    offer = JobOffer(till.place.provider, till.class_id, MAX_UNITS, 1, spec_hash(SPEC), 120, 600)
+    scheme = CreditEscrowServer(lambda terms: till.place.quote(terms))
+    with seller(till.place, offer.requirements(place), scheme) as url:
         required = till.required(url)
         payment = till.pay(required)
         for field, value in (("tokenId", "2"), ("escrow", OTHER), ("specHash", "0x" + "11" * 32)):
@@ -367,5 +326,6 @@ def test_server__of_the_sdk__with_our_scheme_and_facilitator__gets_its_job(till:
         assert answer.status_code == 200, answer.text
         assert header(answer, "PAYMENT-RESPONSE")["success"] is True
         assert till.post(url, payment).status_code == 402  # a replay is served nothing
-    finished(till, f"/x402/jobs/{answer.json()['jobId']}")
+    job = JobPayment.from_json(payment.payload).job_id(place)
+    finished(till, f"/x402/jobs/0x{job.hex()}")
     assert opened(till) == 1

@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 from x402.schemas import AssetAmount, PaymentPayload, PaymentRequirements, SettleContext, SupportedKind
 
 from scrip.eip712 import recover
-from scrip.errors import BadInput
+from scrip.errors import BadInput, Refused
 from scrip.types import Deployment
 from scrip.x402.client import CreditEscrowClient
-from scrip.x402.escrow import SKEW_S, JobOffer, JobPayment, PaymentInvalid, Place, check_accepted
+from scrip.x402.escrow import SKEW_S, JobOffer, JobPayment, Kind, PaymentInvalid, Place, check_accepted
 from scrip.x402.server import CreditEscrowServer
+from scrip.x402.voucher import VoucherOffer, VoucherPayment, VoucherSigner
 
 PAYER = Account.from_key(b"\x11" * 32)
-CREDITS, MARKET, OTHER = ("0x" + digit * 40 for digit in "123")
+CREDITS, MARKET, SESSIONS, OTHER = ("0x" + digit * 40 for digit in "1234")
 PROVIDER = Account.from_key(b"\x22" * 32).address
-DEPLOYMENT = Deployment(31337, 1, {"ComputeCredits": CREDITS, "JobMarket": MARKET})
+DEPLOYMENT = Deployment(
+    31337, 1, {"ComputeCredits": CREDITS, "JobMarket": MARKET, "MeteredSessions": SESSIONS}
+)
 PLACE = Place.of(DEPLOYMENT)
 OFFER = JobOffer(PROVIDER, 7, 10_000, 1, b"\x07" * 32, 120, 600)
 NOW = 1_000_000
@@ -157,11 +160,18 @@ def test_server__price_in_credits__is_kept() -> None:
 
 
 def test_server__incomplete_extra__is_refused() -> None:
-    kind = SupportedKind(x402_version=2, scheme="credit-escrow", network=PLACE.network, extra=PLACE.domain())
+    kind = SupportedKind(
+        x402_version=2, scheme="credit-escrow", network=PLACE.network, extra={"job": PLACE.domain(Kind.JOB)}
+    )
     made = CreditEscrowServer().enhance_payment_requirements(required(), kind, [])
     assert made.extra == required().extra
-    with pytest.raises(BadInput, match="tokenId"):
-        CreditEscrowServer().enhance_payment_requirements(required(extra={}), kind, [])
+    for extra, missing in (
+        ({"kind": "job"}, "tokenId"),
+        ({}, "extra.kind"),
+        ({"kind": "other"}, "extra.kind"),
+    ):
+        with pytest.raises(BadInput, match=missing):
+            CreditEscrowServer().enhance_payment_requirements(required(extra=extra), kind, [])
 
 
 def test_server__quoter__adds_its_quote_and_never_replaces_one() -> None:
@@ -171,3 +181,46 @@ def test_server__quoter__adds_its_quote_and_never_replaces_one() -> None:
     context.payment_payload.payload["quote"] = "0x01"
     assert server.enrich_settlement_payload(context) is None
     assert CreditEscrowServer().enrich_settlement_payload(context) is None
+
+
+# Vouchers
+
+PRICE = VoucherOffer(PROVIDER, 7, 25)
+SESSION = b"\x09" * 32
+KEY = Account.from_key(b"\x33" * 32)
+
+
+@pytest.mark.parametrize("field", sorted(PRICE.requirements(PLACE).extra))
+def test_voucher__requirements_of_others__are_refused(field: str) -> None:
+    good = PRICE.requirements(PLACE)
+    assert VoucherOffer.read(good, PLACE) == PRICE
+    for extra in ({**good.extra, field: "x"}, {k: v for k, v in good.extra.items() if k != field}):
+        with pytest.raises(PaymentInvalid):
+            VoucherOffer.read(good.model_copy(update={"extra": extra}), PLACE)
+
+
+def test_voucher__each__is_over_more_than_the_one_before_until_the_limit() -> None:
+    signer = VoucherSigner(KEY, SESSION, PLACE, most=60, authorised=5)
+    first, second = (signer.pay(PRICE) for _ in range(2))
+    assert (first.voucher.units, second.voucher.units) == (30, 55)
+    assert recover(first.payment_id(PLACE), first.voucher.signature) == KEY.address
+    assert VoucherPayment.from_json(first.to_json()) == first
+    with pytest.raises(Refused, match="80 base units in all"):
+        signer.pay(PRICE)
+
+
+@pytest.mark.parametrize(
+    "change", [{"units": 5}, {"units": "-1"}, {"sessionId": "0x1"}, {"more": 1}, {"kind": "job"}]
+)
+def test_voucher__payload_of_another_form__is_refused(change: dict[str, Any]) -> None:
+    made = VoucherSigner(KEY, SESSION, PLACE, most=60).pay(PRICE).to_json()
+    with pytest.raises(PaymentInvalid):
+        VoucherPayment.from_json({**made, **change})
+
+
+def test_client__asked_for_a_voucher__signs_one_of_its_session() -> None:
+    vouchers = VoucherSigner(KEY, SESSION, PLACE, most=60)
+    client = CreditEscrowClient(PAYER, DEPLOYMENT, vouchers=vouchers)
+    assert client.create_payment_payload(PRICE.requirements(PLACE))["units"] == "25"
+    with pytest.raises(PaymentInvalid):  # without a session it is no job either
+        CreditEscrowClient(PAYER, DEPLOYMENT).create_payment_payload(PRICE.requirements(PLACE))
