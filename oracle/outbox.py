@@ -94,6 +94,12 @@ class Outbox:
         """Hash of the newest transaction that was signed for this intent, whatever became of it."""
         return self._journal.newest(label)
 
+    def recorded(self, label: str) -> bytes | None:
+        """Hash of the transaction for this intent that was once seen in a block, whether or not the chain
+        shows it now. While there is one, what can't be done twice isn't sent again.
+        """
+        return self._journal.mined(label)
+
     def mined(self, label: str) -> bytes | None:
         """Hash of the mined transaction for this intent, None if there is none or a reorganisation took
         it.

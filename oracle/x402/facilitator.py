@@ -18,7 +18,7 @@ from x402.schemas import PaymentPayload, PaymentRequirements, SettleResponse, Ve
 
 from oracle.models_x402 import PaymentRow
 from oracle.outbox import Outbox
-from oracle.x402.job import REASONS, JobPayments
+from oracle.x402.job import OPENED, REASONS, JobPayments
 from oracle.x402.payments import Kind, Order, Stage
 from oracle.x402.sale import EXACT, Sale, Sales, label_of
 from oracle.x402.settlements import Settlements
@@ -161,7 +161,7 @@ class ExactScheme(Scheme):
 class CreditEscrowScheme(Scheme):
     """`credit-escrow` for our provider: jobs, and, where there is a gateway, vouchers of its sessions."""
 
-    used = REASONS["JobMarket_WrongStatus"]
+    used = REASONS[OPENED]
 
     def __init__(self, jobs: JobPayments, vouchers: VoucherPayments | None, *args: Any) -> None:
         super().__init__(SCHEME, self, *args)

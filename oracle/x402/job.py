@@ -18,10 +18,12 @@ from scrip.errors import NotFound, Reverted
 from scrip.view import ChainView
 from scrip.x402.escrow import NO_FUNDS, JobOffer, JobPayment, PaymentInvalid, Place
 
+OPENED: Final = "JobMarket_WrongStatus"
+"""What opening a job reverts with that was opened before."""
 REASONS: Final[Mapping[str, str]] = {
     "JobMarket_BadSignature": "invalid_credit_escrow_signature",
     "JobMarket_DeadlinePassed": "invalid_credit_escrow_expired",
-    "JobMarket_WrongStatus": "invalid_credit_escrow_already_used",
+    OPENED: "invalid_credit_escrow_already_used",
     "JobMarket_CannotServe": "invalid_credit_escrow_recipient_mismatch",
     "ERC1155InsufficientBalance": NO_FUNDS,
 }
@@ -80,17 +82,19 @@ class JobPayments:
     def _open(self, row: PaymentRow) -> PaymentRow | None:
         chain, why = self._facts.chain, ""
         opened = _opened(chain.at(), row)
+        if opened is None and self._outbox.outstanding(self.label(row)):
+            return None
         if opened is None:
-            if self._outbox.outstanding(self.label(row)):
-                return None
             try:
-                self._outbox.send_call(self.label(row), self._call(payment_of(row)))
+                receipt = self._outbox.send_call(self.label(row), self._call(payment_of(row)))
+                opened = bytes(receipt["transactionHash"])
             except Reverted as reverted:
-                why = str(reverted)
-            # The chain's word, not the transaction's: anybody may have sent the same signature first.
-            opened = _opened(chain.at(), row)
+                # The chain's word counts: anybody may have sent the same signature first.
+                opened, why = _opened(chain.at(), row), str(reverted)
+                if opened is None and reverted.name == OPENED:
+                    return None  # it is open, and the log that says how isn't there yet
         if opened is None:
-            return self._payments.advance(row, Stage.FAILED, why or "the job didn't open")
+            return self._payments.advance(row, Stage.FAILED, why)
         return self._payments.advance(row, Stage.DELIVERED, paid_tx=opened)
 
     def _confirm(self, row: PaymentRow) -> PaymentRow | None:

@@ -25,7 +25,7 @@ from oracle.settings_x402 import X402Settings
 from oracle.x402 import tokens
 from oracle.x402.payments import Payments, Stage
 from oracle.x402.reader import Reader
-from oracle.x402.settlements import mined
+from oracle.x402.settlements import Fate, fate
 from oracle.x402.tokens import Authorisation
 from scrip.calls import Call, signature
 from scrip.chain import Chain
@@ -205,36 +205,41 @@ class Sales:
         return steps[Stage(row.stage)](row, sale)
 
     def _take(self, row: PaymentRow, sale: Sale) -> PaymentRow | None:
-        label = label_of("take", row)
+        label, why = label_of("take", row), "used otherwise, or cancelled"
         paid_tx = tokens.moved(self._chain, sale.paid, row.since)
         if paid_tx is None and self._outbox.outstanding(label):
             return None
-        why = ""
         if paid_tx is None:
             try:
-                self._outbox.send_call(label, replace(sale.paid.call(), spare_gas=SPARE_GAS))
+                call = replace(sale.paid.call(), spare_gas=SPARE_GAS)
+                paid_tx = bytes(self._outbox.send_call(label, call)["transactionHash"])
             except Reverted as reverted:
-                why = str(reverted)
-            # The token's word, not the transaction's: somebody may have sent the same authorisation first.
-            paid_tx = tokens.moved(self._chain, sale.paid, row.since)
-        if paid_tx is None:
-            return self._payments.advance(row, Stage.FAILED, why or "the token moved nothing")
-        return self._payments.advance(row, Stage.TAKEN, paid_tx=paid_tx)
+                # The token's word counts: somebody may have sent the same authorisation first.
+                paid_tx, why = tokens.moved(self._chain, sale.paid, row.since), str(reverted)
+        if paid_tx is not None:
+            return self._payments.advance(row, Stage.TAKEN, paid_tx=paid_tx)
+        if self._may_have_moved(sale):
+            return None
+        return self._payments.advance(row, Stage.FAILED, why)
+
+    def _may_have_moved(self, sale: Sale) -> bool:
+        """Whether the authorisation was used, and the log that says how may only not be there yet."""
+        used = tokens.is_used(self._chain, sale.paid)
+        return used and not tokens.is_used(self._chain, sale.paid, self._chain.finalized())
 
     def _deliver(self, row: PaymentRow, sale: Sale) -> PaymentRow | None:
         label = label_of("deliver", row)
-        done_tx, succeeded = mined(self._outbox, label)
-        if done_tx is None and self._outbox.outstanding(label):
+        outcome, done_tx = fate(self._outbox, label, final=False)
+        if outcome is Fate.OPEN:
             return None
-        try:
-            if done_tx is None:
+        if outcome is Fate.NONE:
+            try:
                 self._allow(sale)
                 receipt = self._outbox.send_call(label, self._purchase(sale))
-                done_tx, succeeded = bytes(receipt["transactionHash"]), True
-        except Reverted as reverted:
-            _log.warning("sale can't be delivered", payment="0x" + row.payment_id.hex(), reason=str(reverted))
-            return self._payments.advance(row, Stage.REFUNDING, str(reverted))
-        if not succeeded:
+            except Reverted as reverted:
+                return self._payments.advance(row, Stage.REFUNDING, str(reverted))
+            outcome, done_tx = Fate.SUCCEEDED, bytes(receipt["transactionHash"])
+        if outcome is Fate.REVERTED:
             return self._payments.advance(row, Stage.REFUNDING, "the reserve didn't sell")
         return self._payments.advance(row, Stage.DELIVERED, done_tx=done_tx)
 
@@ -251,20 +256,22 @@ class Sales:
             self._outbox.send_call(f"x402 approve {token}", call)
 
     def _confirm(self, row: PaymentRow, sale: Sale) -> PaymentRow | None:
-        label = label_of("deliver", row)
-        if self._outbox.outstanding(label):
-            return None
-        _, succeeded = mined(self._outbox, label)
-        if succeeded:
-            return self._payments.advance(row, Stage.DONE)
-        return self._payments.advance(row, Stage.TAKING, "a reorganisation took the delivery")
+        outcome, _ = fate(self._outbox, label_of("deliver", row), final=True)
+        if outcome is Fate.REVERTED:
+            return self._payments.advance(row, Stage.REFUNDING, "a reorganisation undid the delivery")
+        return None if outcome is not Fate.SUCCEEDED else self._payments.advance(row, Stage.DONE)
 
     def _refund(self, row: PaymentRow, sale: Sale) -> PaymentRow | None:
+        delivery, delivered_tx = fate(self._outbox, label_of("deliver", row), final=True)
+        if delivery is Fate.OPEN:
+            return None  # a reorganisation could still make it succeed
+        if delivery is Fate.SUCCEEDED:
+            return self._payments.advance(row, Stage.DELIVERED, done_tx=delivered_tx)
         label = label_of("refund", row)
-        if self._outbox.outstanding(label):
+        outcome, done_tx = fate(self._outbox, label, final=True)
+        if outcome is Fate.OPEN:
             return None
-        done_tx, succeeded = mined(self._outbox, label)
-        if succeeded:
+        if outcome is Fate.SUCCEEDED:
             return self._payments.advance(row, Stage.REFUNDED, row.reason, done_tx=done_tx)
         call = Call(sale.paid.token, tokens.TRANSFER.encode((sale.paid.payer, sale.paid.value)))
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import partial
 from typing import Final, Protocol
 
@@ -105,7 +106,27 @@ class Settlements:
                 self._changed.notify_all()
 
 
-def mined(outbox: Outbox, label: str) -> tuple[bytes | None, bool]:
-    """Hash of the mined transaction for an intent, None if there is none; and whether it succeeded."""
+class Fate(Enum):
+    """What became of the transaction for an intent."""
+
+    NONE = "none"
+    """None was ever mined, and none can be: it may be sent."""
+    OPEN = "open"
+    """It may still be mined, isn't final, or was mined and the node doesn't show it: only time tells."""
+    SUCCEEDED = "succeeded"
+    REVERTED = "reverted"
+
+
+def fate(outbox: Outbox, label: str, *, final: bool) -> tuple[Fate, bytes | None]:
+    """What became of an intent, and the transaction's hash; `final` asks for what no reorganisation changes.
+
+    Once mined it is never NONE again: a node that lags, or a reorganisation that puts it back into the pool,
+    must not let it be sent a second time.
+    """
+    if outbox.recorded(label) is None:
+        return (Fate.OPEN if outbox.outstanding(label) else Fate.NONE), None
     receipt = outbox.receipt(label)
-    return (None, False) if receipt is None else (bytes(receipt["transactionHash"]), receipt["status"] == 1)
+    if receipt is None or (final and outbox.outstanding(label)):
+        return Fate.OPEN, None
+    done = Fate.SUCCEEDED if receipt["status"] == 1 else Fate.REVERTED
+    return done, bytes(receipt["transactionHash"])

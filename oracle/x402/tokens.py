@@ -8,7 +8,7 @@ from typing import Any, Final
 from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
-from web3.types import RPCEndpoint
+from web3.types import BlockIdentifier, RPCEndpoint
 
 from scrip.calls import Call, Signature
 from scrip.chain import Chain
@@ -71,11 +71,10 @@ def domain(chain: Chain, token: str) -> tuple[str, str]:
     return str(name), str(version)
 
 
-def is_used(chain: Chain, asked: Authorisation) -> bool:
-    """Whether the token has seen this nonce: in a transfer, or cancelled."""
-    return bool(
-        STATE.decode(chain.call(Call(asked.token, STATE.encode((asked.payer, asked.nonce))).params()))[0]
-    )
+def is_used(chain: Chain, asked: Authorisation, block: BlockIdentifier = "latest") -> bool:
+    """Whether the token has seen this nonce by `block`: in a transfer, or cancelled."""
+    call = Call(asked.token, STATE.encode((asked.payer, asked.nonce)))
+    return bool(STATE.decode(chain.call(call.params(), block))[0])
 
 
 def moved(chain: Chain, asked: Authorisation, since: int) -> bytes | None:
