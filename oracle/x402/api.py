@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
@@ -21,9 +20,10 @@ from oracle.evidence import EvidenceStore
 from oracle.models import JobRow
 from oracle.models_x402 import PaymentRow
 from oracle.store import Store
-from oracle.x402.payments import PaymentConflict, Stage
+from oracle.x402.payments import Kind, PaymentConflict, Stage
 from oracle.x402.sale import sale_of
-from oracle.x402.shop import Answer, Malformed, Shop, check_amount
+from oracle.x402.shop import Answer, Malformed, Resource, Shop, check_amount
+from scrip.errors import NotFound
 from scrip.structs import to_bytes
 
 FACILITATOR: Final = "/x402/facilitator"
@@ -181,7 +181,10 @@ def _add_credits(app: FastAPI, shop: Shop) -> None:
     @app.get("/x402/purchases/{payment_id}", responses=errors(404, 422))
     def purchase(payment_id: Id) -> Purchase:
         """How far a purchase is. Free."""
-        return _purchase(shop.settlements.payments.get(_id(payment_id)))
+        row = shop.settlements.payments.get(_id(payment_id))
+        if row.kind != Kind.SALE:
+            raise NotFound("purchase", row.payment_id, "It is the payment of a job: ask at /x402/jobs")
+        return _purchase(row)
 
 
 def _add_jobs(app: FastAPI, shop: Shop, store: Store, evidence: EvidenceStore) -> None:
@@ -194,7 +197,10 @@ def _add_jobs(app: FastAPI, shop: Shop, store: Store, evidence: EvidenceStore) -
         resources: Annotated[int, Query(ge=1, lt=1 << 32)] = 1,
     ) -> Response:
         """Pay for a job by the scheme `credit-escrow`. The same payment again is the same job."""
-        offered = lambda: shop.job(spec, class_id, max_units, resources)  # noqa: E731 (asked for when needed)
+
+        def offered() -> Resource:
+            return shop.job(spec, class_id, max_units, resources)
+
         asked = {"tokenId": str(class_id), "specHash": shop.hash_of(spec)}
         answer = shop.take_job(payment, offered, asked, spec)
         if answer.row is None or answer.error is not None:
@@ -239,7 +245,7 @@ def _answer(
     answer: Answer, content: dict[str, Any], headers: dict[str, str], status: int | None = None
 ) -> Response:
     shown = {**EXPOSED, **answer.headers, **headers, "Cache-Control": "no-store"}
-    return JSONResponse(json.loads(json.dumps(content)), status or answer.status, headers=shown)
+    return JSONResponse(content, status or answer.status, headers=shown)
 
 
 def _refused(answer: Answer) -> Response:
