@@ -1,4 +1,4 @@
-"""Steps of a sale where the chain's answers lag, lie low or change: nothing is sent twice, nothing is kept."""
+"""Steps of a sale where the chain's answers lag or change: nothing is sent twice, nothing is kept."""
 
 from __future__ import annotations
 
