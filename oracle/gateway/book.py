@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from oracle.gateway.account import MOST_OWED, Account, KeyState
@@ -19,6 +19,24 @@ from scrip.call_receipts import SignedCallReceipt
 from scrip.errors import NotFound
 
 PRUNED_AT_ONCE: Final = 1_000
+CHANGING: Final = (
+    "deposit", "claimed", "close_at", "closed", "authorised", "signature", "charged", "calls", "last",
+    "owed_ms", "owed_units", "urgent_at", "opened_ms",
+)  # fmt: skip
+"""Columns of a session that follow its account."""
+
+
+def _setting(table: Any, key: str, columns: Sequence[str]) -> Any:
+    """An update of one row, by its key."""
+    where = table.c[key] == bindparam("known", type_=table.c[key].type)
+    return update(table).where(where).values({name: bindparam(name) for name in columns})
+
+
+# Made once: building them takes longer than running them, and every charge runs them.
+_UPDATE_SESSION: Final = _setting(SessionRow.__table__, "session_id", CHANGING)
+_UPDATE_KEY: Final = _setting(KeyRow.__table__, "key_id", ("spent",))
+_ADD_CALL: Final = insert(CallRow.__table__)  # type: ignore[arg-type]
+_ADD_BODY: Final = insert(CallBodyRow.__table__)  # type: ignore[arg-type]
 
 
 class Book:
@@ -54,15 +72,19 @@ class Book:
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Store changes, all or none, in their order."""
+        sessions = {change.account.session: change.session for change in changes}
+        spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
+        rows = (
+            (_UPDATE_SESSION, [{**row, "known": session} for session, row in sessions.items()]),
+            (_ADD_CALL, [change.call for change in changes if change.call]),
+            (_ADD_BODY, [change.body for change in changes if change.body]),
+            (_UPDATE_KEY, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),
+        )
         with self.store.writing() as db:
-            newest = {change.account.session: change.session for change in changes}
-            for session_id, row in newest.items():
-                db.execute(update(SessionRow).where(SessionRow.session_id == session_id).values(row))
-            _insert(db, CallRow, [change.call for change in changes if change.call])
-            _insert(db, CallBodyRow, [change.body for change in changes if change.body])
-            spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
-            for key_id, units in spent.items():
-                db.execute(update(KeyRow).where(KeyRow.key_id == key_id).values(spent=units))
+            connection = db.connection()
+            for statement, parameters in rows:
+                if parameters:
+                    connection.execute(statement, parameters)
 
     # Calls
 
@@ -156,21 +178,8 @@ class Book:
 
 def values(account: Account) -> dict[str, Any]:
     """The columns of an account that change, as they are now. The caller holds its lock."""
-    return {
-        "deposit": account.deposit,
-        "claimed": account.claimed,
-        "close_at": account.close_at,
-        "closed": account.closed,
-        "authorised": account.authorised,
-        "signature": account.signature,
-        "charged": account.charged,
-        "calls": account.calls,
-        "last": account.last,
-        "owed_ms": account.owed_ms,
-        "owed_units": min(account.owed, MOST_OWED),
-        "urgent_at": account.urgent_at,
-        "opened_ms": account.opened_ms,
-    }
+    known = {name: getattr(account, name) for name in CHANGING if name != "owed_units"}
+    return known | {"owed_units": min(account.owed, MOST_OWED)}
 
 
 def state_of(row: KeyRow) -> KeyState:
@@ -179,8 +188,3 @@ def state_of(row: KeyRow) -> KeyState:
         row.key_id, row.session_id, row.cap, row.spent, row.models, row.expires_ms, row.per_minute,
         revoked=bool(row.revoked_ms),
     )  # fmt: skip
-
-
-def _insert(db: Session, table: Any, rows: list[Any]) -> None:
-    if rows:
-        db.execute(insert(table), rows)
