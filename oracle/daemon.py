@@ -94,6 +94,8 @@ class ProviderCycle:
         if time.monotonic() >= self._due:
             node.reconciler.reconcile()
             node.dispatcher.follow_open()
+            if node.shop is not None:
+                node.shop.settlements.resume()
             self._due = time.monotonic() + self._every_s
         node.dispatcher.dispatch()
         if node.gateway is not None:
@@ -288,6 +290,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         chain_id=base.chain.chain_id,
         market=base.facts.market,
         registry=base.chain.address("ProviderRegistry"),
+        shop=node.shop,
         gateway=node.gateway,
     )
     _announce(base)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from oracle import models_x402 as x402
 from oracle.gateway import tables as gateway
 from oracle.models import Base
 
 TABLES: Final[Any] = Base.metadata
 
-__all__ = ["TABLES", "gateway"]
+__all__ = ["TABLES", "gateway", "x402"]

@@ -21,8 +21,8 @@ FORBIDDEN = {
 }
 # Package -> extras of pyproject.toml that it may import from, beside the base dependencies.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "scrip": ("attestation",),
-    "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm"),
+    "scrip": ("attestation", "x402"),
+    "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm", "x402"),
     "agents": ("agents",),
 }
 # The model's package is installed without its dependencies by the set-up, so no extra can name it. The others
