@@ -18,13 +18,16 @@ from scrip.cli.output import Token, Tokens, clean, facts, table
 from scrip.errors import BadInput, Refused
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
     from rich.console import Console
 
     from agents.buyer import Bought
     from agents.ledger import Ledger
     from agents.market import Listing
     from agents.policy import Means, Need
+    from agents.purse import Purse
     from scrip.chain import Chain
+    from scrip.sender import Sender
 
 app = sub_app(
     "Have work done by an agent with a spending limit.",
@@ -50,8 +53,17 @@ def ask(
     ctx: typer.Context,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
     limit: Annotated[
-        str, typer.Option(metavar="USD", help="Most to spend, in the payment token's unit, e.g. 0.01.")
-    ],
+        str | None,
+        typer.Option(metavar="USD", help="Most to spend, in the payment token's unit, e.g. 0.01."),
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="ID", help="Spend under this budget instead, whose spender you are."),
+    ] = None,
+    offers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Signed offers to buy a budget's missing credits from."),
+    ] = None,
     context_file: Annotated[
         Path | None, typer.Option("--context", metavar="FILE", help="Text file to answer from.")
     ] = None,
@@ -63,31 +75,43 @@ def ask(
     max_tokens: MaxTokens = MAX_TOKENS,
     token: PaymentToken = None,
 ) -> None:
-    """Ask a language model; the agent buys what it needs within the limit and checks what comes back."""
+    """Ask a language model; the agent buys what it needs within the limit and checks what comes back.
+
+    Asked again after it was interrupted, it goes on where it was instead of paying once more.
+    """
     from agents.buyer import Buyer
     from agents.market import listings
-    from scrip.amounts import parse_units
+    from agents.reputation import Reputation
     from scrip.cli.sending import sending
 
     context = Context.of(ctx)
+    _check_purse(limit, budget, ledger, offers)
     text = read_text("--context", context_file) if context_file else ""
     need = _need(question, text, max_tokens, min_assurance)
     chain = context.chain()
     found = listings(chain)
-    paid = _token(chain, found, need, token)
+    paid = _token(chain, found, need, token) if budget is None else _token_of(chain, budget)
     usable = _paid_in(found, paid)
     with (
-        _ledger(ledger, parse_units(limit, paid.decimals)) as book,
-        sending(context, chain, "open") as (sender, account),
+        sending(context, chain, "agent") as (sender, account),
+        _purse(chain, sender, account, limit, paid, budget, ledger, offers) as purse,
     ):
         buyer = Buyer(
-            chain, sender, account, book, read_market=lambda _: usable, on_step=context.say, money=paid.text
+            chain,
+            sender,
+            account,
+            purse,
+            book=_place(context, chain, account.address, "needs"),
+            reputation=Reputation(chain, _place(context, chain, "providers", "json")),
+            read_market=lambda _: usable,
+            on_step=context.say,
+            money=paid.text,
         )
         try:
             bought = buyer.meet(need)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped; a job that was opened goes on. See: scrip job list") from None
-        _show_answer(context, chain, bought, paid, book.left())
+            raise KeyboardInterrupt("stopped; a job that was opened goes on. Ask again to go on") from None
+        _show_answer(context, chain, bought, paid, purse.left())
 
 
 @command(app, "market", example="scrip agent market --max-tokens 64 --min-assurance 2")
@@ -217,6 +241,52 @@ def _held(context: Context, chain: Chain, usable: Sequence[Listing]) -> dict[int
     view, holder = chain.at(), context.address()
     ids = {item.info.class_id for item in usable}
     return {class_id: view.available(holder, class_id) for class_id in sorted(ids)}
+
+
+def _check_purse(limit: str | None, budget: int | None, ledger: Path | None, offers: Path | None) -> None:
+    """One purse, and only what belongs to it."""
+    if (limit is None) == (budget is None):
+        raise typer.BadParameter("give either --limit or --budget", param_hint="--limit")
+    if budget is not None and ledger is not None:
+        raise typer.BadParameter("a budget's ledger is the chain", param_hint="--ledger")
+    if budget is None and offers is not None:
+        raise typer.BadParameter(
+            "is for --budget: an own account buys from the reserve", param_hint="--offers"
+        )
+
+
+def _token_of(chain: Chain, budget: int) -> Token:
+    view = chain.at()
+    return Tokens(view).at(view.budget(budget).token)
+
+
+def _place(context: Context, chain: Chain, name: str, kind: str) -> Path:
+    """A file of this deployment in the state folder."""
+    market = chain.address("JobMarket").lower()[2:10]
+    return context.state / f"agent-{chain.chain_id}-{market}-{name}.{kind}"
+
+
+@contextmanager
+def _purse(
+    chain: Chain,
+    sender: Sender,
+    account: LocalAccount,
+    limit: str | None,
+    paid: Token,
+    budget: int | None,
+    ledger: Path | None,
+    offers: Path | None,
+) -> Iterator[Purse]:
+    from agents.purse import BudgetPurse, OwnPurse
+    from scrip.amounts import parse_units
+    from scrip.offers import load
+
+    if budget is not None:
+        known = load(offers) if offers else ()
+        yield BudgetPurse(chain, sender, account, budget, lambda: known)
+        return
+    with _ledger(ledger, parse_units(limit or "0", paid.decimals)) as book:
+        yield OwnPurse(chain, sender, account, book)
 
 
 @contextmanager

@@ -47,16 +47,16 @@ class Agent:
     def sending(self, *_: object) -> Iterator[Any]:
         yield SimpleNamespace(address=HOLDER), SimpleNamespace(address=HOLDER)
 
-    def meet(self, made: buyer.Buyer, need: Need) -> buyer.Bought:
+    def meet(self, made: Any, need: Need) -> buyer.Bought:
         self.needs.append(need)
-        self.ledgers.append(made.ledger.path)
-        self.limits.append(made.ledger.limit)
+        self.ledgers.append(made.purse.ledger.path)
+        self.limits.append(made.purse.ledger.limit)
         found = made._read_market(made.chain)
-        choice = choose(found, need, Means(made.ledger.left()), made._money)
+        choice = choose(found, need, Means(made.purse.ledger.left()), made._money)
         made._on_step(choice.reason)
         if self.fails:
             raise self.fails
-        made.ledger.reserve("class-1", choice.cost)
+        made.purse.ledger.reserve("class-1", choice.cost)
         ending = Ending(Status.SETTLED, 9, b"\x05" * 32, TX, 7)
         planned = Plan(b"\x1f" * 32, make_terms(max_units=need.max_units), need.spec, b"", "http://x")
         checks = (Check("output.hash", ""),)
@@ -80,7 +80,10 @@ def paid_in(item: Listing, token: str) -> Listing:
 
 
 def test_ask__no_limit__wrong_usage(cli: Cli, agent: Agent) -> None:
-    assert "Missing option '--limit'" in cli.fails("agent", "ask", "Why?", status=2)
+    for args in ((), ("--limit", "1", "--budget", "3")):
+        assert "either --limit or --budget" in cli.fails("agent", "ask", "Why?", *args, status=2)
+    assert "--ledger" in cli.fails("agent", "ask", "Why?", "--budget", "3", "--ledger", "x", status=2)
+    assert "--offers" in cli.fails("agent", "ask", "Why?", "--limit", "1", "--offers", "x", status=2)
 
 
 def test_ask__nobody_sells_tokens__says_where_to_look(cli: Cli, agent: Agent) -> None:
