@@ -1,4 +1,4 @@
-"""The MCP server: the tools' names, words and schemas. What they do is in `work`, `purchase` and `reading`."""
+"""The MCP server: the tools' names, words and schemas; `work`, `purchase` and `reading` do what they say."""
 
 from __future__ import annotations
 
