@@ -216,11 +216,7 @@ class Book:
             row = self._one("SELECT content FROM needs WHERE key = ?", need.key)
             if row is not None and row[0] != content:
                 raise BadInput("need.key", need.key, "a key of this very need", "It stands for another one")
-            lock = self._try(need.key)
-            if lock is None:
-                raise Busy(need.key)
-            self._begin(need.key, content, need)
-            return need.key, lock
+            return need.key, self._begun(need.key, content, need)
         left = self._all(
             "SELECT key FROM needs WHERE state = ? AND content = ? ORDER BY rowid",
             NeedState.ACTIVE.value, content,
@@ -230,11 +226,19 @@ class Book:
             if lock is not None:
                 return key, lock
         key = f"need-{secrets.token_hex(8)}"
+        return key, self._begun(key, content, need)
+
+    def _begun(self, key: str, content: str, need: Need) -> int:
+        """The lock of a need that is written down and active. Raises Busy."""
         lock = self._try(key)
         if lock is None:
             raise Busy(key)
-        self._begin(key, content, need)
-        return key, lock
+        try:
+            self._begin(key, content, need)
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
 
     def _begin(self, key: str, content: str, need: Need) -> None:
         self._write(

@@ -292,11 +292,20 @@ class Buyer:
         with self.book.turn():
             self._settle_pending()
             view, plan = self.chain.at(), attempt.plan
-            late = view.time() > plan.terms.accept_by
-            if late and jobs.status(view, plan.job_id, plan.since) is Status.NONE:
-                self._dead(attempt, "it was never opened, and its time to open has passed")
-                return None
+            if jobs.status(view, plan.job_id, plan.since) is Status.NONE:
+                if view.time() > plan.terms.accept_by:
+                    self._dead(attempt, "it was never opened, and its time to open has passed")
+                    return None
+                self._admit(attempt)
             return self._open(attempt)
+
+    def _admit(self, attempt: Attempt) -> None:
+        """Ask the purse once more: what it had left when the job was planned may be spent by now."""
+        try:
+            self.purse.admit(attempt.provider, attempt.charge)
+        except budgets.BudgetRefused as refused:
+            self._dead(attempt, str(refused))
+            raise
 
     def _follow(self, attempt: Attempt, deadline: float) -> Attempt:
         """Wait until the job has ended, and end it where its deadline has passed. Raises NotFinished."""
@@ -320,11 +329,13 @@ class Buyer:
             self.book.finish(need.key, NeedState.UNVERIFIED)
             raise Unverified(attempt.plan.job_id, problem) from problem
         self.book.update(replace(attempt, state=AttemptState.DONE))
-        self.book.finish(need.key, NeedState.MET)
+        choice = self._choice_of(attempt)
         bought = sum(item.bought for item in self.book.attempts(need.key))
         bought += sum(item.bought for item in tries if not item.job)
         spent = bought + _kept(attempt, redemption.ending.units)
-        return Bought(self._choice_of(attempt), spent, redemption, need.key, tuple(tries))
+        # Last of all: until then an equal need without a key takes this one up instead of paying again.
+        self.book.finish(need.key, NeedState.MET)
+        return Bought(choice, spent, redemption, need.key, tuple(tries))
 
     def _verified(self, plan: Plan, need: Need) -> Redemption:
         """Everything that can be checked: the evidence against the chain, and both against the need."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agents.cli_spend import spend
 from scrip.cli.choosing import read_text
 from scrip.cli.context import Context
 from scrip.cli.group import command, sub_app
@@ -34,6 +35,8 @@ app = sub_app(
     "Have work done by an agent with a spending limit.",
     example="scrip --keystore key.json agent ask 'What is a credit?' --limit 0.01",
 )
+
+command(app, "spend", example="scrip agent spend --budget 3 --since 7d")(spend)
 
 TEMPLATE = "llm.generate"
 MAX_TOKENS = 64

@@ -26,8 +26,8 @@ class Need:
 
     `max_units` are base units of the class taken, the most the job may cost. `region` "" and `sku` None mean
     any. Providers in `avoid` aren't taken. `seconds` is how long the work may take before the job's deadline
-    gives the credits back. `key` names the need: however often it is asked for, it is bought once; "" is a
-    need of its own.
+    gives the credits back. `key` names the need: however often it is asked for, it is bought once. With ""
+    it is one of its own each time its result was handed out, and taken up where an equal one was left before.
     """
 
     spec: JobSpec

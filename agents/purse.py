@@ -57,6 +57,9 @@ class Purse(Protocol):
     def acquire(self, choice: Choice, need: Need) -> int:
         """Buy what is missing and return what it cost. Counted before anything is sent."""
 
+    def admit(self, provider: str, charge: int) -> None:
+        """Raise BudgetRefused if a job can't be charged now."""
+
     def left(self) -> int:
         """What may still be spent now, in payment-token base units."""
 
@@ -108,6 +111,9 @@ class OwnPurse:
             raise
         self.ledger.settle(key, purchase.cost)
         return purchase.cost
+
+    def admit(self, provider: str, charge: int) -> None:
+        """Jobs are paid with credits, and those were counted when they were bought."""
 
     def left(self) -> int:
         """What the ledger has left."""
@@ -205,6 +211,11 @@ class BudgetPurse:
             except Reverted as error:
                 raise budgets.refusal(error) or error from None
         return paid
+
+    def admit(self, provider: str, charge: int) -> None:
+        """See Purse.admit."""
+        tree = budgets.levels(self.chain.at(), self.budget_id, [provider])
+        budgets.check(tree, provider, charge)
 
     def left(self) -> int:
         """What charges may come to together now, at every level."""

@@ -334,11 +334,15 @@ class WatcherSet:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Addresses of one deployment by contract name. `block` is the first block that can hold its events."""
+    """Addresses of one deployment by contract name. `block` is the first block that can hold its events.
+
+    `explorer` is the base URL of a block explorer for the chain, "" for none.
+    """
 
     chain_id: int
     block: int
     contracts: Mapping[str, str] = field(default_factory=dict)
+    explorer: str = ""
 
     def __post_init__(self) -> None:
         to_int("deployment.chainId", self.chain_id)
