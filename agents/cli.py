@@ -6,18 +6,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agents.cli_mcp import mcp
+from agents.cli_options import PaymentToken, check_purse
 from agents.cli_spend import spend
 from scrip.cli.choosing import read_text
 from scrip.cli.context import Context
 from scrip.cli.group import command, sub_app
 from scrip.cli.output import Token, Tokens, clean, facts, table
-from scrip.errors import BadInput, Refused, ScripError
+from scrip.errors import BadInput, Refused
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -37,25 +38,17 @@ app = sub_app(
 )
 
 command(app, "spend", example="scrip agent spend --budget 3 --since 7d")(spend)
+command(
+    app, "mcp", example="scrip --keystore key.json --password-file pw agent mcp --limit 1 --per-call 0.05"
+)(mcp)
 
 TEMPLATE = "llm.generate"
 MAX_TOKENS = 64
 _UNLIMITED = 1 << 255
 
 
-class Transport(StrEnum):
-    """How an MCP client reaches its server."""
-
-    stdio = "stdio"
-    http = "http"
-
-
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer, and most to pay for.")]
 MinAssurance = Annotated[int, typer.Option(min=0, max=3, help="Least assurance of the receipt.")]
-PaymentToken = Annotated[
-    str | None,
-    typer.Option("--token", metavar="ADDRESS", help="Payment token, where classes differ in theirs."),
-]
 
 
 @command(
@@ -97,7 +90,7 @@ def ask(
     from scrip.cli.sending import sending
 
     context = Context.of(ctx)
-    _check_purse(limit, budget, ledger, offers)
+    check_purse(limit, budget, ledger, offers)
     text = read_text("--context", context_file) if context_file else ""
     need = _need(question, text, max_tokens, min_assurance)
     chain = context.chain()
@@ -153,72 +146,6 @@ def market(
         {"listings": verdict.rows, "reason": verdict.reason or None},
         lambda console: _show_market(console, verdict),
     )
-
-
-@command(
-    app, "mcp", example="scrip --keystore key.json --password-file pw agent mcp --limit 1 --per-call 0.05"
-)
-def mcp(
-    ctx: typer.Context,
-    transport: Annotated[
-        Transport, typer.Option(help="stdio for a client that starts it.")
-    ] = Transport.stdio,
-    limit: Annotated[
-        str | None,
-        typer.Option(metavar="USD", help="Most that all calls together may ever spend, restarts included."),
-    ] = None,
-    per_call: Annotated[
-        str | None, typer.Option(metavar="USD", help="Most that one call may cost; by default the limit.")
-    ] = None,
-    budget: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="ID", help="Spend under this budget instead, whose spender you are."),
-    ] = None,
-    offers: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Signed offers to buy a budget's missing credits from."),
-    ] = None,
-    ledger: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Remember spending there; by default in the state folder."),
-    ] = None,
-    token: PaymentToken = None,
-    host: Annotated[str, typer.Option(help="Where to listen (http).")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free (http).")] = 8790,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A further name clients call it by (http).")
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Bearer token of clients (http); made if it is missing."),
-    ] = None,
-) -> None:
-    """Serve the agent's tools over MCP: market, quote, buy, redeem, status, receipt_verify, budget.
-
-    Spending tools send nothing unless a call says so, and never pass the limits given here.
-    """
-    try:
-        from agents.mcp.command import Options, run
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in ("mcp", "mcp_types", "uvicorn", "anyio"):
-            raise
-        raise McpMissing(missing.name or "mcp") from None
-    _check_purse(limit, budget, ledger, offers)
-    context = Context.of(ctx)
-    run(
-        context,
-        Options(
-            transport, limit, per_call, budget, offers, ledger, token, host, port,
-            tuple(allow_host or ()), token_file,
-        ),
-    )  # fmt: skip
-
-
-class McpMissing(ScripError):
-    """The server's packages aren't installed."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"package {name} isn't installed. The MCP server needs: pip install 'scrip[mcp]'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,18 +246,6 @@ def _held(context: Context, chain: Chain, usable: Sequence[Listing]) -> dict[int
     view, holder = chain.at(), context.address()
     ids = {item.info.class_id for item in usable}
     return {class_id: view.available(holder, class_id) for class_id in sorted(ids)}
-
-
-def _check_purse(limit: str | None, budget: int | None, ledger: Path | None, offers: Path | None) -> None:
-    """One purse, and only what belongs to it."""
-    if (limit is None) == (budget is None):
-        raise typer.BadParameter("give either --limit or --budget", param_hint="--limit")
-    if budget is not None and ledger is not None:
-        raise typer.BadParameter("a budget's ledger is the chain", param_hint="--ledger")
-    if budget is None and offers is not None:
-        raise typer.BadParameter(
-            "is for --budget: an own account buys from the reserve", param_hint="--offers"
-        )
 
 
 def _token_of(chain: Chain, budget: int) -> Token:

@@ -212,6 +212,10 @@ class CallPurse:
         self._bought += choice.cost
         return self._purse.acquire(choice, need)
 
+    def admit(self, provider: str, charge: int) -> None:
+        """See Purse.admit."""
+        self._purse.admit(provider, charge)
+
     def left(self) -> int:
         """See Purse.left."""
         return self._purse.left()

@@ -252,3 +252,10 @@ class Verdict(Answer):
     assurance: int
     lines: list[Line]
     meaning: str
+
+
+class Spend(Answer):
+    """What was spent, from the chain's events: sums by agent, budget, class and provider, and receipts."""
+
+    report: dict[str, Any]
+    limits: Limits

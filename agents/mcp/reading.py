@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from agents.cli_spend import report_of
 from agents.mcp import work
 from agents.mcp.agent import Agent
 from agents.mcp.answers import (
@@ -18,6 +19,7 @@ from agents.mcp.answers import (
     Money,
     Order,
     Session,
+    Spend,
     Status,
     Verdict,
 )
@@ -60,6 +62,15 @@ def market(agent: Agent) -> Market:
         for item in agent.market()
     ]
     return Market(block=agent.chain.at().block, offers=found)
+
+
+def spend(agent: Agent, since: str) -> Spend:
+    """What this server's account, or its budget, has spent. Raises BadInput, SpendMismatch."""
+    own = agent.sender.address if agent.limit is not None else None
+    report = report_of(
+        agent.chain, budget=agent.budget_id or None, agent=own, since=since or None, limit=RECENT
+    )
+    return Spend(report=report.to_json(), limits=agent.limits())
 
 
 # Status

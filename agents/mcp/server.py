@@ -11,12 +11,12 @@ from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from agents.mcp import failures, purchase, reading, work
 from agents.mcp.agent import Agent
-from agents.mcp.answers import BudgetReport, Market, Purchase, Quote, Status, Verdict, Work
+from agents.mcp.answers import BudgetReport, Market, Purchase, Quote, Spend, Status, Verdict, Work
 from agents.mcp.errands import Errand
 from agents.mcp.needs import Asked
 from agents.mcp.orders import check_key
@@ -168,6 +168,14 @@ def _add_reading(server: ScripServer, agent: Agent) -> None:
     ) -> Status:
         return reading.status(agent, job_id, session_id, idempotency_key)
 
+    def spend(
+        since: Annotated[
+            str,
+            Field(description="From a block, a date (2026-01-31) or so long ago (36h, 7d); all if empty."),
+        ] = "",
+    ) -> Spend:
+        return reading.spend(agent, since)
+
     def receipt_verify(
         job_id: Annotated[str, Field(description="A job this account is a party of.")] = "",
         bundle: Annotated[
@@ -190,6 +198,7 @@ def _add_reading(server: ScripServer, agent: Agent) -> None:
         "A job, a metered session or an earlier call by its key; without arguments the account's credits, "
         "tokens and unfinished calls.",
     )  # fmt: skip
+    _add(server, spend, READS, "What this account or budget has spent: by class and provider, with receipts.")
     _add(
         server, receipt_verify, READS,
         "Check a job's evidence against the chain, line by line: job, receipt, signatures, samples, output.",

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import anyio
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import CallToolResult
+from mcp.types import CallToolResult
 
 from scripts.processes import spawn, stop_group
 from tests.integration.oracle_lab import PASSWORD, USD, OracleLab
