@@ -102,12 +102,12 @@ def settle_pending(sender: Sender) -> None:
                 continue  # it came to nothing, or another thread has seen its end
 
 
-def mined(sender: Sender, key: str, since: int) -> list[tuple[str, bytes]]:
-    """Label and hash of each transaction of a key that went through, from nonce `since` on."""
+def mined(sender: Sender, key: str, since: int) -> list[TxReceipt]:
+    """The receipt of each transaction of a key that went through, from nonce `since` on."""
     chain, found = sender.chain, []
     for nonce in range(since, chain.nonce(sender.address, "latest")):
         for version in sender.journal.versions(chain.chain_id, sender.address, nonce):
             receipt = chain.receipt(version.tx_hash) if version.label.endswith(mark(key)) else None
             if receipt is not None and receipt["status"] == 1:
-                found.append((version.label, version.tx_hash))
+                found.append(receipt)
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agents.book import Book
@@ -16,7 +16,7 @@ from agents.mcp.errands import Errands
 from agents.mcp.orders import Orders
 from agents.policy import Choice, Means, Need
 from agents.purse import BudgetPurse, OwnPurse, Purse
-from agents.reputation import Reputation
+from agents.reputation import Record, Reputation
 from scrip import budgets
 from scrip.chain import Chain
 from scrip.cli.output import Token, utc
@@ -48,7 +48,20 @@ class Place:
     reputation: Path
 
 
-@dataclass(frozen=True)
+class SharedReputation(Reputation):
+    """Counts that threads read at the same time: each event counts once."""
+
+    def __init__(self, chain: Chain, path: Path) -> None:
+        super().__init__(chain, path)
+        self._turn = threading.Lock()
+
+    def update(self) -> Mapping[str, Record]:
+        """See Reputation.update."""
+        with self._turn:
+            return super().update()
+
+
+@dataclass
 class Agent:
     """Everything a tool needs. `rpc` is the node's URL, `limit` None under a budget.
 
@@ -65,31 +78,16 @@ class Agent:
     limit: int | None = None
     budget_id: int = 0
     offers: tuple[SignedOffer, ...] = ()
+    orders: Orders = field(init=False)
+    book: Book = field(init=False)
+    turn: Turn = field(init=False)
+    reputation: Reputation = field(init=False)
+    errands: Errands = field(init=False, default_factory=Errands)
 
-    @cached_property
-    def orders(self) -> Orders:
-        """What keys stand for."""
-        return Orders(self.place.orders)
-
-    @cached_property
-    def book(self) -> Book:
-        """What is under way."""
-        return Book(self.place.book)
-
-    @cached_property
-    def errands(self) -> Errands:
-        """What this process is doing."""
-        return Errands()
-
-    @cached_property
-    def turn(self) -> Turn:
-        """The account's turn among processes."""
-        return Turn(self.place.lock, self.sender.address)
-
-    @cached_property
-    def reputation(self) -> Reputation:
-        """How providers' jobs ended."""
-        return Reputation(self.chain, self.place.reputation)
+    def __post_init__(self) -> None:
+        self.orders, self.book = Orders(self.place.orders), Book(self.place.book)
+        self.turn = Turn(self.place.lock, self.sender.address)
+        self.reputation = SharedReputation(self.chain, self.place.reputation)
 
     def purse(self, sender: Sender | None = None) -> Purse:
         """The purse; `sender` sends its transactions."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import anyio
 
-from agents.book import Book
 from agents.mcp.agent import Agent, Place
 from agents.mcp.server import ScripServer
 from scrip import budgets
@@ -72,7 +71,6 @@ def make_agent(context: Context, options: Options) -> Agent:
         offers=load(options.offers) if options.offers else (),
     )
     agent.purse()  # whose budget it is, and whether it is ours to spend
-    Book(agent.place.book)
     return agent
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from agents.mcp.orders import KeyTaken
 from scrip.errors import ScripError
 
 MOST_RUNNING: Final = 8
@@ -32,6 +33,7 @@ class TooMuch(ScripError):
 class Errand:
     """One piece of work. `result` or `error` is there once `done` is set; `steps` are told as they happen."""
 
+    tool: str
     key: str
     content: str
     steps: list[str] = field(default_factory=list)
@@ -52,16 +54,18 @@ class Errands:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Errand] = OrderedDict()
 
-    def start(self, key: str, content: str, work: Callable[[Errand], Any]) -> Errand:
-        """Begin the work, or join it where it is under way already. Raises TooMuch."""
+    def start(self, tool: str, key: str, content: str, work: Callable[[Errand], Any]) -> Errand:
+        """Begin the work, or join it where it is under way already. Raises KeyTaken, TooMuch."""
         with self._lock:
             known = self._known.get(key)
-            if known is not None and known.content == content and not known.done.is_set():
+            if known is not None and not known.done.is_set():
+                if (known.tool, known.content) != (tool, content):
+                    raise KeyTaken(key, known.tool)
                 return known
             running = [item for item in self._known.values() if not item.done.is_set()]
             if len(running) >= MOST_RUNNING:
                 raise TooMuch
-            errand = self._known[key] = Errand(key, content)
+            errand = self._known[key] = Errand(tool, key, content)
             self._known.move_to_end(key)
             self._forget()
         threading.Thread(target=_run, args=(errand, work), name=f"errand {key}", daemon=True).start()

@@ -41,6 +41,14 @@ class OrderState(StrEnum):
     DONE = "done"
 
 
+class KeyTaken(BadInput):
+    """An idempotency key stands for another request. Nothing was sent."""
+
+    def __init__(self, key: str, tool: str) -> None:
+        hint = f"It stands for another {tool}. Choose a new key for a new request"
+        super().__init__("idempotency_key", key, "a key of this very request", hint)
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An order as it is stored. `content` tells equal requests from others; `data` is the tool's own JSON."""
@@ -76,19 +84,21 @@ class Orders:
         """The order of a key, None if there is none. Raises BadInput if it stands for another request."""
         known = self.find(key)
         if known is not None and (known.tool, known.content) != (tool, content):
-            raise BadInput(
-                "idempotency_key", key, "a key of this very request",
-                f"It stands for another {known.tool}. Choose a new key for a new request",
-            )  # fmt: skip
+            raise KeyTaken(key, known.tool)
         return known
+
+    def claim(self, order: Kept) -> Kept:
+        """Store a new order, unless the key has one: that one then. Raises as `same`."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO orders VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", _row(order)
+            )
+        return self.same(order.key, order.tool, order.content) or order
 
     def keep(self, order: Kept) -> Kept:
         """Store an order, new or changed. It survives a crash once this returns."""
         with self._transaction() as database:
-            database.execute(
-                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?)",
-                (order.key, order.tool, order.content, order.state.value, json.dumps(order.data)),
-            )
+            database.execute("INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?)", _row(order))
         return order
 
     def recent(self, most: int) -> list[Kept]:
@@ -128,6 +138,10 @@ def new_key() -> str:
 def content_of(request: dict[str, Any]) -> str:
     """What makes two requests the same one."""
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _row(order: Kept) -> tuple[str, ...]:
+    return order.key, order.tool, order.content, order.state.value, json.dumps(order.data)
 
 
 def _kept(row: Any) -> Kept:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from web3.logs import DISCARD
 
 from agents.ledger import LimitReached
 from agents.market import Listing
@@ -15,12 +18,16 @@ from agents.mcp.orders import Kept, OrderState, content_of, new_key
 from agents.policy import Choice, Means, Need
 from agents.purse import NOTHING_SPENT
 from scrip.amounts import format_units, parse_units
-from scrip.errors import BadInput, NotFound, Refused
+from scrip.chain import Chain
+from scrip.errors import BadInput, ChainError, NotFound, Refused
 from scrip.spec import JobSpec
 from scrip.types import Funding
 
-_PURCHASES = ("buy ", "fill ")
-"""How the labels of transactions that buy begin; an approval that came first doesn't."""
+if TYPE_CHECKING:
+    from web3.types import TxReceipt
+
+_EVENTS = (("CreditReserve", "Bought", "cost"), ("CreditExchange", "OfferFilled", "price"))
+"""Contract, event and the name it gives to what was paid."""
 
 
 def check(agent: Agent, class_id: int, credits: str, key: str) -> Purchase:
@@ -50,7 +57,7 @@ def begin(agent: Agent, class_id: int, credits: str, key: str) -> Errand:
     content = _content(class_id, credits)
     agent.orders.same(key, "buy", content)
     return agent.errands.start(
-        f"buy {key}", content, lambda errand: _buy(agent, class_id, credits, key, errand)
+        "buy", key, content, lambda errand: _buy(agent, class_id, credits, key, errand)
     )
 
 
@@ -75,42 +82,65 @@ def _buy(agent: Agent, class_id: int, credits: str, key: str, errand: Errand) ->
 
 def _send(agent: Agent, class_id: int, credits: str, key: str, errand: Errand) -> Kept:
     choice = _choose(agent, class_id, credits)
-    since = agent.chain.nonce(agent.sender.address, "latest")
     data: dict[str, Any] = {
         "classId": str(class_id),
-        "credits": credits,
-        "cost": str(choice.cost),
-        "since": since,
-        "transactions": [],
+        "asked": str(choice.to_buy),
+        "decimals": choice.listing.info.terms.decimals,
+        "since": agent.chain.nonce(agent.sender.address, "latest"),
     }
     order = Kept(key, "buy", _content(class_id, credits), OrderState.SENDING, data)
     agent.orders.keep(order)
     errand.say(f"buying {credits} credits of class {class_id} for {agent.token.text(choice.cost)}")
     purse = agent.purse(KeyedSender(agent.sender, key))
     try:
-        cost = purse.acquire(choice, _stub(choice.listing, choice.to_buy))
+        purse.acquire(choice, _stub(choice.listing, choice.to_buy))
     except NOTHING_SPENT:
-        # An offer or two of a budget may have been filled before the one that failed.
-        if not _purchases(agent, order):
+        # Of several offers to a budget some may have been filled before one failed.
+        if _found(agent, order) is None:
             agent.orders.keep(replace(order, state=OrderState.BEGUN))
         raise
-    return _finish(agent, order, cost)
+    found = _found(agent, order)
+    if found is None:
+        raise ChainError(f"the purchase of {key} was sent, and this node doesn't show it yet. Ask again")
+    return found
 
 
 def _found(agent: Agent, order: Kept) -> Kept | None:
-    """The order, done, if the chain has its purchase; None if it was never sent."""
-    return _finish(agent, order, int(order.data["cost"])) if _purchases(agent, order) else None
-
-
-def _finish(agent: Agent, order: Kept, cost: int) -> Kept:
-    hashes = ["0x" + tx_hash.hex() for _, tx_hash in _purchases(agent, order)]
-    data = {**order.data, "cost": str(cost), "transactions": hashes}
+    """The order, done, as the chain has its purchases; None if it has none."""
+    fills = [
+        fill
+        for receipt in mined(agent.sender, order.key, int(order.data["since"]))
+        for fill in _fills(agent.chain, receipt)
+    ]
+    if not fills:
+        return None
+    data = {
+        **order.data,
+        "units": str(sum(fill.units for fill in fills)),
+        "cost": str(sum(fill.cost for fill in fills)),
+        "transactions": list(dict.fromkeys("0x" + fill.tx_hash.hex() for fill in fills)),
+    }
     return agent.orders.keep(replace(order, state=OrderState.DONE, data=data))
 
 
-def _purchases(agent: Agent, order: Kept) -> list[tuple[str, bytes]]:
-    found = mined(agent.sender, order.key, int(order.data["since"]))
-    return [item for item in found if item[0].startswith(_PURCHASES)]
+class _Fill(NamedTuple):
+    """What one event says was bought: base units, and payment-token base units."""
+
+    units: int
+    cost: int
+    tx_hash: bytes
+
+
+def _fills(chain: Chain, receipt: TxReceipt) -> Iterator[_Fill]:
+    """Purchases from the reserve, and fills of offers, by their contracts' own events."""
+    for name, kind, price in (
+        ("CreditReserve", "Bought", "cost"),
+        ("CreditExchange", "OfferFilled", "price"),
+    ):
+        for found in chain.contract(name).events[kind]().process_receipt(receipt, errors=DISCARD):
+            if found["address"] == chain.address(name):
+                args = found["args"]
+                yield _Fill(int(args["units"]), int(args[price]), bytes(receipt["transactionHash"]))
 
 
 def _choose(agent: Agent, class_id: int, credits: str) -> Choice:
@@ -180,15 +210,21 @@ def _content(class_id: int, credits: str) -> str:
 
 
 def _purchase(agent: Agent, order: Kept, *, dry_run: bool) -> Purchase:
-    data = order.data
+    data, decimals = order.data, int(order.data["decimals"])
+    short = int(data["asked"]) - int(data["units"])
+    missing = (
+        f"{format_units(short, decimals)} credits are missing: an offer was taken by others. "
+        if short
+        else ""
+    )
     return Purchase(
         dry_run=dry_run,
         bought=True,
         idempotency_key=order.key,
         class_id=str(data["classId"]),
-        credits=str(data["credits"]),
+        credits=format_units(int(data["units"]), decimals),
         cost=agent.money(int(data["cost"])),
         transactions=list(data["transactions"]),
         limits=agent.limits(),
-        next_step="Bought once under this idempotency_key. To buy more, choose a new one",
+        next_step=f"{missing}Bought once under this idempotency_key. To buy more, choose a new one",
     )

@@ -177,7 +177,7 @@ def _tokens(agent: Agent) -> Money:
 
 def _order(agent: Agent, kept: Kept) -> Order:
     redeem = kept.tool == "redeem"
-    errand = agent.errands.find(f"{kept.tool} {kept.key}")
+    errand = agent.errands.find(kept.key)
     attempts = agent.book.attempts(work.need_key(kept.key)) if redeem else []
     detail = attempts[-1].detail if attempts else ""
     if errand is not None and isinstance(errand.error, ScripError):

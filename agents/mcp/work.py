@@ -55,7 +55,7 @@ def begin(agent: Agent, asked: Asked, key: str) -> Errand:
     """Have the work done, or go on with it, in a thread of its own. Raises BadInput, TooMuch."""
     content = asked.content()
     agent.orders.same(key, "redeem", content)
-    return agent.errands.start(f"redeem {key}", content, lambda errand: _do(agent, asked, key, errand))
+    return agent.errands.start("redeem", key, content, lambda errand: _do(agent, asked, key, errand))
 
 
 def running(agent: Agent, key: str, errand: Errand) -> Work:
@@ -152,8 +152,8 @@ def _resolved(agent: Agent, asked: Asked, key: str) -> Resolved:
     if known is not None:
         return again(asked, known.data, need_key(key))
     resolved, _ = resolve(agent, agent.purse(), asked, need_key(key))
-    agent.orders.keep(_order(agent, key, asked, resolved, OrderState.BEGUN))
-    return resolved
+    kept = agent.orders.claim(_order(agent, key, asked, resolved, OrderState.BEGUN))
+    return again(asked, kept.data, need_key(key))
 
 
 def _order(agent: Agent, key: str, asked: Asked, resolved: Resolved, state: OrderState) -> Kept:
