@@ -69,13 +69,13 @@ def mcp(
 
     Spending tools send nothing unless a call says so, and never pass the limits given here.
     """
+    check_purse(limit, budget, ledger, offers)
     try:
         from agents.mcp.command import Options, run
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in PACKAGES:
             raise
         raise McpMissing(missing.name or "mcp") from None
-    check_purse(limit, budget, ledger, offers)
     context = Context.of(ctx)
     run(
         context,
