@@ -33,7 +33,7 @@ RECENT: Final = 1_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS needs (
     key TEXT PRIMARY KEY, content TEXT NOT NULL, need TEXT NOT NULL, state TEXT NOT NULL,
-    after INTEGER NOT NULL
+    after INTEGER NOT NULL, bought TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS attempts (
     number INTEGER PRIMARY KEY AUTOINCREMENT, job BLOB NOT NULL UNIQUE, key TEXT NOT NULL,
@@ -161,6 +161,14 @@ class Book:
         """The need stands there now."""
         self._write("UPDATE needs SET state = ? WHERE key = ?", state.value, key)
 
+    def add_bought(self, key: str, cost: int) -> None:
+        """So much more was paid for credits for this need."""
+        self._write("UPDATE needs SET bought = ? WHERE key = ?", str(self.bought(key) + cost), key)
+
+    def bought(self, key: str) -> int:
+        """What credits bought for this need cost, in payment-token base units."""
+        return int(self._one("SELECT bought FROM needs WHERE key = ?", key)[0])
+
     def unfinished(self) -> list[Need]:
         """Needs that were begun and aren't at an end, oldest first."""
         rows = self._all("SELECT key, need FROM needs WHERE state = ? ORDER BY rowid", NeedState.ACTIVE.value)
@@ -242,7 +250,7 @@ class Book:
 
     def _begin(self, key: str, content: str, need: Need) -> None:
         self._write(
-            "INSERT INTO needs VALUES (?, ?, ?, ?, (SELECT COALESCE(MAX(number), 0) FROM attempts)) "
+            "INSERT INTO needs VALUES (?, ?, ?, ?, (SELECT COALESCE(MAX(number), 0) FROM attempts), '0') "
             "ON CONFLICT (key) DO UPDATE SET state = excluded.state, after = excluded.after WHERE state = ?",
             key, content, json.dumps(_need_json(need)), NeedState.ACTIVE.value, NeedState.GIVEN_UP.value,
         )  # fmt: skip

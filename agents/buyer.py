@@ -60,15 +60,11 @@ class Unverified(EvidenceInvalid):
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One provider that was tried for a need, and what came of it. `job` is empty if none was planned.
-
-    `bought` is what credits bought for it cost, in payment-token base units: they are held still.
-    """
+    """One provider that was tried for a need, and what came of it. `job` is empty if none was planned."""
 
     provider: str
     job: bytes
     detail: str
-    bought: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +185,14 @@ class Buyer:
         with self.book.turn():
             self._settle_pending()
             choice = self._choose(need, tries)
-            provider, bought = choice.listing.provider.address, 0
+            provider = choice.listing.provider.address
             self._on_step(choice.reason)
             try:
                 self._ask_first(choice, need)
                 bought = self._acquire(choice, need)
                 planned = self._plan(choice, need)
             except _PROVIDERS_FAULT as error:
-                tries.append(Try(provider, b"", str(error), bought))
+                tries.append(Try(provider, b"", str(error)))
                 self._on_step(f"{provider[:10]} won't: {error}")
                 return None
             attempt = Attempt(
@@ -250,7 +246,10 @@ class Buyer:
         if choice.to_buy:
             class_id = choice.listing.info.class_id
             self._on_step(f"buying {choice.to_buy} units of class {class_id} for {self._money(choice.cost)}")
-        return self.purse.acquire(choice, need)
+        cost = self.purse.acquire(choice, need)
+        if cost:
+            self.book.add_bought(need.key, cost)
+        return cost
 
     def _plan(self, choice: Choice, need: Need) -> Plan:
         return redeem.plan(
@@ -330,9 +329,7 @@ class Buyer:
             raise Unverified(attempt.plan.job_id, problem) from problem
         self.book.update(replace(attempt, state=AttemptState.DONE))
         choice = self._choice_of(attempt)
-        bought = sum(item.bought for item in self.book.attempts(need.key))
-        bought += sum(item.bought for item in tries if not item.job)
-        spent = bought + _kept(attempt, redemption.ending.units)
+        spent = self.book.bought(need.key) + _kept(attempt, redemption.ending.units)
         # Last of all: until then an equal need without a key takes this one up instead of paying again.
         self.book.finish(need.key, NeedState.MET)
         return Bought(choice, spent, redemption, need.key, tuple(tries))
@@ -389,7 +386,7 @@ def _all_failed(tries: Sequence[Try], others: str = "") -> Refused:
 
 
 def _tried(attempt: Attempt) -> Try:
-    return Try(attempt.provider, attempt.plan.job_id, attempt.detail, attempt.bought)
+    return Try(attempt.provider, attempt.plan.job_id, attempt.detail)
 
 
 def _kept(attempt: Attempt, used: int) -> int:

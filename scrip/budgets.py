@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scrip.errors import NotFound, Reverted, ScripError
+from web3.logs import DISCARD
+
+from scrip.errors import ChainError, NotFound, Reverted, ScripError
 from scrip.structs import to_address
-from scrip.types_spending import NO_CAP, Budget
+from scrip.types_spending import NO_CAP, Budget, Limits
 
 if TYPE_CHECKING:
+    from scrip.chain import Chain
+    from scrip.sender import Sender
     from scrip.view import ChainView
 
 _PREFIX: Final = "SpendingBudgets_"
@@ -96,6 +100,44 @@ class Level:
         for reason, left in (("OverPeriod", self.period_left), ("OverLifetime", self.left)):
             if asked > left - before:
                 raise BudgetRefused(self.budget_id, reason, asked, max(0, left - before))
+
+
+def create(
+    chain: Chain,
+    sender: Sender,
+    token: str,
+    limits: Limits,
+    providers: Sequence[str] = (),
+    *,
+    parent: int = 0,
+) -> int:
+    """Create a budget, below `parent` if one is given; its id.
+
+    The sender owns a root, and controls the parent of a child. `token` is what a root counts in; a child
+    counts in its root's. `providers` are listed, which matters where `limits.listed`.
+
+    Raises as `Sender.send`.
+    """
+    functions, listed = chain.contract("SpendingBudgets").functions, list(providers)
+    call = (
+        functions.createChild(parent, limits.to_abi(), listed)
+        if parent
+        else functions.createBudget(to_address("token", token), limits.to_abi(), listed)
+    )
+    receipt = sender.send(call, label=f"budget for {limits.spender}")
+    event = chain.contract("SpendingBudgets").events.BudgetCreated()
+    for found in event.process_receipt(receipt, errors=DISCARD):
+        if found["address"] == chain.address("SpendingBudgets"):
+            return int(found["args"]["budgetId"])
+    raise ChainError("the budget was created without a BudgetCreated event")
+
+
+def revoke(chain: Chain, sender: Sender, budget_id: int) -> None:
+    """End a budget and all below it, at once and for good. Its controller or its spender. Raises as
+    `Sender.send`.
+    """
+    call = chain.contract("SpendingBudgets").functions.revoke(budget_id)
+    sender.send(call, label=f"revoke budget {budget_id}")
 
 
 def levels(view: ChainView, budget_id: int, payees: Sequence[str] = ()) -> tuple[Level, ...]:

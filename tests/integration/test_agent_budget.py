@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agents.buyer import Buyer
+from agents.buyer import Bought, Buyer
 from agents.policy import Need
 from agents.purse import BudgetPurse
 from agents.reputation import Record, Reputation
@@ -32,6 +35,7 @@ from scrip.types_spending import NO_CAP, Limits, Offer
 from tests.integration.oracle_lab import SPEC, OracleLab, lab
 from tests.integration.system import REGION, System, account
 
+ROOT = Path(__file__).resolve().parents[2]
 UNITS = 10_000
 HELD = 100_000
 COST = 20  # of UNITS: 2 base units of the token for each credit of 10**3 units
@@ -86,19 +90,16 @@ def case(system: System, chain: Chain, tmp_path: Path) -> Iterator[Case]:
 def _case(place: OracleLab) -> Case:
     system = place.system
     class_id = system.create_class(min_assurance=1)
-    place.buy(class_id, HELD)
-    system.funded("team")
-    made = Case(
-        place, class_id, 0, 0, Sender(place.chain, system.funded("agent"), InMemoryJournal(), LOCAL_POLICY)
+    owner = place.buy(class_id, HELD)
+    team, agent = (
+        Sender(place.chain, system.funded(name), InMemoryJournal(), LOCAL_POLICY)
+        for name in ("team", "agent")
     )
+    made = Case(place, class_id, 0, 0, agent)
     token = system.deployment.address("DemoUSD")
-    made.send(
-        "buyer", "SpendingBudgets", "createBudget", token, made.limits("team", lifetime=100).to_abi(), []
-    )
-    made.team = int(place.chain.at().read("SpendingBudgets", "budgetCount"))
+    made.team = budgets.create(place.chain, owner, token, made.limits("team", lifetime=100))
     own = made.limits("agent", per_action=50, per_period=80, period=86_400)
-    made.send("team", "SpendingBudgets", "createChild", made.team, own.to_abi(), [])
-    made.agent = made.team + 1
+    made.agent = budgets.create(place.chain, team, token, own, parent=made.team)
     return made
 
 
@@ -147,7 +148,8 @@ def test_meet__revoked_above__stops_at_once(case: Case) -> None:
     case.place.start("provider", case.place.provider_settings())
     agent = case.buyer()
     agent.meet(NEED)
-    case.send("buyer", "SpendingBudgets", "revoke", case.team)
+    owner = Sender(case.place.chain, account("buyer"), InMemoryJournal(), LOCAL_POLICY)
+    budgets.revoke(case.place.chain, owner, case.team)
     with pytest.raises(BudgetRefused) as caught:
         agent.meet(NEED)
     assert (caught.value.level, caught.value.reason) == (case.team, "Revoked")
@@ -208,6 +210,59 @@ def test_meet__owner_lacks_credits__agent_buys_them_for_it_under_the_budget(case
         == UNITS - bought.redemption.receipt.units
     )
     assert (bought.choice.cost, case.spent()) == (15, (bought.spent, bought.spent))
+
+
+# Killed
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from agents.buyer import Buyer
+from agents.purse import BudgetPurse
+from scrip import deployments, redeem
+from scrip.chain import Chain
+from scrip.journal_file import FileJournal
+from scrip.sender import LOCAL_POLICY, Sender
+from tests.integration.system import account
+from tests.integration.test_agent_budget import NEED
+
+url, folder, budget, where = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+chain, me = Chain.connect(url, deployments.load(folder / "deployments", 31337)), account("agent")
+sender = Sender(chain, me, FileJournal(folder / "journal"), LOCAL_POLICY)
+agent = Buyer(chain, sender, me, BudgetPurse(chain, sender, me, budget), book=folder / "agent.needs")
+real = redeem.open_job
+
+def dying(*args):
+    if where == "after":
+        real(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+redeem.open_job = dying
+agent.meet(NEED)
+"""
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_resume__killed_around_the_opening__one_job_and_one_charge(case: Case, where: str) -> None:
+    place = case.place
+    place.start("provider", place.provider_settings())
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        place.system.anvil.url,
+        str(place.folder),
+        str(case.agent),
+        where,
+    ]
+    died = subprocess.run(command, cwd=ROOT, timeout=120, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert len(jobs.openings(place.chain.at())) == (where == "after")
+    (bought,) = case.buyer().resume()
+    assert isinstance(bought, Bought)
+    assert [one.job_id for one in jobs.openings(place.chain.at())] == [bought.redemption.plan.job_id]
+    assert case.spent() == (bought.spent, bought.spent)
+    assert case.buyer().resume() == []
 
 
 # Other providers

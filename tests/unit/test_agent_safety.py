@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import defaultdict
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,18 +39,30 @@ from tests.unit.agent_world import AGENT, OWNER, Kill, Provider, SimClient, SimS
 
 UNITS = 16
 SECONDS = 400
-QUOTES = ("signed", "signed", "signed", "refused", "full", "forged", "stale")
+QUOTES = ("signed", "signed", "signed", "signed", "signed", "signed", "refused", "full", "forged", "stale")
 WORK = ("done", "done", "done", "slow", "fails", "drops", "silent")
 EVIDENCE = (
-    "honest", "honest", "honest", "missing", "kept back", "garbled", "other output", "other receipt",
-    "other job", "other samples",
+    "honest", "honest", "honest", "honest", "missing", "kept back", "garbled", "other output",
+    "other receipt", "other job", "other samples",
 )  # fmt: skip
 SENDS = (
     "mined", "mined", "node", "rejected", "reverts", "unknown", "unknown lost", "kill before", "kill after",
     "kill pending", "kill pending lost",
 )  # fmt: skip
-FAULTS = st.lists(st.tuples(st.integers(0, 60), st.sampled_from(("node", "kill"))), max_size=2)
-FATES = st.lists(st.sampled_from(SENDS), max_size=3)
+CAP = st.sampled_from((10**6, 10**6, 10**6, 200, 60, 30, 5))
+TIMES = st.sampled_from((0, 200, 3_000, 3_000))
+BEHAVIOUR = st.tuples(
+    st.integers(1, 2_000_000),
+    st.sampled_from((True, True, True, True, True, False)),
+    st.sampled_from(QUOTES),
+    st.sampled_from(WORK),
+    st.sampled_from(EVIDENCE),
+    st.integers(-1, 1_000),
+)
+"""Price, whether it can be reached, quotes, work, evidence, and the seconds it says it takes."""
+FIELDS = [item.name for item in fields(Provider)][2:]
+FAULTS = st.just([]) | st.lists(st.tuples(st.integers(0, 60), st.sampled_from(("node", "kill"))), max_size=2)
+FATES = st.just([]) | st.lists(st.sampled_from(SENDS), max_size=3)
 
 
 class AgentMachine(RuleBasedStateMachine):
@@ -68,14 +81,14 @@ class AgentMachine(RuleBasedStateMachine):
         self.world: World | None = None
 
     @initialize(
-        prices=st.lists(st.integers(1, 2_000_000), min_size=2, max_size=4),
-        limit=st.integers(0, 120),
+        offers=st.lists(BEHAVIOUR, min_size=2, max_size=4),
+        limit=st.sampled_from((10**6, 10**6, 120, 40, 3)),
         held=st.sampled_from((0, 0, UNITS, 100)),
-        caps=st.tuples(st.integers(0, 60), st.integers(0, 90), st.integers(0, 200), st.integers(0, 200)),
+        caps=st.tuples(CAP, CAP, CAP, CAP),
         cheap=st.booleans(),
     )
-    def begin(self, prices: list[int], limit: int, held: int, caps: tuple[int, ...], cheap: bool) -> None:
-        self.world = World([Provider(i + 1, price) for i, price in enumerate(prices)], held=held)
+    def begin(self, offers: Any, limit: int, held: int, caps: tuple[int, ...], cheap: bool) -> None:
+        self.world = World([Provider(number + 1, *how) for number, how in enumerate(offers)], held=held)
         self.limit = limit
         self.tokens = self.world.tokens
         budgets = self.world.budgets
@@ -85,12 +98,9 @@ class AgentMachine(RuleBasedStateMachine):
             root, AGENT.address, per_action=action, per_period=period, period=3_600, lifetime=lifetime
         )
         price = 1 if cheap else 30
-        offers = [
-            budgets.offer(1, 40, price),
-            budgets.offer(2, 40, price, forged=True),
-            budgets.offer(2, 10, price),
-        ]
-        self.offers = [*offers, offers[0], budgets.offer(1, 10, 1, expiry=5)]
+        good = budgets.offer(1, 40, price)
+        forged, small = budgets.offer(2, 40, price, forged=True), budgets.offer(2, 10, price)
+        self.offers = [good, forged, small, good, budgets.offer(1, 10, 1, expiry=5)]
         world = self.world
 
         def client(endpoint: str, **_: Any) -> SimClient:
@@ -193,28 +203,22 @@ class AgentMachine(RuleBasedStateMachine):
 
     # Rules
 
-    @rule(
-        which=st.integers(0, 3),
-        quote=st.sampled_from(QUOTES),
-        work=st.sampled_from(WORK),
-        evidence=st.sampled_from(EVIDENCE),
-        reachable=st.sampled_from((True, True, True, False)),
-        said=st.integers(-1, 1_000),
-    )
-    def change(self, which: int, quote: str, work: str, evidence: str, reachable: bool, said: int) -> None:
-        """A provider behaves differently from now on."""
+    @rule(which=st.integers(0, 3), how=BEHAVIOUR)
+    def change(self, which: int, how: Any) -> None:
+        """A provider behaves differently from now on, at the price of its class."""
         assert self.world
-        provider = self.world.providers[which % len(self.world.providers)]
-        provider.quote, provider.work, provider.evidence = quote, work, evidence
-        provider.reachable, provider.said_seconds = reachable, said
+        at = which % len(self.world.providers)
+        self.world.providers[at] = replace(
+            self.world.providers[at], **dict(zip(FIELDS, how[1:], strict=True))
+        )
 
-    @rule(number=st.integers(0, 3), faults=FAULTS, fates=FATES, timeout=st.sampled_from((0, 200, 3_000)))
+    @rule(number=st.integers(0, 3), faults=FAULTS, fates=FATES, timeout=TIMES)
     def meet(self, number: int, faults: Any, fates: list[str], timeout: int) -> None:
         """A need with a key: bought once, however often it is asked for."""
         self.strike(faults, fates)
         self.attempt(need(f"key {number}", key=f"key {number}"), timeout)
 
-    @rule(faults=FAULTS, fates=FATES, timeout=st.sampled_from((0, 200, 3_000)))
+    @rule(faults=FAULTS, fates=FATES, timeout=TIMES)
     def meet_single(self, faults: Any, fates: list[str], timeout: int) -> None:
         """A need without a key, asked for again until it is met."""
         self.strike(faults, fates)
