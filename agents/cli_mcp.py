@@ -65,7 +65,8 @@ def mcp(
         typer.Option(metavar="FILE", help="Bearer token of clients (http); made if it is missing."),
     ] = None,
 ) -> None:
-    """Serve the agent's tools over MCP: market, quote, buy, redeem, status, receipt_verify, budget.
+    """Serve the agent's tools over MCP: market, quote, buy, redeem, status, spend, receipt_verify,
+    budget.
 
     Spending tools send nothing unless a call says so, and never pass the limits given here.
     """

@@ -100,16 +100,16 @@ def _per_call(chain: Chain, options: Options, token: Token, limit: int | None) -
 
 
 def _place(context: Context, chain: Chain, address: str, options: Options) -> Place:
-    market = chain.address("JobMarket").lower()[2:10]
-    stem = f"agent-{chain.chain_id}-{market}"
-    state = context.state
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Files beside the account's lock, whose name tells a local chain from the one before its restart."""
+    lock = lock_of(context, chain, address)
+    lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stem = f"mcp-{lock.stem}-{chain.address('JobMarket').lower()[2:10]}"
     return Place(
-        book=state / f"{stem}-{address}.needs",  # the one of `scrip agent ask`: they take turns by it
-        orders=state / f"{stem}-{address}.orders",
-        ledger=options.ledger or state / f"{stem}-{address}.mcp.json",
-        lock=lock_of(context, chain, address),
-        reputation=state / f"{stem}-providers.json",
+        book=lock.with_name(f"{stem}.needs"),
+        orders=lock.with_name(f"{stem}.orders"),
+        ledger=options.ledger or lock.with_name(f"{stem}.json"),
+        lock=lock,
+        reputation=lock.with_name(f"{stem}-providers.json"),
     )
 
 

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 _EVENTS = (("CreditReserve", "Bought", "cost"), ("CreditExchange", "OfferFilled", "price"))
 """Contract, event and the name it gives to what was paid."""
 
+_CHECKED = "Nothing was sent. Call again with dry_run=false and this idempotency_key to buy"
+_UNSURE = (
+    "An earlier call may have bought already. Call again with dry_run=false: it is looked up first, and "
+    "never bought twice"
+)
+
 
 def check(agent: Agent, class_id: int, credits: str, key: str) -> Purchase:
     """What the purchase would cost, and whether the limits admit it. Sends nothing.
@@ -39,6 +45,7 @@ def check(agent: Agent, class_id: int, credits: str, key: str) -> Purchase:
     if known is not None and known.state is OrderState.DONE:
         return _purchase(agent, known, dry_run=True)
     choice = _choose(agent, class_id, credits)
+    unsure = known is not None and known.state is OrderState.SENDING
     return Purchase(
         dry_run=True,
         bought=False,
@@ -48,7 +55,7 @@ def check(agent: Agent, class_id: int, credits: str, key: str) -> Purchase:
         cost=agent.money(choice.cost),
         transactions=[],
         limits=agent.limits(),
-        next_step="Nothing was sent. Call again with dry_run=false and this idempotency_key to buy",
+        next_step=_UNSURE if unsure else _CHECKED,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -106,6 +107,26 @@ def test_http__official_client__dry_run_then_work_once(place: McpLab, served: Se
     assert again["job_id"] == done["job_id"]
     assert len(place.jobs()) == before + 1
     assert "over HTTP" in error(file)[0]
+
+
+def test_http__two_clients_one_key_at_once__one_job(place: McpLab, served: Served) -> None:
+    wanted = {**HASHES, "dry_run": False, "idempotency_key": "both"}
+    found: list[Any] = []
+
+    async def one() -> None:
+        async with over_http(served.url, served.token) as client:
+            found.append(data(await client.call_tool("redeem", wanted)))
+
+    async def body() -> None:
+        async with anyio.create_task_group() as both:
+            both.start_soon(one)
+            both.start_soon(one)
+
+    before = len(place.jobs())
+    run(body)
+    assert [item["state"] for item in found] == ["done", "done"]
+    assert found[0]["job_id"] == found[1]["job_id"]
+    assert len(place.jobs()) == before + 1
 
 
 def test_http__beyond_the_loopback_without_names__is_refused(place: McpLab, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ import pytest
 from mcp import Client
 
 from scrip.chain import Chain
+from scrip.eip712_sessions import session_id
+from scrip.types_spending import SessionTerms
 from scripts.processes import stop_group
 from tests.integration.mcp_lab import (
     AGENT,
@@ -102,13 +104,19 @@ def test_tools__wrong_arguments__are_named_one_by_one(place: McpLab, tmp_path: P
     assert place.footprint() == before
 
 
-def test_redeem__over_the_limit__is_refused_with_what_is_left(place: McpLab, tmp_path: Path) -> None:
-    before, wanted = place.footprint(), {**HASHES, "dry_run": False, "idempotency_key": "over"}
-    (refused,) = calls(place, tmp_path, ("redeem", wanted), caps=("--limit", "0.0001"))
-    text, told = error(refused)
-    assert "0.00036 dUSD" in text
-    assert "0.0001 dUSD" in text
-    assert told["limits"]["left"]["amount"] == "0.0001"
+def test_spend__over_the_limit__is_refused_with_what_is_left(place: McpLab, tmp_path: Path) -> None:
+    before, spend = place.footprint(), {"dry_run": False, "idempotency_key": "over"}
+    caps = ("--limit", "0.0001", "--per-call", "1")
+    work, credits = calls(
+        place, tmp_path,
+        ("redeem", {**HASHES, **spend}),
+        ("buy", {**spend, "class_id": place.class_id, "credits": 100}),
+        caps=caps,
+    )  # fmt: skip
+    assert "costs 0.00036 dUSD, 0.0001 dUSD of the limit is left" in error(work)[0]
+    assert "asked 0.0002 dUSD, left 0.0001 dUSD of 0.0001 dUSD" in error(credits)[0]
+    for refused in (work, credits):
+        assert error(refused)[1]["limits"]["left"]["amount"] == "0.0001"
     assert place.footprint() == before
 
 
@@ -269,6 +277,30 @@ def test_receipt_verify__tampered_bundle__fails_at_the_line_that_broke(place: Mc
     assert "trust neither" in tampered["meaning"]
     assert not broken["holds"]
     assert broken["lines"][0]["check"] == "bundle.format"
+
+
+def test_status__session_and_balances__are_the_chains(place: McpLab, tmp_path: Path) -> None:
+    lab_, buyer = place.lab, place.lab.buy(place.class_id, 500)
+    terms = SessionTerms(
+        buyer.address, lab_.provider, place.class_id, buyer.address, lab_.chain.at().time() + 3_600, 0, 7
+    )
+    session = session_id(terms, lab_.chain.chain_id, lab_.chain.address("MeteredSessions"))
+    lab_.system.send("MeteredSessions", "openSession", terms.to_abi(), 400, sender=buyer.address)
+    seen, own, unknown, no_order = calls(
+        place, tmp_path,
+        ("status", {"session_id": "0x" + session.hex()}), ("status", {}),
+        ("status", {"session_id": "0x" + "00" * 32}), ("status", {"idempotency_key": "never"}),
+    )  # fmt: skip
+    found = data(seen)["session"]
+    assert (found["deposit_units"], found["claimed_units"], found["closed"]) == ("400", "0", False)
+    mine, view = data(own), lab_.chain.at()
+    assert mine["address"] == place.address
+    assert mine["tokens"][0]["base_units"] == str(
+        view.token_balance(lab_.chain.address("DemoUSD"), place.address)
+    )
+    assert mine["unfinished"] == []
+    assert "not found" in error(unknown)[0]
+    assert "never not found" in error(no_order)[0]
 
 
 def test_redeem__call_given_up__job_goes_on_and_is_found(place: McpLab, tmp_path: Path) -> None:
