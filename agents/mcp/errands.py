@@ -12,7 +12,7 @@ from agents.mcp.orders import KeyTaken
 from scrip.errors import ScripError
 
 MOST_RUNNING: Final = 8
-_KEPT: Final = 256
+_KEPT: Final = 64
 
 
 class Stopped(ScripError):
@@ -55,10 +55,13 @@ class Errands:
         self._known: OrderedDict[str, Errand] = OrderedDict()
 
     def start(self, tool: str, key: str, content: str, work: Callable[[Errand], Any]) -> Errand:
-        """Begin the work, or join it where it is under way already. Raises KeyTaken, TooMuch."""
+        """Begin the work, or join it where it is under way, or was done. What failed is begun anew.
+
+        Raises KeyTaken, TooMuch.
+        """
         with self._lock:
             known = self._known.get(key)
-            if known is not None and not known.done.is_set():
+            if known is not None and not (known.done.is_set() and known.error is not None):
                 if (known.tool, known.content) != (tool, content):
                     raise KeyTaken(key, known.tool)
                 return known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Final, TypeVar
 
 import anyio
@@ -26,6 +27,7 @@ NAME: Final = "scrip"
 WAIT_SECONDS: Final = 45
 MOST_WAIT: Final = 600
 _POLL_SECONDS: Final = 0.1
+_SILENCE_SECONDS: Final = 1.0
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class ScripServer(MCPServer[Any]):
             NAME,
             title="Scrip: compute credits",
             instructions=_instructions(agent),
+            version=_version(),
             token_verifier=token_verifier,
             auth=auth,
             subscriptions=False,
@@ -86,11 +89,11 @@ class ScripServer(MCPServer[Any]):
         self, name: str, arguments: dict[str, Any], context: Any = None
     ) -> CallToolResult | InputRequiredResult:
         """See MCPServer.call_tool; what goes wrong is an answer."""
-        tool = self._tool_manager.get_tool(name)
-        known = list(tool.parameters.get("properties", {})) if tool is not None else []
-        extra = sorted(set(arguments) - set(known))
-        if tool is not None and extra:
-            return await self._failed(name, "BadInput", failures.unknown_arguments(name, extra, known))
+        for tool in await self.list_tools():
+            known = list(tool.input_schema.get("properties", {}))
+            extra = sorted(set(arguments) - set(known))
+            if tool.name == name and extra:
+                return await self._failed(name, "BadInput", failures.unknown_arguments(name, extra, known))
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
@@ -123,6 +126,13 @@ class ScripServer(MCPServer[Any]):
             return self.agent.limits().model_dump(mode="json")
         except ScripError:
             return None
+
+
+def _version() -> str:
+    try:
+        return version(NAME)
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
 
 
 def _instructions(agent: Agent) -> str:
@@ -240,7 +250,7 @@ def _add_spending(server: ScripServer, agent: Agent) -> None:
         if dry_run:
             return await _in_thread(lambda: work.check(agent, asked, key))
         errand = await _in_thread(lambda: work.begin(agent, asked, key))
-        ended = await _follow(errand, wait_seconds, ctx)
+        ended = await _follow(errand, wait_seconds, ctx, lambda: work.standing(agent, key))
         answer = work.done if ended else work.running
         return await _in_thread(lambda: answer(agent, key, errand))
 
@@ -268,26 +278,41 @@ async def _in_thread(action: Callable[[], _T]) -> _T:
     return await anyio.to_thread.run_sync(action, abandon_on_cancel=True)
 
 
-async def _follow(errand: Errand, seconds: int, ctx: Context[Any, Any] | None) -> bool:
+async def _follow(
+    errand: Errand,
+    seconds: int,
+    ctx: Context[Any, Any] | None,
+    where: Callable[[], str] | None = None,
+) -> bool:
     """Wait for an errand and report its steps; False if it goes on. Raises what it failed with.
 
-    A cancelled call ends only the waiting: the errand has a thread of its own.
+    Where nothing is new, `where` says how things stand, so that a client doesn't take silence for a hang. A
+    cancelled call ends only the waiting: the errand has a thread of its own.
     """
     told, started = 0, anyio.current_time()
+    spoke = started
     while True:
-        ended = errand.done.is_set()
+        ended, now = errand.done.is_set(), anyio.current_time()
         for step in errand.steps[told:]:
-            told += 1
-            if ctx is not None:
-                await ctx.report_progress(told, None, step)
+            told, spoke = told + 1, now
+            await _report(ctx, told + now - started, step)
         if ended:
             break
-        if anyio.current_time() - started >= seconds:
+        if now - started >= seconds:
             return False
+        if where is not None and now - spoke >= _SILENCE_SECONDS:
+            spoke = now
+            await _report(ctx, told + now - started, await _in_thread(where))
         await anyio.sleep(_POLL_SECONDS)
     if errand.error is not None:
         raise errand.error
     return True
+
+
+async def _report(ctx: Context[Any, Any] | None, progress: float, message: str) -> None:
+    """Steps and seconds together: a number that rises, as the protocol wants, and no promise of an end."""
+    if ctx is not None:
+        await ctx.report_progress(progress, None, message)
 
 
 def _add(

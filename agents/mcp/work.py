@@ -13,7 +13,9 @@ from agents.mcp.errands import Errand
 from agents.mcp.needs import Asked, Resolved, again, resolve, within
 from agents.mcp.orders import Kept, OrderState, new_key
 from agents.policy import Choice, Preferences, expected_seconds
+from scrip import jobs
 from scrip.amounts import format_units
+from scrip.errors import ScripError
 from scrip.provider_client import ProviderClient
 
 MOST_OUTPUT: Final = 20_000
@@ -60,9 +62,9 @@ def begin(agent: Agent, asked: Asked, key: str) -> Errand:
 
 def running(agent: Agent, key: str, errand: Errand) -> Work:
     """The answer while the work goes on."""
-    jobs = job_ids(agent, key)
+    opened = job_ids(agent, key)
     return Work(
-        **(_blank(agent, key) | {"steps": list(errand.steps), "job_id": jobs[-1] if jobs else ""}),
+        **(_blank(agent, key) | {"steps": list(errand.steps), "job_id": opened[-1] if opened else ""}),
         dry_run=False,
         state="running",
         chosen=None,
@@ -102,6 +104,19 @@ def done(agent: Agent, key: str, errand: Errand) -> Work:
 def job_ids(agent: Agent, key: str) -> list[str]:
     """Jobs that were planned for a key, oldest first."""
     return ["0x" + attempt.plan.job_id.hex() for attempt in agent.book.attempts(need_key(key))]
+
+
+def standing(agent: Agent, key: str) -> str:
+    """How the newest job of a key stands on chain, in words."""
+    attempts = agent.book.attempts(need_key(key))
+    if not attempts:
+        return "choosing an offer"
+    plan = attempts[-1].plan
+    try:
+        status = jobs.status(agent.chain.at(), plan.job_id, plan.since)
+    except ScripError as unknown:
+        return f"waiting for the chain: {unknown}"
+    return f"job 0x{plan.job_id.hex()} is {status.name.lower()}"
 
 
 def need_key(key: str) -> str:
@@ -162,13 +177,13 @@ def _order(agent: Agent, key: str, asked: Asked, resolved: Resolved, state: Orde
 
 def _known(agent: Agent, order: Kept) -> Work:
     """The answer to a dry run of what was begun already."""
-    jobs = job_ids(agent, order.key)
-    if not jobs:
+    opened = job_ids(agent, order.key)
+    if not opened:
         said = "It was begun, and no job was opened yet"
     else:
-        said = f"It was begun already, {len(jobs)} job(s) for it so far"
+        said = f"It was begun already, {len(opened)} job(s) for it so far"
     return Work(
-        **(_blank(agent, order.key) | {"job_id": jobs[-1] if jobs else ""}),
+        **(_blank(agent, order.key) | {"job_id": opened[-1] if opened else ""}),
         dry_run=True,
         state="checked",
         chosen=None,

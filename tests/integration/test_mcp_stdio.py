@@ -37,7 +37,7 @@ from tests.integration.oracle_lab import lab
 from tests.integration.system import System
 
 CAPS = ("--limit", "1", "--per-call", "0.01")
-SLOW = {"template": "hash.chain", "params": {"seed": "0x" + "cd" * 32, "steps": 12_000_000}}
+SLOW = {"template": "hash.chain", "params": {"seed": "0x" + "cd" * 32, "steps": 16_000_000}}
 """Seconds of work: long enough to be interrupted."""
 
 
@@ -305,6 +305,10 @@ def test_status__session_and_balances__are_the_chains(place: McpLab, tmp_path: P
 
 def test_redeem__call_given_up__job_goes_on_and_is_found(place: McpLab, tmp_path: Path) -> None:
     wanted = {**SLOW, "dry_run": False, "idempotency_key": "left"}
+    told: list[tuple[float, str]] = []
+
+    async def progress(number: float, _: float | None, message: str | None) -> None:
+        told.append((number, message or ""))
 
     async def body() -> Any:
         async with over_stdio(place, tmp_path, *CAPS) as client:
@@ -312,7 +316,8 @@ def test_redeem__call_given_up__job_goes_on_and_is_found(place: McpLab, tmp_path
                 await client.call_tool("redeem", {**wanted, "wait_seconds": 600})
             waiting = data(await client.call_tool("redeem", {**wanted, "wait_seconds": 0}))
             seen = data(await client.call_tool("status", {"idempotency_key": "left"}))
-            return waiting, seen, data(await client.call_tool("redeem", {**wanted, "wait_seconds": 600}))
+            last = {**wanted, "wait_seconds": 600}
+            return waiting, seen, data(await client.call_tool("redeem", last, progress_callback=progress))
 
     before = len(place.jobs())
     waiting, seen, done = run(body)
@@ -320,6 +325,8 @@ def test_redeem__call_given_up__job_goes_on_and_is_found(place: McpLab, tmp_path
     assert seen["order"]["job_ids"] in ([], [done["job_id"]])
     assert done["state"] == "done"
     assert len(place.jobs()) == before + 1
+    assert any(f"job {done['job_id']} is running" in message for _, message in told)
+    assert [number for number, _ in told] == sorted({number for number, _ in told})
 
 
 def test_redeem__client_killed__server_ends_and_the_job_is_found_again(place: McpLab, tmp_path: Path) -> None:

@@ -99,7 +99,20 @@ def test_start__same_key_under_way__is_joined() -> None:
     assert first is second
     assert first.done.wait(SECONDS)
     assert (first.result, runs) == ("done", ["k"])
-    assert errands.start("redeem", "k", "c", work) is not first  # over: asked again, it is looked up again
+    assert errands.start("redeem", "k", "c", work) is first
+
+
+def test_start__same_key_after_a_failure__is_begun_anew() -> None:
+    errands = Errands()
+
+    def fail(_: Errand) -> None:
+        raise BadInput("x", 1, "2")
+
+    first = errands.start("redeem", "k", "c", fail)
+    assert first.done.wait(SECONDS)
+    second = errands.start("redeem", "k", "c", lambda _: "done")
+    assert second.done.wait(SECONDS)
+    assert (second.result, second.error) == ("done", None)
 
 
 def test_start__same_key_for_something_else__is_refused() -> None:
