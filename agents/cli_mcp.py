@@ -65,10 +65,10 @@ def mcp(
         typer.Option(metavar="FILE", help="Bearer token of clients (http); made if it is missing."),
     ] = None,
 ) -> None:
-    """Serve the agent's tools over MCP: market, quote, buy, redeem, status, spend, receipt_verify,
-    budget.
+    """Serve the agent's tools to MCP clients, within limits that no tool can change.
 
-    Spending tools send nothing unless a call says so, and never pass the limits given here.
+    The tools: market, quote, buy, redeem, status, spend, receipt_verify, budget. Those that spend send nothing
+    unless a call says so.
     """
     check_purse(limit, budget, ledger, offers)
     try:
