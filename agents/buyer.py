@@ -205,6 +205,7 @@ class Buyer:
                 charge=choice.charge,
             )
             self.book.write(attempt)
+            self._on_step(f"opening job 0x{planned.job_id.hex()}")
             return self._open(attempt)
 
     def _conclude(self, attempt: Attempt, need: Need, deadline: float, tries: list[Try]) -> Bought | None:
@@ -268,8 +269,6 @@ class Buyer:
 
         Raises BudgetRefused, and as `Sender.send`; it stays planned where it may be on chain.
         """
-        job = attempt.plan.job_id
-        self._on_step(f"opening job 0x{job.hex()}")
         try:
             redeem.open_job(self.chain, self.sender, attempt.plan)
         except Reverted as error:
@@ -281,13 +280,14 @@ class Buyer:
             self._dead(attempt, str(error))
             raise
         # Empty where the job has ended by now: the charge is the one expected then.
-        charge = self.chain.at().job_state(job).charge or attempt.charge
+        charge = self.chain.at().job_state(attempt.plan.job_id).charge or attempt.charge
         return self.book.update(replace(attempt, state=AttemptState.OPEN, charge=charge))
 
     def _on_chain(self, attempt: Attempt) -> Attempt | None:
         """An attempt that may be on chain: opened now if it isn't there, None if it's too late for that."""
         if attempt.state is AttemptState.SETTLED:
             return attempt
+        self._on_step(f"taking up job 0x{attempt.plan.job_id.hex()}")
         with self.book.turn():
             self._settle_pending()
             view, plan = self.chain.at(), attempt.plan

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agents.buyer import Bought
     from agents.ledger import Ledger
     from agents.market import Listing
-    from agents.policy import Means, Need
+    from agents.policy import Means, Need, Preferences
     from agents.purse import Purse
     from scrip.chain import Chain
     from scrip.sender import Sender
@@ -49,6 +49,10 @@ _UNLIMITED = 1 << 255
 
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer, and most to pay for.")]
 MinAssurance = Annotated[int, typer.Option(min=0, max=3, help="Least assurance of the receipt.")]
+MaxSeconds = Annotated[int | None, typer.Option(min=1, help="Only who is expected to take no longer.")]
+MinReputation = Annotated[
+    int, typer.Option(min=0, max=999, help="Least reputation in permille; 500 is a newcomer's.")
+]
 
 
 @command(
@@ -78,6 +82,8 @@ def ask(
     ] = None,
     min_assurance: MinAssurance = 0,
     max_tokens: MaxTokens = MAX_TOKENS,
+    max_seconds: MaxSeconds = None,
+    min_reputation: MinReputation = 0,
     token: PaymentToken = None,
 ) -> None:
     """Ask a language model; the agent buys what it needs within the limit and checks what comes back.
@@ -86,6 +92,7 @@ def ask(
     """
     from agents.buyer import Buyer
     from agents.market import listings
+    from agents.policy import Preferences
     from agents.reputation import Reputation
     from scrip.cli.sending import sending
 
@@ -107,6 +114,7 @@ def ask(
             account,
             purse,
             book=_place(context, chain, account.address, "needs"),
+            preferences=Preferences(max_seconds=max_seconds, min_reputation=min_reputation),
             reputation=Reputation(chain, _place(context, chain, "providers", "json")),
             read_market=lambda _: usable,
             on_step=context.say,
@@ -127,11 +135,14 @@ def market(
     ] = None,
     min_assurance: MinAssurance = 0,
     max_tokens: MaxTokens = MAX_TOKENS,
+    max_seconds: MaxSeconds = None,
+    min_reputation: MinReputation = 0,
     token: PaymentToken = None,
 ) -> None:
     """Show what is on offer for a question, and which offer the agent would take and why."""
-    from agents.market import listings
-    from agents.policy import Means
+    from agents.market import known, listings
+    from agents.policy import Means, Preferences
+    from agents.reputation import Reputation
     from scrip.amounts import parse_units
 
     context = Context.of(ctx)
@@ -139,9 +150,11 @@ def market(
     chain = context.chain()
     found = listings(chain)
     paid = _token(chain, found, need, token)
-    usable = _paid_in(found, paid)
+    records = Reputation(chain, _place(context, chain, "providers", "json")).update()
+    usable = _paid_in(known(found, records, {}), paid)
     left = _UNLIMITED if limit is None else parse_units(limit, paid.decimals)
-    verdict = _judge(usable, need, Means(left, _held(context, chain, usable)), paid)
+    likes = Preferences(max_seconds=max_seconds, min_reputation=min_reputation)
+    verdict = _judge(usable, need, Means(left, _held(context, chain, usable)), paid, likes)
     context.emit(
         {"listings": verdict.rows, "reason": verdict.reason or None},
         lambda console: _show_market(console, verdict),
@@ -156,12 +169,11 @@ class _Verdict:
     reason: str
 
 
-def _judge(usable: Sequence[Listing], need: Need, means: Means, paid: Token) -> _Verdict:
-    from agents.policy import choose, problem
-    from scrip.amounts import cost
+def _judge(usable: Sequence[Listing], need: Need, means: Means, paid: Token, likes: Preferences) -> _Verdict:
+    from agents.policy import choose, expected_seconds, problem
 
     try:
-        choice = choose(usable, need, means, paid.text)
+        choice = choose(usable, need, means, paid.text, likes)
     except Refused:
         chosen, reason = None, ""
     else:
@@ -169,16 +181,17 @@ def _judge(usable: Sequence[Listing], need: Need, means: Means, paid: Token) -> 
     rows = []
     for item in usable:
         terms = item.info.terms
-        fits_unit = terms.resource is need.resource
-        price = cost(need.max_units, terms.price_per_million, terms.decimals)
+        priced = terms.resource is need.resource and item.price is not None
         rows.append(
             {
                 "class": str(item.info.class_id),
                 "name": terms.name,
                 "provider": item.provider.address,
-                "price": paid.to_json(price) if fits_unit else None,
+                "price": paid.to_json(item.cost(need.max_units)) if priced else None,
                 "assurance": terms.min_assurance,
-                "problem": problem(item, need, means, paid.text) or None,
+                "reputation": item.reputation,
+                "seconds": expected_seconds(item, need),
+                "problem": problem(item, need, means, paid.text, likes) or None,
                 "chosen": item is chosen,
             }
         )
@@ -186,11 +199,13 @@ def _judge(usable: Sequence[Listing], need: Need, means: Means, paid: Token) -> 
 
 
 def _show_market(console: Console, verdict: _Verdict) -> None:
-    made = table("class", "name", "provider", "price", "assurance", "verdict", right=("class", "price"))
+    made = table("class", "name", "provider", "price", "assurance", "reputation", "verdict",
+                 right=("class", "price", "reputation"))  # fmt: skip
     for row in verdict.rows:
         outcome = "chosen" if row["chosen"] else row["problem"] or "fits"
         price = f"{row['price']['amount']} {row['price']['symbol']}" if row["price"] else ""
-        made.add_row(row["class"], clean(row["name"]), row["provider"], price, str(row["assurance"]), outcome)
+        made.add_row(row["class"], clean(row["name"]), row["provider"], price, str(row["assurance"]),
+                     f"{row['reputation']}‰", outcome)  # fmt: skip
     console.print(made)
     console.print(verdict.reason or "Nothing fits.", soft_wrap=True)
 

@@ -67,8 +67,8 @@ def mcp(
 ) -> None:
     """Serve the agent's tools to MCP clients, within limits that no tool can change.
 
-    The tools: market, quote, buy, redeem, status, spend, receipt_verify, budget. Those that spend send nothing
-    unless a call says so.
+    The tools: market, quote, buy, redeem, status, spend, receipt_verify, budget. Those that spend send
+    nothing unless a call says so.
     """
     check_purse(limit, budget, ledger, offers)
     try:

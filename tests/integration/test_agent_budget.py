@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from agents.buyer import Bought, Buyer
+from agents.ledger import Ledger
 from agents.policy import Need
 from agents.purse import BudgetPurse
 from agents.reputation import Record, Reputation
@@ -28,6 +29,7 @@ from scrip.eip712_credits import offer_digest
 from scrip.errors import Refused
 from scrip.journal import InMemoryJournal
 from scrip.offers import SignedOffer
+from scrip.redeem import NotFinished
 from scrip.sender import LOCAL_POLICY, Sender
 from scrip.structs import ZERO_ADDRESS
 from scrip.types import Resource, Status
@@ -321,6 +323,22 @@ def test_meet__first_provider_refuses__the_second_does_it(case: Case) -> None:
     assert bought.redemption.plan.terms.provider == case.place.provider
 
 
+def test_meet__provider_lets_the_deadline_pass__agent_ends_the_job_and_the_charge_is_back(case: Case) -> None:
+    place = case.place
+    place.start("provider", place.provider_settings())
+    agent = case.buyer()
+    agent._on_step = lambda text: place.stop("provider") if text.startswith("opening") else None
+    with pytest.raises(NotFinished):
+        agent.meet(NEED, timeout=0)
+    assert case.spent() == (COST, COST)
+    place.system.anvil.advance(3_600)
+    with pytest.raises(Refused, match="ended expired"):
+        agent.meet(NEED)
+    assert case.spent() == (0, 0)
+    assert place.chain.at().available(account("buyer").address, case.class_id) == HELD
+    assert len(jobs.openings(place.chain.at())) == 1
+
+
 def test_reputation__jobs_that_ended__are_counted_once_across_restarts(case: Case) -> None:
     place, kept = case.place, case.place.folder / "providers.json"
     place.start("provider", place.provider_settings())
@@ -338,3 +356,25 @@ def test_reputation__jobs_that_ended__are_counted_once_across_restarts(case: Cas
     case.send("buyer", "JobMarket", "expire", terms.to_abi())
     assert jobs.status(place.chain.at(), job) is Status.EXPIRED
     assert Reputation(place.chain, kept).update() == {place.provider: Record(settled=1, expired=1)}
+
+
+# An account of its own
+
+
+def test_meet__own_account__buys_what_is_missing_within_its_limit(case: Case) -> None:
+    place, me = case.place, account("agent")
+    place.start("provider", place.provider_settings())
+    place.system.mint(me.address, 1_000)
+    ledger = Ledger(place.folder / "spent.json", COST + 5)
+    agent = Buyer(place.chain, case.sender, me, ledger)
+    bought = agent.meet(NEED)
+    assert (bought.spent, ledger.spent()) == (COST, COST)
+    token = place.system.deployment.address("DemoUSD")
+    assert place.chain.at().token_balance(token, me.address) == 1_000 - COST
+    # What the first job didn't use is used now: less is bought.
+    again = agent.meet(NEED)
+    assert 0 < again.spent < 5
+    assert ledger.spent() == COST + again.spent
+    with pytest.raises(Refused, match="of the limit is left"):
+        agent.meet(Need(SPEC, Resource.CPU_SECOND, 3 * UNITS, min_assurance=1))
+    assert case.spent() == (0, 0)

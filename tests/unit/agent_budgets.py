@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from eth_account import Account
-
 from scrip.eip712 import sign
 from scrip.eip712_credits import offer_digest
 from scrip.errors import NotFound, Reverted
 from scrip.offers import SignedOffer
 from scrip.structs import ZERO_ADDRESS
 from scrip.types_spending import NO_CAP, Budget, Limits, Offer
+from tests.unit.agent_parties import AGENT, MAKER, OWNER, TOKEN
 from tests.unit.evidence_factory import CHAIN_ID, MARKET
 
 if TYPE_CHECKING:
     from tests.unit.agent_world import World
 
-MAKER = Account.from_key(b"\x61" * 32)
 Logs = list[tuple[str, dict[str, Any]]]
 
 
@@ -52,8 +50,6 @@ class Budgets:
         return len(self.nodes)
 
     def view(self, budget_id: int) -> Budget:
-        from tests.unit.agent_world import OWNER, TOKEN
-
         if budget_id not in self.nodes:
             raise NotFound("budget", budget_id)
         node = self.nodes[budget_id]
@@ -75,8 +71,6 @@ class Budgets:
 
     def charge(self, budget_id: int, spender: str, payer: str, payee: str, value: int) -> int:
         """Every level, or none. Raises Reverted as the contract."""
-        from tests.unit.agent_world import OWNER
-
         if spender != self.nodes[budget_id].limits.spender or payer != OWNER:
             raise _no("NotSpender", budget_id, 0, 0)
         levels, at = [], budget_id
@@ -124,16 +118,12 @@ class Budgets:
     def offer(
         self, class_id: int, units: int, price: int, *, expiry: int = 2**39, forged: bool = False
     ) -> Any:
-        from tests.unit.agent_world import AGENT, TOKEN
-
         made = Offer(MAKER.address, True, class_id, units, TOKEN, price, ZERO_ADDRESS, expiry, 0, class_id)
         self.world.credits[MAKER.address, class_id] = 10**6
         signer = AGENT if forged else MAKER
         return SignedOffer(made, sign(offer_digest(made, CHAIN_ID, MARKET), signer))
 
     def fill(self, budget_id: int, order: Any) -> Logs:
-        from tests.unit.agent_world import AGENT, OWNER
-
         offer, units, most = Offer.from_abi(order[0]), order[2], order[3]
         digest = offer_digest(offer, CHAIN_ID, MARKET)
         price = -(-units * offer.price // offer.units)

@@ -35,7 +35,9 @@ from scrip.evidence import output_hash
 from scrip.provider_client import Offer
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import ProviderInfo, Resource, Status
-from tests.unit.agent_world import AGENT, OWNER, Kill, Provider, SimClient, SimSender, World, discovered
+from tests.unit.agent_edges import SimClient, SimSender, discovered
+from tests.unit.agent_parties import AGENT, OWNER, Kill
+from tests.unit.agent_world import Provider, World
 
 UNITS = 16
 SECONDS = 400

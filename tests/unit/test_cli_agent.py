@@ -15,6 +15,7 @@ from agents import buyer, market
 from agents.ledger import LimitReached
 from agents.market import Listing
 from agents.policy import Means, Need, choose
+from agents.reputation import Record
 from scrip.cli import sending
 from scrip.evidence import Check
 from scrip.jobs import Ending
@@ -35,10 +36,12 @@ class Agent:
     def __init__(self, cli: Cli) -> None:
         self.listings: list[Listing] = [listing(1, price=10_000_000)]
         self.needs: list[Need] = []
+        self.records: dict[str, Record] = {}
         self.ledgers: list[Path] = []
         self.limits: list[int] = []
         self.fails: BaseException | None = None
         cli.monkeypatch.setattr(market, "listings", lambda chain: tuple(self.listings))
+        cli.monkeypatch.setattr("agents.reputation.Reputation.update", lambda _: self.records)
         cli.monkeypatch.setattr(sending, "sending", self.sending)
         cli.monkeypatch.setattr(buyer.Buyer, "meet", lambda made, need: self.meet(made, need))
         cli.monkeypatch.setattr("scrip.signatures.find", lambda *_: None)
@@ -185,3 +188,12 @@ def test_market__limit_given__judged_by_it(cli: Cli, agent: Agent) -> None:
 def test_market__credits_held__only_the_rest_must_be_paid(cli: Cli, agent: Agent) -> None:
     # 10 of 64 are held, so 54 are bought: 0.00054.
     assert cli.json("agent", "market", "--limit", "0.00054")["listings"][0]["chosen"] is True
+
+
+def test_market__provider_known_to_fail__is_shown_and_may_be_left_out(cli: Cli, agent: Agent) -> None:
+    agent.records = {agent.listings[0].provider.address: Record(settled=1, failed=2)}
+    (row,) = cli.json("agent", "market")["listings"]
+    assert (row["reputation"], row["chosen"]) == (181, True)
+    (row,) = cli.json("agent", "market", "--min-reputation", "200")["listings"]
+    assert row["problem"] == "has a reputation of 181 permille, wanted 200"
+    assert "181‰" in cli.run("agent", "market").stdout
