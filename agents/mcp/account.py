@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from scrip.errors import NotFound, Reverted, ScripError, TxLost
-from scrip.journal import TxOutcome
+from scrip.journal import TxOutcome, TxRecord
 from scrip.sender import Sender
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.1
+_AHEAD: Final = 16
+"""More transactions than one call sends."""
 
 
 class AccountBusy(ScripError):
@@ -104,10 +106,22 @@ def settle_pending(sender: Sender) -> None:
 
 def mined(sender: Sender, key: str, since: int) -> list[TxReceipt]:
     """The receipt of each transaction of a key that went through, from nonce `since` on."""
-    chain, found = sender.chain, []
-    for nonce in range(since, chain.nonce(sender.address, "latest")):
+    receipts = (sender.chain.receipt(version.tx_hash) for version in _versions(sender, key, since))
+    return [receipt for receipt in receipts if receipt is not None and receipt["status"] == 1]
+
+
+def in_doubt(sender: Sender, key: str, since: int) -> bool:
+    """Whether a transaction of a key was signed that this node doesn't show, and that may be mined still."""
+    chain = sender.chain
+    used = chain.nonce(sender.address, chain.finalized())
+    versions = [version for version in _versions(sender, key, since) if version.nonce >= used]
+    return any(chain.receipt(version.tx_hash) is None for version in versions)
+
+
+def _versions(sender: Sender, key: str, since: int) -> Iterator[TxRecord]:
+    """Everything that was signed for a key. The node may lag behind: a few nonces more are looked at."""
+    chain = sender.chain
+    for nonce in range(since, max(chain.nonce(sender.address, "latest"), since + _AHEAD)):
         for version in sender.journal.versions(chain.chain_id, sender.address, nonce):
-            receipt = chain.receipt(version.tx_hash) if version.label.endswith(mark(key)) else None
-            if receipt is not None and receipt["status"] == 1:
-                found.append(receipt)
-    return found
+            if version.label.endswith(mark(key)):
+                yield version

@@ -10,7 +10,7 @@ from web3.logs import DISCARD
 
 from agents.ledger import LimitReached
 from agents.market import Listing
-from agents.mcp.account import KeyedSender, mined, settle_pending
+from agents.mcp.account import KeyedSender, in_doubt, mined, settle_pending
 from agents.mcp.agent import Agent, OverCall
 from agents.mcp.answers import Purchase
 from agents.mcp.errands import Errand
@@ -84,6 +84,8 @@ def _buy(agent: Agent, class_id: int, credits: str, key: str, errand: Errand) ->
             found = _found(agent, known)
             if found is not None:
                 return found
+            if in_doubt(agent.sender, key, int(known.data["since"])):
+                raise _not_shown(key)
         return _send(agent, class_id, credits, key, errand)
 
 
@@ -108,8 +110,15 @@ def _send(agent: Agent, class_id: int, credits: str, key: str, errand: Errand) -
         raise
     found = _found(agent, order)
     if found is None:
-        raise ChainError(f"the purchase of {key} was sent, and this node doesn't show it yet. Ask again")
+        raise _not_shown(key)
     return found
+
+
+def _not_shown(key: str) -> ChainError:
+    return ChainError(
+        f"the purchase of {key} was sent, and this node doesn't show it yet. Call again with the same "
+        "idempotency_key: it is looked for, and not bought twice"
+    )
 
 
 def _found(agent: Agent, order: Kept) -> Kept | None:

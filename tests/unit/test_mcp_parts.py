@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from agents import cli_mcp
 from agents.ledger import LimitReached
 from agents.market import Listing
+from agents.mcp.account import in_doubt, mark, mined
 from agents.mcp.agent import CallPurse
 from agents.mcp.errands import MOST_RUNNING, Errand, Errands, Stopped, TooMuch
 from agents.mcp.failures import words
@@ -26,6 +27,7 @@ from scrip.budgets import BudgetRefused
 from scrip.cli.main import app
 from scrip.cli.output import Token
 from scrip.errors import BadInput, KeyProblem
+from scrip.journal import InMemoryJournal, TxRecord
 from scrip.spec import JobSpec
 from scrip.types import Resource
 from tests.unit.agent_factory import listing
@@ -140,6 +142,49 @@ def test_stop__work_that_pauses__ends_with_a_next_step() -> None:
     assert errand.done.wait(SECONDS)
     assert isinstance(errand.error, Stopped)
     assert "idempotency_key" in words(errand.error, USD)
+
+
+# Purchases that may be on chain
+
+
+class Books:
+    """A node and a journal with one transaction of the key "k", signed at nonce 3."""
+
+    def __init__(self, *, latest: int, final: int, receipt: dict[str, int] | None, key: str = "k") -> None:
+        self.chain, self.address, self.journal = self, "0x" + "33" * 20, InMemoryJournal()
+        self.chain_id, self._nonces, self._receipt = 1, {"latest": latest, 7: final}, receipt
+        label = f"buy 5 of class 1 {mark(key)}"
+        self.journal.record(
+            TxRecord(label, 1, self.address, 3, b"\x01" * 32, b"", self.address, b"", 0, 1, 1, 1)
+        )
+
+    def nonce(self, _: str, block: object) -> int:
+        return self._nonces[block]  # type: ignore[index]
+
+    def finalized(self) -> int:
+        return 7
+
+    def receipt(self, _: bytes) -> dict[str, int] | None:
+        return self._receipt
+
+
+@pytest.mark.parametrize(
+    ("latest", "final", "receipt", "key", "bought", "doubt"),
+    [
+        (4, 4, {"status": 1}, "k", 1, False),
+        (4, 4, {"status": 0}, "k", 0, False),  # reverted
+        (3, 3, None, "k", 0, True),  # signed, and this node has not seen it, or lags behind
+        (4, 3, None, "k", 0, True),  # the nonce is used, not for good yet
+        (4, 4, None, "k", 0, False),  # another transaction took it for good
+        (4, 4, {"status": 1}, "other", 0, False),
+    ],
+)
+def test_mined__and_in_doubt__by_what_the_node_shows(
+    latest: int, final: int, receipt: dict[str, int] | None, key: str, bought: int, doubt: bool
+) -> None:
+    books: Any = Books(latest=latest, final=final, receipt=receipt, key=key)
+    assert len(mined(books, "k", 3)) == bought
+    assert in_doubt(books, "k", 3) is doubt
 
 
 # The cap of a call
