@@ -4,30 +4,32 @@ pragma solidity ^0.8.30;
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
 import {ICreditReserve} from "./interfaces/ICreditReserve.sol";
 import {IMeteredSessions} from "./interfaces/IMeteredSessions.sol";
-import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {ISpendingBudgets} from "./interfaces/ISpendingBudgets.sol";
 import {ServingTerms, SessionTerms, System} from "./interfaces/Types.sol";
+import {SessionAudits} from "./SessionAudits.sol";
 import {SessionRules} from "./libraries/SessionRules.sol";
 
 /// @title MeteredSessions
 /// @dev Trust model.
 /// - Credits come in only from a payer who called or signed, or through a budget of that payer by its spender. They
-///   leave only to be burned for a voucher, or back to that payer.
-/// - A provider is paid what the session key signed, at most the deposit. Whoever holds the key can spend the deposit
-///   with this one provider and can ask for the session to be closed; it can't move credits anywhere else.
+///   leave only to be burned for a claim, or back to that payer.
+/// - A provider claims what was used by its own word, within what the session key authorised and the deposit. So a payer
+///   risks with a dishonest provider, or a thief of its oracle key, what it authorised and the provider has not earned,
+///   never more. Nobody else can claim: the rest of a voucher that is public would be paid for nothing. What was claimed
+///   and not due can be charged back from stake: see `SessionAudits`.
+/// - Whoever holds the session key can spend the deposit with this one provider and can ask for the session to be closed;
+///   it can't move credits anywhere else.
 /// - A payer gets back what wasn't claimed, `CLOSE_DELAY` after asking. Until the session is closed the provider can
 ///   claim, so it must claim at least once in that time. A key that is a contract may change its mind about a voucher:
 ///   a provider that accepts such a key trusts its code.
-/// - What a claim pays is rounded down to a base unit of the payment token, and anyone who has a voucher can claim it: a
-///   payer can have each of its vouchers claimed by itself. That costs gas many times what is lost, unless a base unit is
-///   worth as much as gas. Past the reserve's `SWEEP_DELAY` after a class's expiry claims pay nothing: provide no longer.
+/// - What a claim pays is rounded down to a base unit of the payment token. Past the reserve's `SWEEP_DELAY` after a
+///   class's expiry claims pay nothing: provide no longer.
 /// - There is no role, no owner and no pause. A session that nobody closes can be closed by anyone after its expiry.
 /// - Other people's code (signers, session keys, price feeds) is only ever called statically, so it can't come back in;
 ///   a session key gets bounded gas besides, so that it can't stop a batch. State is written before anything is called.
-contract MeteredSessions is IMeteredSessions, EIP712 {
+contract MeteredSessions is SessionAudits {
     /* CONSTANTS */
 
     bytes32 public constant OPEN_TYPEHASH = keccak256("OpenSession(bytes32 sessionId,uint256 units,uint256 deadline)");
@@ -36,26 +38,21 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     uint256 public constant MAX_LIFETIME = SessionRules.MAX_LIFETIME;
     uint256 public constant KEY_GAS = SessionRules.KEY_GAS;
 
-    IComputeCredits public immutable CREDITS;
     ICreditReserve public immutable RESERVE;
-    IProviderRegistry public immutable REGISTRY;
     ISpendingBudgets public immutable BUDGETS;
     uint256 public immutable CLOSE_DELAY;
 
     /* STORAGE */
 
-    mapping(bytes32 sessionId => Session) private _sessions;
     /// @dev Written only for sessions that name a budget.
     mapping(bytes32 sessionId => uint256) private _charges;
 
     /* CONSTRUCTOR */
 
-    constructor(System memory system, uint256 closeDelay) EIP712("Scrip MeteredSessions", "1") {
+    constructor(System memory system, uint256 closeDelay) EIP712("Scrip MeteredSessions", "1") SessionAudits(system) {
         if (closeDelay < MIN_CLOSE_DELAY) revert MeteredSessions_BadDelay(0, closeDelay, MIN_CLOSE_DELAY);
         if (closeDelay > MAX_CLOSE_DELAY) revert MeteredSessions_BadDelay(0, closeDelay, MAX_CLOSE_DELAY);
-        CREDITS = IComputeCredits(system.credits);
         RESERVE = ICreditReserve(system.reserve);
-        REGISTRY = IProviderRegistry(system.registry);
         BUDGETS = ISpendingBudgets(system.budgets);
         CLOSE_DELAY = closeDelay;
     }
@@ -112,6 +109,7 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     function claim(Claim calldata row) external returns (uint256 units) {
         bytes32 domain = _domainSeparatorV4();
         bytes32 sessionId = SessionRules.id(domain, row.terms);
+        _checkProvider(sessionId, row.terms.provider);
         Session storage session = _sessions[sessionId];
         (bytes4 reason, uint256 given, uint256 limit) =
             SessionRules.fault(sessionId, session, row, row.terms.provider, domain);
@@ -123,6 +121,7 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     /// @inheritdoc IMeteredSessions
     function claimBatch(address provider, Claim[] calldata rows) external returns (uint256 taken) {
         if (rows.length == 0) revert MeteredSessions_BadBatch(0, 0, 1);
+        _checkProvider(0, provider);
         bytes32 domain = _domainSeparatorV4();
         // Rows of one class that follow each other are burned and paid in one go.
         uint256 classId;
@@ -164,7 +163,8 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
         if (msg.sender != terms.provider) _checkCloseable(sessionId, session.closeAt);
         (uint256 deposit, uint256 claimed) = (session.deposit, session.claimed);
         uint256 left = deposit - claimed;
-        session.closed = true;
+        // When it ended: verdicts about it are taken for a while. Safe cast: block times stay below 2**40.
+        (session.closeAt, session.closed) = (uint40(block.timestamp), true);
         emit SessionClosed(sessionId, claimed, left);
         if (terms.budgetId != 0) _release(sessionId, terms.budgetId, left, deposit);
         // Even of nothing: the deposit stops counting towards the payer's cap on holdings.
@@ -238,7 +238,7 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
 
     function _checkServing(bytes32 sessionId, SessionTerms calldata terms) private view {
         ServingTerms memory class_ = CREDITS.providerTerms(terms.classId, terms.provider);
-        if (class_.listed && REGISTRY.trustedOracleIfItServes(terms.provider, class_.requirement) != address(0)) {
+        if (class_.listed && REGISTRY.trustedOracleIfItQualifies(terms.provider, class_.requirement) != address(0)) {
             return;
         }
         revert MeteredSessions_CannotServe(sessionId, SessionRules.number(terms.provider), terms.classId);
@@ -288,6 +288,10 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     }
 
     /* INTERNAL: CHECKS */
+
+    function _checkProvider(bytes32 sessionId, address provider) private view {
+        if (msg.sender != provider && msg.sender != REGISTRY.oracleNowServing(provider)) _refuse(sessionId, provider);
+    }
 
     function _checkNotClosing(bytes32 sessionId, uint256 closeAt) private view {
         if (closeAt != 0) revert MeteredSessions_Closing(sessionId, block.timestamp, closeAt);

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from scrip.structs import (
     Address,
     Bool,
+    Bytes,
+    Bytes32,
     Struct,
     Uint32,
     Uint40,
@@ -42,13 +44,39 @@ class SessionState(Struct):
     """A session's slot on chain (`IMeteredSessions.Session`).
 
     `deposit` and `claimed` are base units; from `close_at` (unix seconds, 0 while nobody asked) on anyone can
-    close it; once `closed` it stays so.
+    close it; once `closed` it stays so, and `close_at` is when that was.
     """
 
     deposit: Uint96
     claimed: Uint96
     close_at: Uint40
     closed: Bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Struct):
+    """What a provider takes of a session (`IMeteredSessions.Claim`), and the voucher that lets it.
+
+    `units` are base units used since the session began, at most `authorised` (those of the voucher) and the
+    deposit; `signature` is the session key's over `scrip.eip712_sessions.voucher_digest` of `authorised`.
+    """
+
+    terms: SessionTerms
+    units: Uint128
+    authorised: Uint128
+    signature: Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Overcharge(Struct):
+    """What arbiters find: `units` base units claimed in all of the session and not due, found by `reporter`.
+
+    Cumulative: `MeteredSessions.penalise` takes what verdicts before it didn't.
+    """
+
+    session_id: Bytes32
+    units: Uint256
+    reporter: Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,13 +62,16 @@ abstract contract State is Record {
         address challenger;
     }
 
+    /// @dev A session. `authorised` is the most that its key ever signed.
     struct Session {
         SessionTerms terms;
         bytes32 id;
         uint256 deposit;
+        uint256 authorised;
         uint256 claimed;
         uint256 charge;
         uint256 closeAt;
+        uint256 penalty;
     }
 
     struct Node {
@@ -127,6 +130,8 @@ abstract contract State is Record {
     Job[8] internal ended;
     uint256 internal endedCount;
     Session[] internal openSessions;
+    /// @dev The last session that was closed; `closeAt` is when.
+    Session internal closedSession;
     uint256[] internal budgetIds;
     mapping(uint256 budgetId => Node) internal nodes;
     mapping(uint256 budgetId => mapping(address payee => bool)) internal mayPay;
