@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agents.cli_mcp import mcp
+from agents.cli_options import PaymentToken, check_purse
 from agents.cli_spend import spend
 from scrip.cli.choosing import read_text
 from scrip.cli.context import Context
@@ -36,20 +38,20 @@ app = sub_app(
 )
 
 command(app, "spend", example="scrip agent spend --budget 3 --since 7d")(spend)
+command(
+    app, "mcp", example="scrip --keystore key.json --password-file pw agent mcp --limit 1 --per-call 0.05"
+)(mcp)
 
 TEMPLATE = "llm.generate"
 MAX_TOKENS = 64
 _UNLIMITED = 1 << 255
+
 
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer, and most to pay for.")]
 MinAssurance = Annotated[int, typer.Option(min=0, max=3, help="Least assurance of the receipt.")]
 MaxSeconds = Annotated[int | None, typer.Option(min=1, help="Only who is expected to take no longer.")]
 MinReputation = Annotated[
     int, typer.Option(min=0, max=999, help="Least reputation in permille; 500 is a newcomer's.")
-]
-PaymentToken = Annotated[
-    str | None,
-    typer.Option("--token", metavar="ADDRESS", help="Payment token, where classes differ in theirs."),
 ]
 
 
@@ -95,7 +97,7 @@ def ask(
     from scrip.cli.sending import sending
 
     context = Context.of(ctx)
-    _check_purse(limit, budget, ledger, offers)
+    check_purse(limit, budget, ledger, offers)
     text = read_text("--context", context_file) if context_file else ""
     need = _need(question, text, max_tokens, min_assurance)
     chain = context.chain()
@@ -259,18 +261,6 @@ def _held(context: Context, chain: Chain, usable: Sequence[Listing]) -> dict[int
     view, holder = chain.at(), context.address()
     ids = {item.info.class_id for item in usable}
     return {class_id: view.available(holder, class_id) for class_id in sorted(ids)}
-
-
-def _check_purse(limit: str | None, budget: int | None, ledger: Path | None, offers: Path | None) -> None:
-    """One purse, and only what belongs to it."""
-    if (limit is None) == (budget is None):
-        raise typer.BadParameter("give either --limit or --budget", param_hint="--limit")
-    if budget is not None and ledger is not None:
-        raise typer.BadParameter("a budget's ledger is the chain", param_hint="--ledger")
-    if budget is None and offers is not None:
-        raise typer.BadParameter(
-            "is for --budget: an own account buys from the reserve", param_hint="--offers"
-        )
 
 
 def _token_of(chain: Chain, budget: int) -> Token:

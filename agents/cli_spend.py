@@ -44,11 +44,18 @@ def spend(
 
     From the chain's events alone; without --since the sums are held against what each budget says is spent.
     """
+    context = Context.of(ctx)
+    report = report_of(context.chain(), budget=budget, agent=agent, since=since, limit=limit)
+    context.emit(report.to_json(), report.show)
+
+
+def report_of(
+    chain: Chain, *, budget: int | None, agent: str | None, since: str | None, limit: int
+) -> _Report:
+    """What was spent, as the options of `spend` ask for it. Raises NotFound, BadInput, SpendMismatch."""
     from agents import spending
     from scrip.structs import to_address
 
-    context = Context.of(ctx)
-    chain = context.chain()
     view = chain.at()
     first = _first_block(chain, view, since)
     wanted = _Scope(view, budget, to_address("--agent", agent) if agent else None)
@@ -56,8 +63,7 @@ def spend(
     tally = spending.Spending(wanted.admits, known.terms, known.spender, limit)
     spending.read(chain, tally, first, view.block)
     checked = spending.check(chain, tally, view.block) if first <= chain.deployment.block else None
-    report = _Report(known, tally, chain.deployment.explorer, first, view.block, checked)
-    context.emit(report.to_json(), report.show)
+    return _Report(known, tally, chain.deployment.explorer, first, view.block, checked)
 
 
 @dataclass(slots=True)

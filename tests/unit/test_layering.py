@@ -23,7 +23,7 @@ FORBIDDEN = {
 EXTRAS: dict[str, tuple[str, ...]] = {
     "scrip": ("attestation", "x402"),
     "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm", "x402"),
-    "agents": ("agents",),
+    "agents": ("agents", "mcp"),
 }
 # The model's package is installed without its dependencies by the set-up, so no extra can name it. The others
 # are parts of a declared package (pydantic, fastapi), which fixes their versions.
