@@ -31,6 +31,7 @@ FAULT_WEIGHT: Final = 4
 PERMILLE: Final = 1_000
 
 _EVENTS: Final = (
+    "JobOpened",
     "JobAccepted",
     "JobSettled",
     "JobRefunded",
@@ -163,8 +164,10 @@ class Reputation:
 def count(records: dict[str, Record], running: dict[str, str], event: LogEvent) -> None:
     """Count one event of the market into `records`; `running` remembers who has taken which job."""
     job = bytes(event.args["jobId"]).hex()
-    if event.name == "JobAccepted":
-        running[job] = str(event.args["provider"])
+    if event.name in ("JobOpened", "JobAccepted"):
+        # A quote takes the job as it is opened; any other is taken when it is accepted.
+        if event.args.get("quoted", True):
+            running[job] = str(event.args["provider"])
         return
     if event.name == "JobResolved":
         who = running.get(job)

@@ -29,6 +29,10 @@ def counted(*events: LogEvent) -> tuple[dict[str, Record], dict[str, str]]:
     return records, running
 
 
+TAKEN = (event("JobAccepted", 1, provider=HERE), event("JobOpened", 1, provider=HERE, quoted=True))
+
+
+@pytest.mark.parametrize("taken", TAKEN, ids=["accepted", "quoted"])
 @pytest.mark.parametrize(
     ("ending", "expected"),
     [
@@ -39,13 +43,14 @@ def counted(*events: LogEvent) -> tuple[dict[str, Record], dict[str, str]]:
     ],
 )
 def test_count__job_that_was_taken__its_end_counts_for_its_provider(
-    ending: LogEvent, expected: Record
+    ending: LogEvent, expected: Record, taken: LogEvent
 ) -> None:
-    assert counted(event("JobAccepted", 1, provider=HERE), ending) == ({HERE: expected}, {})
+    assert counted(taken, ending) == ({HERE: expected}, {})
 
 
 def test_count__job_that_nobody_took__says_nothing_of_its_provider() -> None:
-    assert counted(event("JobExpired", 1, by=HERE), event("JobCancelled", 2, by=THERE)) == ({}, {})
+    opened = [event("JobOpened", job, provider=HERE, quoted=False) for job in (1, 2)]
+    assert counted(*opened, event("JobExpired", 1, by=HERE), event("JobCancelled", 2, by=THERE)) == ({}, {})
 
 
 def test_count__dispute_lost__counts_beside_how_the_job_ended() -> None:
