@@ -1,13 +1,13 @@
-"""Settings of the inference gateway (docs/gateway.md)."""
+"""Settings of what the gateway serves (docs/gateway.md): inference servers, and how much of them at once."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from oracle.settings_fields import Count, MaybePath, Section, Url
+from oracle.settings_fields import Count, MaybePath, Section, Url, parsed
 
 Model = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Tokens = Annotated[int, Field(ge=1, le=1 << 24)]
@@ -66,14 +66,15 @@ class UpstreamSettings(Section):
         return self
 
 
-class GatewaySettings(Section):
-    """Inference sold by the call. `upstreams` are the servers by the name their model is sold under.
+class ServingSettings(Section):
+    """Inference sold by the call. `upstreams` are the servers, by the name their model is sold under; without
+    any nothing is served.
 
     A request may have `max_body_bytes` and nest `max_depth` deep, an answer `max_answer_bytes`. `calls` are
     served at once, over all models. A client that takes nothing for `client_s` is taken to be gone.
     """
 
-    upstreams: dict[Model, UpstreamSettings] = Field(min_length=1)
+    upstreams: Annotated[dict[Model, UpstreamSettings], BeforeValidator(parsed)] = Field(default_factory=dict)
     max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 2**20)] = 2**20
     max_answer_bytes: Annotated[int, Field(ge=1_024, le=256 * 2**20)] = 16 * 2**20
     max_depth: Annotated[int, Field(ge=4, le=200)] = 32

@@ -1,0 +1,79 @@
+"""The OpenAI-compatible endpoints, as an ASGI app in front of the provider's own: its clients expect OpenAI's
+errors, and the rate and size limits of accounts and models instead of those by address.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from oracle.gateway import errors
+from oracle.gateway.calls import Calls
+from oracle.gateway.client import Client
+from oracle.gateway.errors import BadMethod, ClientGone, Failed, UnknownModel
+from oracle.gateway.models import Offer
+from oracle.gateway.refusals import GatewayRefused
+from oracle.gateway.requests import parse
+from oracle.logging import get
+from oracle.settings_upstreams import Kind
+
+MODELS: Final = "/v1/models"
+_KINDS: Final = {f"/v1/{kind}": kind for kind in Kind}
+
+_log = get(__name__)
+
+
+class GatewayApp:
+    """Serves the gateway's paths, and leaves all others to `app`."""
+
+    def __init__(self, app: ASGIApp, calls: Calls, offer: Offer) -> None:
+        self._app, self._calls, self._offer = app, calls, offer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        kind = _KINDS.get(path)
+        if kind is None and path != MODELS and not path.startswith(f"{MODELS}/"):
+            await self._app(scope, receive, send)
+            return
+        client = Client(scope, receive, send, self._offer.settings.client_s)
+        try:
+            if kind is None:
+                await self._show(scope["method"], path.removeprefix(MODELS).removeprefix("/"), client)
+            else:
+                await self._call(scope["method"], kind, client)
+        except ClientGone:
+            return
+        except GatewayRefused as refused:
+            await self._refuse(client, refused)
+        except Exception as error:
+            _log.error("request failed", path=path, exc_info=error)
+            await self._refuse(client, Failed("an unexpected error; see the node's log"))
+
+    async def _call(self, method: str, kind: Kind, client: Client) -> None:
+        _check_method(method, "POST")
+        credential = client.credential()
+        raw = await client.body(self._offer.settings.max_body_bytes)
+        await self._calls.serve(parse(kind, raw, self._offer.settings), credential, client)
+
+    async def _show(self, method: str, model: str, client: Client) -> None:
+        _check_method(method, "GET")
+        found: Any = self._offer.listed() if not model else self._offer.model(model)
+        if found is None:
+            raise UnknownModel(f"model {model[:100]!r} isn't offered here", model[:100], None, "model")
+        await client.answer(200, json.dumps(found).encode())
+
+    async def _refuse(self, client: Client, refused: GatewayRefused) -> None:
+        if client.started:
+            return
+        try:
+            await client.refuse(refused, errors.body(refused))
+        except ClientGone:
+            return
+
+
+def _check_method(given: str, allowed: str) -> None:
+    if given != allowed:
+        raise BadMethod(f"{given}: must be {allowed}", given, allowed)

@@ -1,0 +1,255 @@
+"""A call from its reservation to its receipt. Whatever happens in between, what came of it is charged and the
+rest is released: a client that hangs up or takes too long, a server that fails, is slow or breaks off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Final, TypeVar
+
+from eth_utils.crypto import keccak
+
+from oracle.gateway import answer, errors
+from oracle.gateway.accounts import Accounts
+from oracle.gateway.answer import Answer
+from oracle.gateway.client import Client
+from oracle.gateway.counting import Agreed, Tally, agree, read_usage
+from oracle.gateway.errors import Busy, ClientGone, Failed, UpstreamFailed
+from oracle.gateway.refusals import GatewayRefused
+from oracle.gateway.requests import Call
+from oracle.gateway.upstream import Upstream
+from oracle.gateway.usage import CallUsage, Credential, Reservation
+from oracle.logging import get
+from oracle.metrics import Metrics
+from oracle.settings_upstreams import Kind, ServingSettings
+from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt
+
+Returned = TypeVar("Returned")
+OK: Final = "ok"
+
+_log = get(__name__)
+
+
+class Calls:
+    """Serves calls, each for its client. Accounts block (they write to disk), so they get a thread each for
+    what begins and what ends: neither waits for the other.
+    """
+
+    def __init__(self, settings: ServingSettings, accounts: Accounts, metrics: Metrics) -> None:
+        self._settings, self._accounts, self._metrics = settings, accounts, metrics
+        self._upstreams: Mapping[str, Upstream] = {
+            name: Upstream(name, given) for name, given in settings.upstreams.items()
+        }
+        self._opens = ThreadPoolExecutor(1, "gateway-reserve")
+        self._closes = ThreadPoolExecutor(1, "gateway-charge")
+        self.running = 0
+
+    async def close(self) -> None:
+        """Close the connections to the inference servers."""
+        for upstream in self._upstreams.values():
+            await upstream.close()
+        self._opens.shutdown(wait=False)
+        self._closes.shutdown(wait=False)
+
+    async def serve(self, call: Call, credential: Credential, client: Client) -> None:
+        """Serve a call to its end. Raises GatewayRefused for one that isn't begun."""
+        if self.running >= self._settings.calls:
+            raise Busy(f"{self.running} calls run already", self.running, self._settings.calls)
+        self.running += 1
+        try:
+            started_ms = _now_ms()
+            # Nobody stops waiting for this, or what it set aside would be nobody's.
+            held = await self._in(
+                self._opens, lambda: self._accounts.reserve(credential, call.model, call.most)
+            )
+            work = asyncio.create_task(_Course(self, call, held, client, started_ms).run())
+            await asyncio.wait({work, client.gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+            await work
+        finally:
+            self.running -= 1
+            client.close()
+
+    def upstream(self, model: str) -> Upstream:
+        """The server of a model."""
+        return self._upstreams[model]
+
+    @property
+    def most_bytes(self) -> int:
+        """Longest answer."""
+        return self._settings.max_answer_bytes
+
+    async def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
+        """Charge a call. Once begun it is done, whatever becomes of who waits for it."""
+        return await self._in(self._closes, lambda: self._accounts.charge(held, used))
+
+    async def release(self, held: Reservation) -> None:
+        """Charge nothing."""
+        await self._in(self._closes, lambda: self._accounts.release(held))
+
+    def count(self, call: Call, agreed: Agreed, result: str) -> None:
+        """Note how a call ended."""
+        self._metrics.gateway_calls.labels(call.model, result).inc()
+        fresh = agreed.input - agreed.cached
+        for kind, tokens in (("input", fresh), ("cached", agreed.cached), ("output", agreed.output)):
+            self._metrics.gateway_tokens.labels(call.model, kind).inc(tokens)
+        for text in agreed.disagreements:
+            self._metrics.gateway_disagreements.labels(call.model, text.partition(":")[0]).inc()
+            _log.warning("counts differ, the lower one is charged", model=call.model, reason=text)
+
+    async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], Returned]) -> Returned:
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(threads, work))
+
+
+class _Course:
+    """One call while it runs."""
+
+    def __init__(
+        self, calls: Calls, call: Call, held: Reservation, client: Client, started_ms: int
+    ) -> None:
+        self._calls, self._call, self._held, self._client = calls, call, held, client
+        self._started_ms = started_ms
+        self._upstream = calls.upstream(call.model)
+        self._tally = Tally()
+        self._answer = Answer(call, calls.most_bytes)
+        self._counting: asyncio.Task[int | None] | None = None
+
+    async def run(self) -> None:
+        """Generate, and settle what came of it. Cancelling it means that the client is gone."""
+        problem: GatewayRefused | None = None
+        try:
+            async with self._upstream.room():
+                if self._call.upstream.count_input and self._call.kind is not Kind.EMBEDDINGS:
+                    self._counting = asyncio.create_task(self._count_input())
+                await self._generate()
+        except asyncio.CancelledError:
+            problem = ClientGone("the client hung up")
+        except GatewayRefused as refused:
+            problem = refused
+        except Exception as error:
+            _log.error("call failed", model=self._call.model, exc_info=error)
+            problem = Failed("an unexpected error; see the node's log")
+        await self._settle(problem)
+
+    async def _generate(self) -> None:
+        if self._call.kind is Kind.EMBEDDINGS:
+            whole = await self._upstream.whole(self._call)
+            self._tally.reported, self._tally.begun = read_usage(whole.get("usage")), True
+            self._answer.whole(whole)
+            return
+        waiting = b""
+        async with aclosing(self._upstream.stream(self._call)) as batches:
+            async for batch in batches:
+                for chunk, size in batch:
+                    self._tally.see(chunk)
+                    waiting += self._answer.add(chunk, size)
+                # Until there is a token nothing is sent, so that a failure still has its status.
+                if waiting and self._tally.begun:
+                    await self._client.write(waiting)
+                    waiting = b""
+        if not self._tally.begun:
+            raise UpstreamFailed(f"{self._call.model}: the inference server gave no answer")
+
+    async def _settle(self, problem: GatewayRefused | None) -> None:
+        agreed = await self._agree(whole=problem is None)
+        result = problem.code if problem else OK
+        if not self._tally.begun:
+            await self._calls.release(self._held)
+            self._calls.count(self._call, agreed, result)
+            if problem is not None:
+                await self._refuse(problem)
+            return
+        last = self._answer.end(agreed, problem)
+        try:
+            signed = await self._calls.charge(self._held, self._used(agreed, whole=problem is None))
+        except Exception as error:
+            _log.error("call can't be charged", model=self._call.model, exc_info=error)
+            await self._calls.release(self._held)
+            self._calls.count(self._call, Agreed(), "uncharged")
+            refused = error if isinstance(error, GatewayRefused) else Failed("the call can't be charged now")
+            await self._refuse(refused)
+            return
+        self._calls.count(self._call, agreed, result)
+        await self._hand_over(last, signed, problem)
+
+    async def _hand_over(
+        self, last: bytes, signed: SignedCallReceipt, problem: GatewayRefused | None
+    ) -> None:
+        if isinstance(problem, ClientGone):
+            return
+        try:
+            if self._call.streams:
+                await self._client.end(last + answer.trailer(signed, done=problem is None))
+                return
+            headers = {RECEIPT_HEADER: signed.header(), **(problem.headers if problem else {})}
+            await self._client.answer(problem.status if problem else 200, last, headers)
+        except ClientGone:
+            _log.info("client gone before its receipt", model=self._call.model)
+
+    async def _refuse(self, problem: GatewayRefused) -> None:
+        """Say why there is no answer, or no more of it."""
+        if isinstance(problem, ClientGone):
+            return
+        content = errors.body(problem)
+        try:
+            if self._client.started:
+                await self._client.end(answer.sse.event(content))
+            else:
+                await self._client.refuse(problem, content)
+        except ClientGone:
+            return
+
+    async def _agree(self, *, whole: bool) -> Agreed:
+        own_input = await self._own_input(whole=whole)
+        own_output = None
+        stop = self._call.hidden_bytes
+        if self._tally.must_tokenise(stop):
+            model = str(self._call.body["model"])
+            ask = self._upstream.engine.tokenise(self._tally.whole_text, model, special=False)
+            own_output = await self._upstream.count(ask)
+        return agree(
+            self._tally, self._call.most, stop_bytes=stop, own_input=own_input, own_output=own_output
+        )
+
+    async def _own_input(self, *, whole: bool) -> int | None:
+        """Tokens of the prompt by the tokeniser. A call that was cut doesn't wait for it."""
+        counting = self._counting
+        if counting is None:
+            return None
+        if not whole and not counting.done():
+            counting.cancel()
+            return None
+        return await counting
+
+    async def _count_input(self) -> int | None:
+        engine, call = self._upstream.engine, self._call
+        rendered, template = None, engine.template(call.kind, call.body)
+        if template is not None:
+            prompt = (await self._upstream.ask(template) or {}).get("prompt")
+            rendered = prompt if isinstance(prompt, str) else None
+        return await self._upstream.count(engine.tokenise_prompt(call.kind, call.body, rendered))
+
+    def _used(self, agreed: Agreed, *, whole: bool) -> CallUsage:
+        """What is charged. Bytes are kept of calls that can be run again: those that came to their end."""
+        keep, content = self._call.deterministic and whole, self._answer.content
+        return CallUsage(
+            input=agreed.input,
+            cached=agreed.cached,
+            output=agreed.output,
+            request_hash=keccak(self._call.raw),
+            response_hash=keccak(content),
+            started_ms=self._started_ms,
+            ended_ms=_now_ms(),
+            request=self._call.raw if keep else b"",
+            response=content if keep else b"",
+            deterministic=keep,
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
