@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from oracle.database import DatabaseProblem, engine_of, parse, probe, shown
 from oracle.journal import SqlJournal
 from oracle.migrations import config
-from oracle.models import TABLES
+from oracle.tables import TABLES
 from oracle.reviews import Reviewed, Reviews, Verdict
 from oracle.settings import Settings, SettingsProblem
 from oracle.states import Stage, State
