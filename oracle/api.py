@@ -20,6 +20,7 @@ from oracle.api_limits import RateLimit
 from oracle.api_models import errors
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
+from oracle.gateway.app import Gateway
 from oracle.health import Probe, Pulse, readiness
 from oracle.metrics import Metrics
 from oracle.models import JobRow
@@ -43,7 +44,7 @@ _OBJECT: Final = {"content": {BUNDLE_TYPE: {"schema": {"type": "object"}}}}
 
 @dataclass(frozen=True, slots=True)
 class ProviderParts:
-    """What the API shows. `oracle` is our key's address, None in a dry run."""
+    """What the API shows. `oracle` is our key's address, None in a dry run; `gateway` is None without one."""
 
     settings: Settings
     store: Store
@@ -57,6 +58,7 @@ class ProviderParts:
     chain_id: int
     market: str
     registry: str
+    gateway: Gateway | None = None
 
     @property
     def gate(self) -> Gate:
@@ -69,13 +71,19 @@ class ProviderParts:
 
 def provider_app(parts: ProviderParts) -> FastAPI:
     """The app of a provider node."""
-    app = FastAPI(title="Scrip provider", version="1", docs_url=None, redoc_url=None)
+    gateway = parts.gateway
+    app = FastAPI(
+        title="Scrip provider", version="1", docs_url=None, redoc_url=None,
+        lifespan=None if gateway is None else gateway.lifespan,
+    )  # fmt: skip
     app.state.gate = parts.gate
     api_errors.install(app, parts.settings.api.max_body_bytes)
     add_common(app, parts.metrics, parts.pulse, parts.probes, parts.settings)
     _add_market(app, parts)
     _add_jobs(app, parts)
     _add_evidence(app, parts)
+    if gateway is not None:
+        gateway.install(app)
     return app
 
 
@@ -283,6 +291,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
             "templates": [template.describe() for template in policy.catalogue if template.offered],
+            "models": [] if parts.gateway is None else parts.gateway.offer.describe(),
         },
     }
 

@@ -31,7 +31,7 @@ class Server:
         self._host, self._wanted = host, port
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(STOP_S), lifespan="off",
+            timeout_graceful_shutdown=int(STOP_S),
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None

@@ -5,8 +5,12 @@ errors, and the rate and size limits of accounts and models instead of those by 
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oracle.gateway import errors
@@ -23,6 +27,24 @@ MODELS: Final = "/v1/models"
 _KINDS: Final = {f"/v1/{kind}": kind for kind in Kind}
 
 _log = get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What a node needs to serve calls."""
+
+    calls: Calls
+    offer: Offer
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Of the app it is installed in: closes the connections to inference servers at the end."""
+        yield
+        await self.calls.close()
+
+    def install(self, app: FastAPI) -> None:
+        """Serve in front of `app` and everything that was added to it so far."""
+        app.add_middleware(GatewayApp, calls=self.calls, offer=self.offer)
 
 
 class GatewayApp:

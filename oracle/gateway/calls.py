@@ -13,10 +13,11 @@ from typing import Final, TypeVar
 
 from eth_utils.crypto import keccak
 
-from oracle.gateway import answer, errors
+from oracle.gateway import answer, errors, sse
 from oracle.gateway.accounts import Accounts
 from oracle.gateway.answer import Answer
 from oracle.gateway.client import Client
+from oracle.gateway.counters import CallCounters
 from oracle.gateway.counting import Agreed, Tally, agree, read_usage
 from oracle.gateway.errors import Busy, ClientGone, Failed, UpstreamFailed
 from oracle.gateway.refusals import GatewayRefused
@@ -24,7 +25,6 @@ from oracle.gateway.requests import Call
 from oracle.gateway.upstream import Upstream
 from oracle.gateway.usage import CallUsage, Credential, Reservation
 from oracle.logging import get
-from oracle.metrics import Metrics
 from oracle.settings_upstreams import Kind, ServingSettings
 from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt
 
@@ -39,8 +39,8 @@ class Calls:
     what begins and what ends: neither waits for the other.
     """
 
-    def __init__(self, settings: ServingSettings, accounts: Accounts, metrics: Metrics) -> None:
-        self._settings, self._accounts, self._metrics = settings, accounts, metrics
+    def __init__(self, settings: ServingSettings, accounts: Accounts, counters: CallCounters) -> None:
+        self._settings, self._accounts, self.counters = settings, accounts, counters
         self._upstreams: Mapping[str, Upstream] = {
             name: Upstream(name, given) for name, given in settings.upstreams.items()
         }
@@ -92,16 +92,6 @@ class Calls:
         """Charge nothing."""
         await self._in(self._closes, lambda: self._accounts.release(held))
 
-    def count(self, call: Call, agreed: Agreed, result: str) -> None:
-        """Note how a call ended."""
-        self._metrics.gateway_calls.labels(call.model, result).inc()
-        fresh = agreed.input - agreed.cached
-        for kind, tokens in (("input", fresh), ("cached", agreed.cached), ("output", agreed.output)):
-            self._metrics.gateway_tokens.labels(call.model, kind).inc(tokens)
-        for text in agreed.disagreements:
-            self._metrics.gateway_disagreements.labels(call.model, text.partition(":")[0]).inc()
-            _log.warning("counts differ, the lower one is charged", model=call.model, reason=text)
-
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], Returned]) -> Returned:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(threads, work))
 
@@ -109,9 +99,7 @@ class Calls:
 class _Course:
     """One call while it runs."""
 
-    def __init__(
-        self, calls: Calls, call: Call, held: Reservation, client: Client, started_ms: int
-    ) -> None:
+    def __init__(self, calls: Calls, call: Call, held: Reservation, client: Client, started_ms: int) -> None:
         self._calls, self._call, self._held, self._client = calls, call, held, client
         self._started_ms = started_ms
         self._upstream = calls.upstream(call.model)
@@ -160,7 +148,7 @@ class _Course:
         result = problem.code if problem else OK
         if not self._tally.begun:
             await self._calls.release(self._held)
-            self._calls.count(self._call, agreed, result)
+            self._calls.counters.ended(self._call.model, agreed, result)
             if problem is not None:
                 await self._refuse(problem)
             return
@@ -170,11 +158,11 @@ class _Course:
         except Exception as error:
             _log.error("call can't be charged", model=self._call.model, exc_info=error)
             await self._calls.release(self._held)
-            self._calls.count(self._call, Agreed(), "uncharged")
+            self._calls.counters.ended(self._call.model, Agreed(), "uncharged")
             refused = error if isinstance(error, GatewayRefused) else Failed("the call can't be charged now")
             await self._refuse(refused)
             return
-        self._calls.count(self._call, agreed, result)
+        self._calls.counters.ended(self._call.model, agreed, result)
         await self._hand_over(last, signed, problem)
 
     async def _hand_over(
@@ -198,7 +186,7 @@ class _Course:
         content = errors.body(problem)
         try:
             if self._client.started:
-                await self._client.end(answer.sse.event(content))
+                await self._client.end(sse.event(content))
             else:
                 await self._client.refuse(problem, content)
         except ClientGone:

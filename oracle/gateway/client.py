@@ -46,7 +46,8 @@ class Client:
         scheme, _, secret = self.header("Authorization").partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise BadCredential(
-                f"no credential: send Authorization: Bearer <API key>, or {SESSION_HEADER} and {VOUCHER_HEADER}"
+                "no credential: send Authorization: Bearer <API key>, or "
+                f"{SESSION_HEADER} and {VOUCHER_HEADER}"
             )
         return KeyCredential(secret.strip())
 
@@ -54,7 +55,9 @@ class Client:
         """The body of the request. Raises TooLarge, before it is read whole, and ClientGone."""
         announced = self.header("Content-Length") or "0"
         if not announced.isdigit() or int(announced) > most:
-            raise TooLarge(f"the request body has {announced[:20]} bytes, most is {most}", announced[:20], most)
+            raise TooLarge(
+                f"the request body has {announced[:20]} bytes, most is {most}", announced[:20], most
+            )
         parts, size = [], 0
         while True:
             message = await self._receive()

@@ -110,7 +110,11 @@ class Tally:
 
     def _most(self, text: str) -> int:
         """Most tokens that an event's text can be without a word of the tokeniser."""
-        return 1 if text.isascii() else sum(len(char.encode("utf-8", "replace")) for char in text if char > "\x7f")
+        return (
+            1
+            if text.isascii()
+            else sum(len(char.encode("utf-8", "replace")) for char in text if char > "\x7f")
+        )
 
     def _tool_bytes(self, calls: object) -> int:
         if not isinstance(calls, list):

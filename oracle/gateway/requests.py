@@ -22,18 +22,19 @@ INPUT_TOKENS: Final = 8
 """Bound of the marks around a text to complete or to embed."""
 MOST_INPUTS: Final = 256
 
-_SAMPLING: Final = frozenset(
-    "frequency_penalty logit_bias logprobs max_tokens min_p model presence_penalty repeat_penalty "
-    "repetition_penalty seed stop stream stream_options temperature top_k top_p user".split()
-)
-_CHAT: Final = frozenset(
-    "chat_template_kwargs max_completion_tokens messages metadata modalities parallel_tool_calls "
-    "prompt_cache_key reasoning_effort response_format safety_identifier service_tier store tool_choice tools "
-    "top_logprobs verbosity".split()
-)
+_SAMPLING: Final = frozenset({
+    "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "min_p", "model", "presence_penalty",
+    "repeat_penalty", "repetition_penalty", "seed", "stop", "stream", "stream_options", "temperature",
+    "top_k", "top_p", "user",
+})  # fmt: skip
+_CHAT: Final = frozenset({
+    "chat_template_kwargs", "max_completion_tokens", "messages", "metadata", "parallel_tool_calls",
+    "prompt_cache_key", "reasoning_effort", "response_format", "safety_identifier", "tool_choice", "tools",
+    "top_logprobs", "verbosity",
+})  # fmt: skip
 ALLOWED: Final[Mapping[Kind, frozenset[str]]] = {
     Kind.CHAT: _SAMPLING | _CHAT,
-    Kind.COMPLETIONS: _SAMPLING | {"echo", "prompt", "suffix"},
+    Kind.COMPLETIONS: _SAMPLING | {"prompt"},
     Kind.EMBEDDINGS: frozenset({"dimensions", "encoding_format", "input", "model", "user"}),
 }
 """Parameters that are passed on. Any other is refused: it might change what a call costs."""

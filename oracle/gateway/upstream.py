@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ _LOST: Final = (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.C
 
 _log = get(__name__)
 Json = dict[str, Any]
+Event = tuple[Json, int]
 
 
 class Upstream:
@@ -76,9 +77,9 @@ class Upstream:
         finally:
             self._room.release()
 
-    async def stream(self, call: Call) -> AsyncIterator[list[Json]]:
-        """The events of a call, in batches as they come. Ends after the last; raises UpstreamFailed,
-        UpstreamSlow, BadRequest. Closing it ends the call at the server.
+    async def stream(self, call: Call) -> AsyncGenerator[list[Event], None]:
+        """The events of a call and their sizes in bytes, in batches as they come; ends after the last.
+        Closing it ends the call at the server. Raises UpstreamFailed, UpstreamSlow, Busy, BadRequest.
         """
         parser, ends = Parser(), time.monotonic() + self.settings.total_s
         async with self._open(f"/v1/{call.kind}", call.body) as reply:
@@ -88,11 +89,13 @@ class Upstream:
                 chunk = await self._read(reply, due, wait)
                 if not chunk:
                     raise UpstreamFailed(f"{self._model}: the inference server broke off in the middle")
-                batch, done = self._decode(parser.feed(chunk))
+                batch, wrong, done = self._decode(parser.feed(chunk))
                 if batch:
                     yield batch
                     wait = self.settings.token_s
                     due = min(time.monotonic() + wait, ends)
+                if wrong is not None:
+                    raise wrong
                 if done:
                     return
 
@@ -118,7 +121,9 @@ class Upstream:
             async with asyncio.timeout(COUNT_S), self._open(ask.path, ask.body) as reply:
                 return self._object(await reply.read())
         except (TimeoutError, aiohttp.ClientError, UpstreamFailed, UpstreamSlow, BadRequest, Busy) as error:
-            _log.warning("inference server doesn't count", model=self._model, path=ask.path, reason=str(error))
+            _log.warning(
+                "inference server doesn't count", model=self._model, path=ask.path, reason=str(error)
+            )
             return None
 
     @asynccontextmanager
@@ -129,7 +134,10 @@ class Upstream:
                 await self._refuse(reply)
             yield reply
         finally:
-            reply.close() if not reply.content.at_eof() else reply.release()
+            if reply.content.at_eof():
+                reply.release()
+            else:
+                reply.close()  # what is left of it isn't wanted: the server must stop
 
     async def _post(self, path: str, data: bytes) -> aiohttp.ClientResponse:
         for again in (False, True):
@@ -158,16 +166,20 @@ class Upstream:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._failed(error) from None
 
-    def _decode(self, found: list[bytes]) -> tuple[list[Json], bool]:
-        batch = []
+    def _decode(self, found: list[bytes]) -> tuple[list[Event], UpstreamFailed | None, bool]:
+        """Events up to the last, or to what is wrong: what came before that still counts."""
+        batch: list[Event] = []
         for data in found:
             if data == DONE:
-                return batch, True
-            chunk = self._object(data)
-            if chunk.get("error"):
-                raise UpstreamFailed(f"{self._model}: {_message(chunk)}")
-            batch.append(chunk)
-        return batch, False
+                return batch, None, True
+            try:
+                chunk = self._object(data)
+                if chunk.get("error"):
+                    raise UpstreamFailed(f"{self._model}: {_message(chunk)}")
+            except UpstreamFailed as wrong:
+                return batch, wrong, False
+            batch.append((chunk, len(data)))
+        return batch, None, False
 
     def _object(self, data: bytes) -> Json:
         try:
@@ -175,7 +187,9 @@ class Upstream:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise UpstreamFailed(f"{self._model}: the inference server sent something that isn't a JSON object")
+            raise UpstreamFailed(
+                f"{self._model}: the inference server sent something that isn't a JSON object"
+            )
         return found
 
     async def _refuse(self, reply: aiohttp.ClientResponse) -> None:
@@ -194,7 +208,9 @@ class Upstream:
         raise UpstreamFailed(f"{self._model}: the inference server answered {reply.status}")
 
     def _slow(self, seconds: float) -> UpstreamSlow:
-        return UpstreamSlow(f"{self._model}: nothing from the inference server for {seconds:.0f} s", limit=seconds)
+        return UpstreamSlow(
+            f"{self._model}: nothing from the inference server for {seconds:.0f} s", limit=seconds
+        )
 
     def _failed(self, error: BaseException) -> UpstreamFailed:
         _log.warning("inference server failed", model=self._model, reason=f"{type(error).__name__}: {error}")
