@@ -12,7 +12,7 @@ from bench.jobs import Jobs
 from bench.lab import MONEY, Lab
 from scrip import eip712
 from scrip.eip712_sessions import session_id, voucher_digest
-from scrip.types_spending import NO_CAP, Limits, SessionTerms
+from scrip.types_spending import NO_CAP, Claim, Limits, SessionTerms
 
 DEPOSIT, CLAIMED = 1_000, 60
 SESSION_SECONDS = 86_400
@@ -69,11 +69,11 @@ class Spending:
         return Session(terms, key)
 
     def voucher(self, session: Session, units: int) -> Any:
-        """A row of a claim: the session's key owes the provider `units` in all."""
+        """A row of a claim: the session's key authorises twice the `units` that were used in all."""
         sessions = self.lab.address("MeteredSessions")
         found = session_id(session.terms, self.lab.chain_id, sessions)
-        digest = voucher_digest(found, units, self.lab.chain_id, sessions)
-        return session.terms.to_abi(), units, eip712.sign(digest, session.key)
+        digest = voucher_digest(found, 2 * units, self.lab.chain_id, sessions)
+        return Claim(session.terms, units, 2 * units, eip712.sign(digest, session.key)).to_abi()
 
     def _budget(self, owner: str, function: str, above: object, spender: str) -> int:
         limits = Limits(spender, NO_CAP, MONEY, MONEY, PERIOD, 0, False)

@@ -15,15 +15,17 @@ import {SessionRules} from "./libraries/SessionRules.sol";
 /// @title MeteredSessions
 /// @dev Trust model.
 /// - Credits come in only from a payer who called or signed, or through a budget of that payer by its spender. They
-///   leave only to be burned for a voucher, or back to that payer.
-/// - A provider is paid what the session key signed, at most the deposit. Whoever holds the key can spend the deposit
-///   with this one provider and can ask for the session to be closed; it can't move credits anywhere else.
+///   leave only to be burned for a claim, or back to that payer.
+/// - A provider claims what was used by its own word, within what the session key authorised and the deposit. So a payer
+///   risks with a dishonest provider, or a thief of its oracle key, what it authorised and the provider has not earned,
+///   never more. Nobody else can claim: the rest of a voucher that is public would be paid for nothing.
+/// - Whoever holds the session key can spend the deposit with this one provider and can ask for the session to be closed;
+///   it can't move credits anywhere else.
 /// - A payer gets back what wasn't claimed, `CLOSE_DELAY` after asking. Until the session is closed the provider can
 ///   claim, so it must claim at least once in that time. A key that is a contract may change its mind about a voucher:
 ///   a provider that accepts such a key trusts its code.
-/// - What a claim pays is rounded down to a base unit of the payment token, and anyone who has a voucher can claim it: a
-///   payer can have each of its vouchers claimed by itself. That costs gas many times what is lost, unless a base unit is
-///   worth as much as gas. Past the reserve's `SWEEP_DELAY` after a class's expiry claims pay nothing: provide no longer.
+/// - What a claim pays is rounded down to a base unit of the payment token. Past the reserve's `SWEEP_DELAY` after a
+///   class's expiry claims pay nothing: provide no longer.
 /// - There is no role, no owner and no pause. A session that nobody closes can be closed by anyone after its expiry.
 /// - Other people's code (signers, session keys, price feeds) is only ever called statically, so it can't come back in;
 ///   a session key gets bounded gas besides, so that it can't stop a batch. State is written before anything is called.
@@ -112,6 +114,7 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     function claim(Claim calldata row) external returns (uint256 units) {
         bytes32 domain = _domainSeparatorV4();
         bytes32 sessionId = SessionRules.id(domain, row.terms);
+        _checkProvider(sessionId, row.terms.provider);
         Session storage session = _sessions[sessionId];
         (bytes4 reason, uint256 given, uint256 limit) =
             SessionRules.fault(sessionId, session, row, row.terms.provider, domain);
@@ -123,6 +126,7 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     /// @inheritdoc IMeteredSessions
     function claimBatch(address provider, Claim[] calldata rows) external returns (uint256 taken) {
         if (rows.length == 0) revert MeteredSessions_BadBatch(0, 0, 1);
+        _checkProvider(0, provider);
         bytes32 domain = _domainSeparatorV4();
         // Rows of one class that follow each other are burned and paid in one go.
         uint256 classId;
@@ -288,6 +292,10 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     }
 
     /* INTERNAL: CHECKS */
+
+    function _checkProvider(bytes32 sessionId, address provider) private view {
+        if (msg.sender != provider && msg.sender != REGISTRY.oracleNowServing(provider)) _refuse(sessionId, provider);
+    }
 
     function _checkNotClosing(bytes32 sessionId, uint256 closeAt) private view {
         if (closeAt != 0) revert MeteredSessions_Closing(sessionId, block.timestamp, closeAt);

@@ -29,7 +29,7 @@ def open_session_digest(session: bytes, units: int, deadline: int, chain_id: int
 
 
 def voucher_digest(session: bytes, units: int, chain_id: int, sessions: str) -> bytes:
-    """What the session's key signs: `units` base units used since the session began."""
+    """What the session's key signs: it authorises `units` base units since the session began."""
     values = [to_bytes("session_id", session, 32), to_int("units", units)]
     struct = hash_struct(VOUCHER_TYPE, ["bytes32", "uint256"], values)
     return digest(domain_separator(SESSIONS_DOMAIN, chain_id, sessions), struct)

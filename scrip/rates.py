@@ -16,7 +16,7 @@ _NAMES: Final = ("input", "cached", "output")
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Base units of a class for 1,000,000 tokens: of input, of input that the server had cached, of output."""
+    """Base units of a class for 1,000,000 tokens of input, of input that was cached, and of output."""
 
     input: int
     cached: int

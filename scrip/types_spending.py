@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scrip.structs import (
     Address,
     Bool,
+    Bytes,
     Struct,
     Uint32,
     Uint40,
@@ -49,6 +50,20 @@ class SessionState(Struct):
     claimed: Uint96
     close_at: Uint40
     closed: Bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Struct):
+    """What a provider takes of a session (`IMeteredSessions.Claim`), and the voucher that lets it.
+
+    `units` are base units used since the session began, at most `authorised` (those of the voucher) and the
+    deposit; `signature` is the session key's over `scrip.eip712_sessions.voucher_digest` of `authorised`.
+    """
+
+    terms: SessionTerms
+    units: Uint128
+    authorised: Uint128
+    signature: Bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,15 @@ interface IMeteredSessions {
         bool closed;
     }
 
-    /// @notice One claim: the session's terms and its newest voucher.
-    /// @param units Base units used since the session began: cumulative.
-    /// @param signature By the session key over `Voucher(sessionId,units)`.
+    /// @notice One claim: what the provider takes, and the voucher that lets it. A voucher authorises at most so much; a
+    /// claim takes what was used of it. So a call can be authorised before anybody knows what it will cost.
+    /// @param units Base units used since the session began: cumulative, at most `authorised` and the deposit.
+    /// @param authorised The voucher's base units: cumulative, more than the deposit if its key wants.
+    /// @param signature By the session key over `Voucher(sessionId,authorised)`.
     struct Claim {
         SessionTerms terms;
         uint128 units;
+        uint128 authorised;
         bytes signature;
     }
 
@@ -61,6 +64,7 @@ interface IMeteredSessions {
     error MeteredSessions_Closing(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_NothingNew(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_OverDeposit(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_OverVoucher(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_WrongProvider(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_TooEarly(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_BadBatch(bytes32 sessionId, uint256 given, uint256 limit);
@@ -84,13 +88,14 @@ interface IMeteredSessions {
     /// @notice Adds to the deposit. The payer or, with a budget, its spender instead; not while a close is pending.
     function topUp(SessionTerms calldata terms, uint256 units) external;
 
-    /// @notice Pays the provider what a newer voucher adds, and burns those credits. Anyone may send it, until the session
-    /// is closed.
+    /// @notice Pays the provider what was used since its last claim, and burns those credits. The provider or its oracle key,
+    /// until the session is closed: others have no word in how much of a voucher was used.
     /// @dev A key that is a contract is asked by ERC-1271, with `KEY_GAS` gas.
     /// @return units Base units paid.
     function claim(Claim calldata row) external returns (uint256 units);
 
-    /// @notice `claim` for many sessions of one provider; rows that can't are skipped and reported by `ClaimSkipped`.
+    /// @notice `claim` for many sessions of one provider; rows that can't are skipped and reported by `ClaimSkipped`. The
+    /// provider or its oracle key.
     /// @return taken Rows that were paid.
     function claimBatch(address provider, Claim[] calldata rows) external returns (uint256 taken);
 
@@ -104,5 +109,7 @@ interface IMeteredSessions {
     function sessions(bytes32 sessionId) external view returns (Session memory);
     function chargeOf(bytes32 sessionId) external view returns (uint256);
     function hashTerms(SessionTerms calldata terms) external view returns (bytes32);
+
+    /// @notice Digest of `Voucher(sessionId,units)`, where `units` are those that the key authorises.
     function voucherDigest(bytes32 sessionId, uint256 units) external view returns (bytes32);
 }

@@ -95,7 +95,9 @@ library SessionRules {
         uint256 units = row.units;
         if (units <= claimed) return (IMeteredSessions.MeteredSessions_NothingNew.selector, units, claimed);
         if (units > deposit) return (IMeteredSessions.MeteredSessions_OverDeposit.selector, units, deposit);
-        (bool signed, address signer) = _isSigned(sessionId, row, voucherDigest(domain, sessionId, units));
+        uint256 authorised = row.authorised;
+        if (units > authorised) return (IMeteredSessions.MeteredSessions_OverVoucher.selector, units, authorised);
+        (bool signed, address signer) = _isSigned(sessionId, row, voucherDigest(domain, sessionId, authorised));
         if (signed) return (0, 0, 0);
         return (IMeteredSessions.MeteredSessions_BadSignature.selector, number(signer), number(row.terms.key));
     }

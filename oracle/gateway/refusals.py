@@ -98,12 +98,6 @@ class VoucherUsed(PaymentNeeded):
     code = "voucher_used"
 
 
-class OverDeposit(PaymentNeeded):
-    """The voucher is over more than was deposited: it couldn't be claimed."""
-
-    code = "over_deposit"
-
-
 class KeySpent(GatewayRefused):
     """An API key has reached its cap."""
 
@@ -150,7 +144,7 @@ class NotServing(GatewayRefused):
 
 
 REFUSALS: Final = (
-    BadCredential, UnknownSession, PaymentNeeded, VoucherUsed, OverDeposit, KeySpent, ModelRefused,
+    BadCredential, UnknownSession, PaymentNeeded, VoucherUsed, KeySpent, ModelRefused,
     SessionRefused, SessionClosing, TooManyCalls, NotServing,
 )  # fmt: skip
 """All of them, for metrics and documents."""

@@ -83,7 +83,7 @@ class CallBodyRow(Base):
 class KeyRow(Base):
     """An API key: its secret's SHA-256, its limits and what it has spent. `models_json` empty is any model.
 
-    `cap` is base units in all, `expires_ms` 0 never, `per_minute` 0 without limit, `revoked_ms` 0 while valid.
+    `cap` is base units in all; 0 is never (`expires_ms`), without limit (`per_minute`), valid (`revoked_ms`).
     """
 
     __tablename__ = "gateway_keys"

@@ -20,6 +20,7 @@ contract SessionsCheck is Symbolic {
 
     function check_claim_neverDecreasesNorPassesTheDeposit(bytes32 id, IMeteredSessions.Claim memory row) public {
         IMeteredSessions.Session memory before = _sound(id);
+        vm.prank(row.terms.provider);
         sessions.claim(row);
         _assertClaimed(id, before);
     }
@@ -30,19 +31,21 @@ contract SessionsCheck is Symbolic {
         IMeteredSessions.Claim memory row
     ) public {
         IMeteredSessions.Session memory before = _sound(id);
+        vm.prank(provider);
         sessions.claimBatch(provider, _list(row));
         _assertClaimed(id, before);
     }
 
-    /// @dev What is paid is exactly what is new, and a voucher counts once.
+    /// @dev What is paid is exactly what is new, within what was authorised, and counts once.
     function check_claim_paysWhatIsNewOnce(IMeteredSessions.Claim memory row) public {
         bytes32 id = sessions.hashTerms(row.terms);
         IMeteredSessions.Session memory before = _sound(id);
+        vm.prank(row.terms.provider);
         uint256 units = sessions.claim(row);
         assert(units != 0 && !before.closed);
-        assert(row.units == uint256(before.claimed) + units);
+        assert(row.units == uint256(before.claimed) + units && row.units <= row.authorised);
         assert(sessions.sessions(id).claimed == row.units);
-        assert(!_call(address(sessions), address(this), abi.encodeCall(sessions.claim, (row))));
+        assert(!_call(address(sessions), row.terms.provider, abi.encodeCall(sessions.claim, (row))));
     }
 
     /* DEPOSITS */

@@ -18,7 +18,7 @@ from scrip.chain import Chain
 from scrip.errors import Reverted
 from scrip.structs import ZERO_ADDRESS, to_address
 from scrip.types import Attestation, JobTerms, Outcome, Receipt
-from scrip.types_spending import NO_CAP, Limits, Offer, SessionTerms
+from scrip.types_spending import NO_CAP, Claim, Limits, Offer, SessionTerms
 from tests.integration.system import System, account, signed
 
 UNIT_PRICE = 1_000
@@ -176,12 +176,13 @@ class Scene:
         """Id of the session with these terms."""
         return eip712_sessions.session_id(terms, *self.domain("MeteredSessions"))
 
-    def voucher(self, terms: SessionTerms, units: int, key: str = "key") -> tuple[Any, ...]:
-        """A claim: the terms and a voucher over `units` in all, signed by the key."""
-        digest = eip712_sessions.voucher_digest(
-            self.session_id(terms), units, *self.domain("MeteredSessions")
-        )
-        return terms.to_abi(), units, self.sign(key, digest)
+    def claim(
+        self, terms: SessionTerms, units: int, key: str = "key", *, authorised: int | None = None
+    ) -> tuple[Any, ...]:
+        """A claim of `units` in all, by a voucher over as much, or over `authorised`, signed by the key."""
+        most = units if authorised is None else authorised
+        digest = eip712_sessions.voucher_digest(self.session_id(terms), most, *self.domain("MeteredSessions"))
+        return Claim(terms, units, most, self.sign(key, digest)).to_abi()
 
     def limits(self, spender: str, **changes: Any) -> Limits:
         """What a budget allows: everything, unless changed."""

@@ -24,6 +24,7 @@ UNITS = 10_000
 @dataclass(frozen=True, slots=True)
 class SignedCall:
     """A call to `function` of `contract`. Its signatures are bound to the domain of `domain`, if it differs.
+    `sender` sends it: anybody may, unless it says who else.
 
     `error` is told who the first signature seems to be by; `seen` is compared with `expected` afterwards.
     """
@@ -37,6 +38,7 @@ class SignedCall:
     seen: Callable[[], Any]
     expected: Any
     domain: str = ""
+    sender: str = "relayer"
 
 
 def job_terms(scene: Scene) -> SignedCall:
@@ -172,10 +174,11 @@ def voucher(scene: Scene) -> SignedCall:
     return SignedCall(
         "MeteredSessions", "claim", "key",
         digest=lambda *domain: eip712_sessions.voucher_digest(session, 123, *domain),
-        args=lambda digest: ((terms.to_abi(), 123, scene.sign("key", digest)),),
+        args=lambda digest: ((terms.to_abi(), 45, 123, scene.sign("key", digest)),),
         error=lambda by: ("MeteredSessions_BadSignature", session, int(by, 16), scene.number("key")),
         seen=lambda: scene.chain.at().session(session).claimed,
-        expected=123,
+        expected=45,
+        sender="provider",
     )  # fmt: skip
 
 

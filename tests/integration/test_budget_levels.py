@@ -210,7 +210,7 @@ def test_open_session_for__closed_early__rest_comes_back(case: Case) -> None:
     scene.send(AGENT, "MeteredSessions", "openSessionFor", terms.to_abi(), 9_000)
     assert case.spent() == (9_000, 9_000)
     assert scene.read("MeteredSessions", "chargeOf", scene.session_id(terms)) == 9_000 * UNIT_PRICE
-    scene.send("relayer", "MeteredSessions", "claim", scene.voucher(terms, 2_500))
+    scene.send("provider", "MeteredSessions", "claim", scene.claim(terms, 2_500))
     scene.send("provider", "MeteredSessions", "close", terms.to_abi())
     assert (case.spent(), scene.credits(OWNER)) == ((2_500, 2_500), HELD - 2_500)
 

@@ -104,7 +104,7 @@ def test_session__deposit_claim_and_refund__are_transfers_by_the_sessions(starte
     terms = scene.session("buyer")
     done = scene.send("buyer", "MeteredSessions", "openSession", terms.to_abi(), 700)
     assert moved(scene, done) == [Transfer(at, payer, at, one, (700,))]
-    done = scene.send("relayer", "MeteredSessions", "claim", scene.voucher(terms, 300))
+    done = scene.send("provider", "MeteredSessions", "claim", scene.claim(terms, 300))
     assert moved(scene, done) == [Transfer(at, at, ZERO_ADDRESS, one, (300,))]
     assert check_books(scene)[at, scene.class_id] == 400
     done = scene.send("provider", "MeteredSessions", "close", terms.to_abi())
@@ -131,7 +131,7 @@ def test_books__many_classes_holders_and_ways__add_up_to_balances_and_supply(sta
     scene.submit(jobs[0], scene.receipt(jobs[0], 999))
     session = scene.session("buyer")
     scene.send("buyer", "MeteredSessions", "openSession", session.to_abi(), 5_000)
-    scene.send("relayer", "MeteredSessions", "claim", scene.voucher(session, 1_234))
+    scene.send("provider", "MeteredSessions", "claim", scene.claim(session, 1_234))
     scene.send("seller", "ComputeCredits", "setApprovalForAll", scene.at("CreditExchange"), True)
     offer = scene.offer("seller", 500, 0, class_id=other)
     signature = scene.sign("seller", offer_digest(offer, *scene.domain("CreditExchange")))

@@ -329,7 +329,7 @@ def test_sponsored__session_closed_early__sponsor_gets_the_rest_back(sponsored: 
     scene, allowed = sponsored
     terms = scene.session(SPONSOR, USER, budget_id=allowed)
     relay(scene, session_of(scene, terms, 6_000))
-    scene.send("relayer", "MeteredSessions", "claim", scene.voucher(terms, 1_500, USER))
+    scene.send("provider", "MeteredSessions", "claim", scene.claim(terms, 1_500, USER))
     scene.send("provider", "MeteredSessions", "close", terms.to_abi())
     assert (scene.credits(SPONSOR), scene.credits(USER)) == (HELD - 1_500, 0)
     assert scene.read("SpendingBudgets", "leftOf", allowed) == 7_500 * UNIT_PRICE

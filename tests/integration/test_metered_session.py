@@ -40,36 +40,51 @@ def funded(scene: Scene) -> Scene:
 
 def test_claim__session_never_opened__is_refused(funded: Scene) -> None:
     terms = funded.session(PAYER)
-    found = funded.refusal("relayer", "MeteredSessions", "claim", funded.voucher(terms, 1))
+    found = funded.refusal("provider", "MeteredSessions", "claim", funded.claim(terms, 1))
     assert found == ("MeteredSessions_NotOpen", funded.session_id(terms), NONE, OPEN)
 
 
 def test_claim__voucher_of_another_key__names_who_signed(funded: Scene) -> None:
     terms = opened(funded)
-    found = funded.refusal("relayer", "MeteredSessions", "claim", funded.voucher(terms, 1, key="agent"))
+    found = funded.refusal("provider", "MeteredSessions", "claim", funded.claim(terms, 1, key="agent"))
     expected = (funded.session_id(terms), funded.number("agent"), funded.number("key"))
     assert found == ("MeteredSessions_BadSignature", *expected)
 
 
 def test_claim__voucher_of_another_session__is_refused(funded: Scene) -> None:
     one, other = opened(funded), opened(funded)
-    row = (other.to_abi(), *funded.voucher(one, 5)[1:])
-    name, session, _, key = funded.refusal("relayer", "MeteredSessions", "claim", row)
+    row = (other.to_abi(), *funded.claim(one, 5)[1:])
+    name, session, _, key = funded.refusal("provider", "MeteredSessions", "claim", row)
     expected = ("MeteredSessions_BadSignature", funded.session_id(other), funded.number("key"))
     assert (name, session, key) == expected
 
 
 def test_claim__more_than_deposited__is_refused(funded: Scene) -> None:
     terms = opened(funded)
-    found = funded.refusal("relayer", "MeteredSessions", "claim", funded.voucher(terms, DEPOSIT + 1))
+    found = funded.refusal("provider", "MeteredSessions", "claim", funded.claim(terms, DEPOSIT + 1))
     assert found == ("MeteredSessions_OverDeposit", funded.session_id(terms), DEPOSIT + 1, DEPOSIT)
+
+
+def test_claim__more_than_authorised__is_refused(funded: Scene) -> None:
+    terms = opened(funded)
+    found = funded.refusal("provider", "MeteredSessions", "claim", funded.claim(terms, 101, authorised=100))
+    assert found == ("MeteredSessions_OverVoucher", funded.session_id(terms), 101, 100)
+
+
+@pytest.mark.parametrize("name", ["relayer", "key", PAYER])
+def test_claim__rest_of_a_voucher_by_others__is_refused(funded: Scene, name: str) -> None:
+    terms = opened(funded)
+    funded.send("provider", "MeteredSessions", "claim", funded.claim(terms, 100, authorised=DEPOSIT))
+    found = funded.refusal(name, "MeteredSessions", "claim", funded.claim(terms, DEPOSIT))
+    expected = (funded.session_id(terms), funded.number(name), funded.number("provider"))
+    assert found == ("MeteredSessions_NotParty", *expected)
 
 
 @pytest.mark.parametrize("units", [4_000, 3_999, 0])
 def test_claim__voucher_not_newer__is_refused(funded: Scene, units: int) -> None:
     terms = opened(funded)
-    funded.send("relayer", "MeteredSessions", "claim", funded.voucher(terms, 4_000))
-    found = funded.refusal("relayer", "MeteredSessions", "claim", funded.voucher(terms, units))
+    funded.send("provider", "MeteredSessions", "claim", funded.claim(terms, 4_000))
+    found = funded.refusal("provider", "MeteredSessions", "claim", funded.claim(terms, units))
     assert found == ("MeteredSessions_NothingNew", funded.session_id(terms), units, 4_000)
 
 
@@ -130,15 +145,24 @@ def test_session__vouchers_and_top_up__provider_gets_what_the_last_one_says(fund
     scene, terms = funded, opened(funded)
     assert (scene.credits(PAYER), scene.credits("MeteredSessions")) == (HELD - DEPOSIT, DEPOSIT)
     for total in (1, 2_500, DEPOSIT):
-        done = scene.send("relayer", "MeteredSessions", "claim", scene.voucher(terms, total))
+        done = scene.send("provider", "MeteredSessions", "claim", scene.claim(terms, total))
         assert scene.event(done, "MeteredSessions", "SessionClaimed")["sessionId"] == scene.session_id(terms)
         assert scene.earned("provider") == total * UNIT_PRICE
     scene.send(PAYER, "MeteredSessions", "topUp", terms.to_abi(), 500)
-    scene.send("relayer", "MeteredSessions", "claim", scene.voucher(terms, DEPOSIT + 300))
+    scene.send("provider", "MeteredSessions", "claim", scene.claim(terms, DEPOSIT + 300))
     assert state(scene, terms) == SessionState(DEPOSIT + 500, DEPOSIT + 300, 0, False)
     assert scene.credits("MeteredSessions") == 200
     assert scene.chain.at().supply(scene.class_id) == HELD - DEPOSIT - 300
     assert scene.chain.at().backing(scene.class_id) == (HELD - DEPOSIT - 300) * UNIT_PRICE
+
+
+def test_session__voucher_beyond_the_deposit__pays_what_was_used(funded: Scene) -> None:
+    scene, terms = funded, opened(funded)
+    scene.system.funded("oracle")
+    for by, total in (("provider", 100), ("oracle", 350)):
+        scene.send(by, "MeteredSessions", "claim", scene.claim(terms, total, authorised=2 * DEPOSIT))
+        assert scene.earned("provider") == total * UNIT_PRICE
+    assert state(scene, terms) == SessionState(DEPOSIT, 350, 0, False)
 
 
 def test_claim_batch__one_row_beyond_its_deposit__the_others_are_paid(funded: Scene) -> None:
@@ -150,10 +174,9 @@ def test_claim_batch__one_row_beyond_its_deposit__the_others_are_paid(funded: Sc
     terms = [opened(scene, 1_000, f"key {row}", other if row == 4 else 0) for row in range(5)]
     units = [100, 200, 1_001, 300, 400]
     rows = [
-        scene.voucher(one, used, f"key {row}")
-        for row, (one, used) in enumerate(zip(terms, units, strict=True))
+        scene.claim(one, used, f"key {row}") for row, (one, used) in enumerate(zip(terms, units, strict=True))
     ]
-    done = scene.send("relayer", "MeteredSessions", "claimBatch", scene.at("provider"), rows)
+    done = scene.send("provider", "MeteredSessions", "claimBatch", scene.at("provider"), rows)
     assert scene.event(done, "MeteredSessions", "ClaimSkipped") == {
         "sessionId": scene.session_id(terms[2]), "reason": selector("OverDeposit"), "given": 1_001,
         "limit": 1_000,
@@ -166,7 +189,7 @@ def test_claim_batch__one_row_beyond_its_deposit__the_others_are_paid(funded: Sc
     assert [(one["id"], one["value"]) for one in burned] == [(scene.class_id, 600), (other, 400)]
     assert scene.earned("provider") == 600 * UNIT_PRICE + 400 * 2 * UNIT_PRICE
     # What was wrong with the row was its voucher: the session goes on.
-    scene.send("relayer", "MeteredSessions", "claim", scene.voucher(terms[2], 1_000, "key 2"))
+    scene.send("provider", "MeteredSessions", "claim", scene.claim(terms[2], 1_000, "key 2"))
 
 
 def test_claim_batch__all_kinds_of_bad_rows__are_reported_as_claim_would_refuse_them(funded: Scene) -> None:
@@ -177,14 +200,15 @@ def test_claim_batch__all_kinds_of_bad_rows__are_reported_as_claim_would_refuse_
     never, closed, good, bad = scene.session(PAYER), opened(scene), opened(scene), opened(scene)
     scene.send("provider", "MeteredSessions", "close", closed.to_abi())
     rows = [
-        scene.voucher(never, 1),
-        scene.voucher(closed, 1),
-        scene.voucher(foreign, 1),
-        scene.voucher(good, 7),
-        scene.voucher(bad, 0),
-        scene.voucher(bad, 1, "agent"),
+        scene.claim(never, 1),
+        scene.claim(closed, 1),
+        scene.claim(foreign, 1),
+        scene.claim(good, 7),
+        scene.claim(bad, 0),
+        scene.claim(bad, 1, "agent"),
+        scene.claim(bad, 2, authorised=1),
     ]
-    done = scene.send("relayer", "MeteredSessions", "claimBatch", scene.at("provider"), rows)
+    done = scene.send("provider", "MeteredSessions", "claimBatch", scene.at("provider"), rows)
     skipped = [tuple(one.values()) for one in scene.events(done, "MeteredSessions", "ClaimSkipped")]
     assert skipped == [
         (scene.session_id(never), selector("NotOpen"), NONE, OPEN),
@@ -197,6 +221,7 @@ def test_claim_batch__all_kinds_of_bad_rows__are_reported_as_claim_would_refuse_
         ),
         (scene.session_id(bad), selector("NothingNew"), 0, 0),
         (scene.session_id(bad), selector("BadSignature"), scene.number("agent"), scene.number("key")),
+        (scene.session_id(bad), selector("OverVoucher"), 2, 1),
     ]
     assert (state(scene, good).claimed, scene.earned("provider")) == (7, 7 * UNIT_PRICE)
 
@@ -208,7 +233,7 @@ def test_close__asked_by_the_payer__accepted_voucher_is_paid_before_the_rest_goe
     delay = int(scene.read("MeteredSessions", "CLOSE_DELAY"))
     assert close_at == scene.now + delay
     scene.system.anvil.advance(delay - 60)
-    scene.send("relayer", "MeteredSessions", "claim", scene.voucher(terms, 3_000))
+    scene.send("provider", "MeteredSessions", "claim", scene.claim(terms, 3_000))
     scene.system.anvil.advance(60)
     done = scene.send("relayer", "MeteredSessions", "close", terms.to_abi())
     assert scene.event(done, "MeteredSessions", "SessionClosed") == {
@@ -216,7 +241,7 @@ def test_close__asked_by_the_payer__accepted_voucher_is_paid_before_the_rest_goe
     }  # fmt: skip
     assert (scene.credits(PAYER), scene.credits("MeteredSessions")) == (HELD - 3_000, 0)
     assert scene.earned("provider") == 3_000 * UNIT_PRICE
-    found = scene.refusal("relayer", "MeteredSessions", "claim", scene.voucher(terms, 4_000))
+    found = scene.refusal("provider", "MeteredSessions", "claim", scene.claim(terms, 4_000))
     assert found == ("MeteredSessions_NotOpen", scene.session_id(terms), CLOSED, OPEN)
     found = scene.refusal(PAYER, "MeteredSessions", "openSession", terms.to_abi(), 1)
     assert found == ("MeteredSessions_AlreadyOpened", scene.session_id(terms), CLOSED, NONE)
@@ -224,7 +249,7 @@ def test_close__asked_by_the_payer__accepted_voucher_is_paid_before_the_rest_goe
 
 def test_close__by_the_provider__is_at_once(funded: Scene) -> None:
     terms = opened(funded)
-    funded.send("relayer", "MeteredSessions", "claim", funded.voucher(terms, 1))
+    funded.send("provider", "MeteredSessions", "claim", funded.claim(terms, 1))
     funded.send("provider", "MeteredSessions", "close", terms.to_abi())
     assert (state(funded, terms).closed, funded.credits(PAYER)) == (True, HELD - 1)
 

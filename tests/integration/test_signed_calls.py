@@ -26,7 +26,7 @@ def refusal_of(scene: Scene, call: SignedCall, digest: bytes) -> tuple[Refusal, 
     right = call.digest(*scene.domain(call.domain or call.contract))
     assert digest != right
     seeming = eip712.recover(right, eip712.sign(digest, account(call.signer)))
-    return scene.refusal("relayer", call.contract, call.function, *call.args(digest)), call.error(seeming)
+    return scene.refusal(call.sender, call.contract, call.function, *call.args(digest)), call.error(seeming)
 
 
 def seen_before(call: SignedCall) -> Any:
@@ -58,5 +58,5 @@ def test_signature__for_this_contract__is_accepted(scene: Scene, make: Make) -> 
     call = make(scene)
     assert seen_before(call) != call.expected
     digest = call.digest(*scene.domain(call.domain or call.contract))
-    scene.send("relayer", call.contract, call.function, *call.args(digest))
+    scene.send(call.sender, call.contract, call.function, *call.args(digest))
     assert call.seen() == call.expected

@@ -85,7 +85,18 @@ abstract contract MeteredSessionsBase is Base {
     /* VOUCHERS */
 
     function _row(SessionTerms memory terms, uint256 units) internal view returns (IMeteredSessions.Claim memory) {
-        return _row(terms, units, _voucher(key, _id(terms), units));
+        return _row(terms, units, units);
+    }
+
+    /// @dev Takes `units` of a voucher that authorises more or less.
+    function _row(SessionTerms memory terms, uint256 units, uint256 authorised)
+        internal
+        view
+        returns (IMeteredSessions.Claim memory)
+    {
+        bytes memory signature = _voucher(key, _id(terms), authorised);
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return IMeteredSessions.Claim(terms, uint128(units), uint128(authorised), signature);
     }
 
     function _row(SessionTerms memory terms, uint256 units, bytes memory signature)
@@ -94,17 +105,20 @@ abstract contract MeteredSessionsBase is Base {
         returns (IMeteredSessions.Claim memory)
     {
         // forge-lint: disable-next-line(unsafe-typecast)
-        return IMeteredSessions.Claim(terms, uint128(units), signature);
+        return IMeteredSessions.Claim(terms, uint128(units), uint128(units), signature);
     }
 
     function _voucher(Account memory signer, bytes32 id, uint256 units) internal view returns (bytes memory) {
         return _sign(signer, _voucherDigest(id, units));
     }
 
-    /// @dev Sent by a stranger.
     function _claim(SessionTerms memory terms, uint256 units) internal returns (uint256) {
-        IMeteredSessions.Claim memory row = _row(terms, units);
-        vm.prank(anyone);
+        return _claim(_row(terms, units));
+    }
+
+    /// @dev Sent by the provider.
+    function _claim(IMeteredSessions.Claim memory row) internal returns (uint256) {
+        vm.prank(row.terms.provider);
         return sessions.claim(row);
     }
 

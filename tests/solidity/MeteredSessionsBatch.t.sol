@@ -16,8 +16,20 @@ contract MeteredSessionsBatchTest is MeteredSessionsBase {
         sessions.claimBatch(anyProvider, new IMeteredSessions.Claim[](0));
     }
 
-    /// @dev One session, one row: as `claim`, sent by anyone.
-    function testFuzz_ClaimBatch_OfOne(uint256 units, address sender) public {
+    /// @dev The call is refused as a whole: each row takes what the caller says was used.
+    function testFuzz_RevertWhen_CallerIsNotTheProvider(address caller) public {
+        vm.assume(caller != provider.addr && caller != oracle.addr);
+        bytes32 id = _add(plain, DEPOSIT);
+        _expect(
+            IMeteredSessions.MeteredSessions_NotParty.selector, bytes32(0), _number(caller), _number(provider.addr)
+        );
+        vm.prank(caller);
+        sessions.claimBatch(provider.addr, rows);
+        _assertOpen(id, DEPOSIT, 0);
+    }
+
+    /// @dev One session, one row: as `claim`, sent by the provider or its oracle key.
+    function testFuzz_ClaimBatch_OfOne(uint256 units, bool byOracle) public {
         units = bound(units, 1, DEPOSIT);
         bytes32 id = _add(plain, units);
         uint256 worth = _worth(plain, units);
@@ -25,7 +37,7 @@ contract MeteredSessionsBatchTest is MeteredSessionsBase {
         emit IMeteredSessions.SessionClaimed(id, provider.addr, units);
         vm.expectEmit(address(reserve));
         emit ICreditReserve.PaidOut(plain, provider.addr, units, worth);
-        vm.prank(sender);
+        vm.prank(byOracle ? oracle.addr : provider.addr);
         assertEq(sessions.claimBatch(provider.addr, rows), 1, "taken");
         _assertOpen(id, DEPOSIT, units);
         assertEq(_earned(), worth, "earned");
@@ -150,6 +162,7 @@ contract MeteredSessionsBatchTest is MeteredSessionsBase {
         uint256 expected;
         bytes32[] memory reasons = new bytes32[](count);
         for (uint256 i; i < count; ++i) {
+            vm.prank(provider.addr);
             try sessions.claim(rows[i]) {
                 ++expected;
             } catch (bytes memory answer) {
@@ -173,7 +186,7 @@ contract MeteredSessionsBatchTest is MeteredSessionsBase {
         rows.push(_row(terms, units));
     }
 
-    /// @dev A row that may be wrong in its units, its signer, its status, or be about a session that has a row already.
+    /// @dev A row that may be wrong in its units, its voucher, its signer, its status, or be about a session that has a row already.
     function _addRandom(uint256 seed) private {
         SessionTerms memory terms;
         if (rows.length != 0 && seed % 3 == 0) terms = rows[seed % rows.length].terms;
@@ -181,11 +194,14 @@ contract MeteredSessionsBatchTest is MeteredSessionsBase {
         bytes32 id = _id(terms);
         if (seed >> 8 & 7 == 0 && !sessions.sessions(id).closed) _closeByProvider(terms);
         uint256 units = bound(seed >> 16, 0, DEPOSIT + DEPOSIT / 4);
-        rows.push(_row(terms, units, _voucher(seed >> 11 & 7 == 0 ? alice : key, id, units)));
+        uint256 authorised = bound(seed >> 32, units * 3 / 4, 2 * DEPOSIT);
+        bytes memory signature = _voucher(seed >> 11 & 7 == 0 ? alice : key, id, authorised);
+        // forge-lint: disable-next-line(unsafe-typecast)
+        rows.push(IMeteredSessions.Claim(terms, uint128(units), uint128(authorised), signature));
     }
 
     function _send() private returns (uint256) {
-        vm.prank(anyone);
+        vm.prank(provider.addr);
         return sessions.claimBatch(provider.addr, rows);
     }
 

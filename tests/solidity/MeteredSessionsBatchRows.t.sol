@@ -50,6 +50,7 @@ contract MeteredSessionsBatchRowsTest is MeteredSessionsBase {
         emit IMeteredSessions.ClaimSkipped(
             id, IMeteredSessions.MeteredSessions_WrongProvider.selector, _number(provider.addr), _number(other)
         );
+        vm.prank(other);
         assertEq(sessions.claimBatch(other, rows), 0, "taken");
         _assertOpen(id, DEPOSIT, 0);
     }
@@ -73,6 +74,14 @@ contract MeteredSessionsBatchRowsTest is MeteredSessionsBase {
         (SessionTerms memory terms,) = _startNew(plain, DEPOSIT);
         units = bound(units, DEPOSIT + 1, type(uint128).max);
         _expectSkipped(_row(terms, units), IMeteredSessions.MeteredSessions_OverDeposit.selector, units, DEPOSIT);
+    }
+
+    function testFuzz_Skips_UnitsBeyondTheVoucher(uint256 units, uint256 authorised) public {
+        (SessionTerms memory terms,) = _startNew(plain, DEPOSIT);
+        units = bound(units, 1, DEPOSIT);
+        authorised = bound(authorised, 0, units - 1);
+        bytes4 reason = IMeteredSessions.MeteredSessions_OverVoucher.selector;
+        _expectSkipped(_row(terms, units, authorised), reason, units, authorised);
     }
 
     /* SIGNATURE */
@@ -123,6 +132,7 @@ contract MeteredSessionsBatchRowsTest is MeteredSessionsBase {
         }
         rows.push(_good());
         uint256 before = gasleft();
+        vm.prank(provider.addr);
         assertEq(sessions.claimBatch{gas: 1 << 24}(provider.addr, rows), 2, "taken");
         assertLt(before - gasleft(), 50 * (KEY_GAS + 25_000) + 250_000, "gas");
         _assertOpen(_id(rows[51].terms), DEPOSIT, DEPOSIT);
@@ -138,10 +148,11 @@ contract MeteredSessionsBatchRowsTest is MeteredSessionsBase {
         (SessionTerms memory terms, bytes32 id) = _startNew(plain, DEPOSIT);
         _fill(_row(terms, DEPOSIT));
         bytes memory data = abi.encodeCall(IMeteredSessions.claimBatch, (provider.addr, rows));
-        // Provider, offset and length of the rows; three offsets; a row of 7 words of terms, 3 more, and 3 of signature.
-        uint256 row = 3 + 3 + 13;
+        // Provider, offset and length of the rows; three offsets; a row of 7 words of terms, 4 more, and 3 of signature.
+        uint256 row = 3 + 3 + 14;
         _soil(data, row + fields[field], bits[field], dirt);
         vm.recordLogs();
+        vm.prank(provider.addr);
         (bool ok, bytes memory answer) = address(sessions).call(data);
         assertTrue(ok, "the batch goes on");
         assertEq(abi.decode(answer, (uint256)), 2, "taken");
@@ -172,7 +183,7 @@ contract MeteredSessionsBatchRowsTest is MeteredSessionsBase {
         uint256 worth = _worth(plain, 2 * DEPOSIT);
         vm.expectEmit(address(sessions));
         emit IMeteredSessions.ClaimSkipped(id, reason, given, limit);
-        vm.prank(anyone);
+        vm.prank(provider.addr);
         assertEq(sessions.claimBatch(provider.addr, rows), 2, "taken");
         _assertSession(id, before.deposit, before.claimed, before.closeAt, before.closed);
         assertEq(_earned() - earned, worth, "earned by the two others");

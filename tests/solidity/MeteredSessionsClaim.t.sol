@@ -28,6 +28,46 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
         _expectRefused(terms, _units(units), IMeteredSessions.MeteredSessions_NotOpen.selector, CLOSED, OPEN);
     }
 
+    /* WHO */
+
+    /// @dev Neither strangers nor the parties who authorise: what was used is the provider's word.
+    function testFuzz_RevertWhen_CallerIsNotTheProvider(address caller, uint256 units) public {
+        vm.assume(caller != provider.addr && caller != oracle.addr);
+        IMeteredSessions.Claim memory row = _row(terms, _units(units), DEPOSIT);
+        address[4] memory callers = [caller, alice.addr, key.addr, anyone];
+        for (uint256 i; i < callers.length; ++i) {
+            _expect(
+                IMeteredSessions.MeteredSessions_NotParty.selector, id, _number(callers[i]), _number(provider.addr)
+            );
+            vm.prank(callers[i]);
+            sessions.claim(row);
+        }
+        _assertOpen(id, DEPOSIT, 0);
+    }
+
+    /// @dev The rest of a voucher is in the open once some of it was claimed.
+    function testFuzz_RevertWhen_AStrangerTakesTheRestOfAVoucher(uint256 units) public {
+        units = bound(units, 1, DEPOSIT - 1);
+        _claim(_row(terms, units, DEPOSIT));
+        IMeteredSessions.Claim memory row = _row(terms, DEPOSIT, DEPOSIT);
+        _expect(IMeteredSessions.MeteredSessions_NotParty.selector, id, _number(anyone), _number(provider.addr));
+        vm.prank(anyone);
+        sessions.claim(row);
+        _assertOpen(id, DEPOSIT, units);
+    }
+
+    /// @dev A key that the provider replaced claims nothing more.
+    function test_RevertWhen_CallerIsTheOldOracle() public {
+        vm.prank(provider.addr);
+        registry.update(bob.addr, "", "");
+        IMeteredSessions.Claim memory row = _row(terms, DEPOSIT);
+        _expect(IMeteredSessions.MeteredSessions_NotParty.selector, id, _number(oracle.addr), _number(provider.addr));
+        vm.prank(oracle.addr);
+        sessions.claim(row);
+        vm.prank(bob.addr);
+        assertEq(sessions.claim(row), DEPOSIT, "units paid");
+    }
+
     /* UNITS */
 
     function test_RevertWhen_UnitsAreZero() public {
@@ -53,6 +93,28 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
         if (claimed != 0) _claim(terms, claimed);
         _expectRefused(terms, units, IMeteredSessions.MeteredSessions_OverDeposit.selector, units, DEPOSIT);
         _assertOpen(id, DEPOSIT, claimed);
+    }
+
+    function testFuzz_RevertWhen_UnitsExceedTheVoucher(uint256 units, uint256 authorised, uint256 claimed) public {
+        units = bound(units, 2, DEPOSIT);
+        authorised = bound(authorised, 0, units - 1);
+        claimed = bound(claimed, 0, units - 1);
+        if (claimed != 0) _claim(terms, claimed);
+        _expect(IMeteredSessions.MeteredSessions_OverVoucher.selector, id, units, authorised);
+        _claim(_row(terms, units, authorised));
+        _assertOpen(id, DEPOSIT, claimed);
+    }
+
+    /// @dev A signature over what is taken says nothing of what is authorised.
+    function testFuzz_RevertWhen_SignedForTheUnitsInstead(uint256 units, uint256 authorised) public {
+        units = bound(units, 1, DEPOSIT - 1);
+        authorised = bound(authorised, units + 1, type(uint128).max);
+        bytes memory signature = _voucher(key, id, units);
+        address signer = _recover(_voucherDigest(id, authorised), signature);
+        _expect(IMeteredSessions.MeteredSessions_BadSignature.selector, id, _number(signer), _number(key.addr));
+        // forge-lint: disable-next-line(unsafe-typecast)
+        _claim(IMeteredSessions.Claim(terms, uint128(units), uint128(authorised), signature));
+        _assertOpen(id, DEPOSIT, 0);
     }
 
     /* SIGNATURES */
@@ -112,7 +174,7 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
         vm.chainId(chainId);
         bytes32 elsewhere = sessions.hashTerms(terms);
         _expect(IMeteredSessions.MeteredSessions_NotOpen.selector, elsewhere, NONE, OPEN);
-        sessions.claim(row);
+        _claim(row);
     }
 
     function testFuzz_RevertWhen_VoucherIsOfAnotherContract(uint256 units, address other) public {
@@ -152,6 +214,7 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
         bytes memory data = abi.encodeCall(IMeteredSessions.claim, (_row(terms, DEPOSIT)));
         // The first word says where the row begins.
         _soil(data, 1 + fields[field], bits[field], dirt);
+        vm.prank(provider.addr);
         (bool ok,) = address(sessions).call(data);
         assertFalse(ok, "claimed by dirty terms");
         _assertOpen(id, DEPOSIT, 0);
@@ -159,7 +222,8 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
 
     /* CLAIMED */
 
-    function testFuzz_Claim(uint256 units, address sender) public {
+    /// @dev Sent by the provider, or by its oracle key.
+    function testFuzz_Claim(uint256 units, bool byOracle) public {
         units = _units(units);
         uint256 worth = _worth(plain, units);
         IMeteredSessions.Claim memory row = _row(terms, units);
@@ -167,7 +231,7 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
         emit IMeteredSessions.SessionClaimed(id, provider.addr, units);
         vm.expectEmit(address(reserve));
         emit ICreditReserve.PaidOut(plain, provider.addr, units, worth);
-        vm.prank(sender);
+        vm.prank(byOracle ? oracle.addr : provider.addr);
         assertEq(sessions.claim(row), units, "units paid");
         _assertOpen(id, DEPOSIT, units);
         _assertHeld(plain, DEPOSIT - units);
@@ -189,6 +253,18 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
         _assertOpen(id, DEPOSIT, third);
         _assertHeld(plain, DEPOSIT - third);
         assertEq(credits.totalSupply(plain), DEPOSIT - third, "supply");
+    }
+
+    /// @dev What was used of a voucher, not what it authorises: that may be over the deposit, and serve many claims.
+    function testFuzz_Claim_LessThanAuthorised(uint256 first, uint256 second, uint256 authorised) public {
+        second = bound(second, 2, DEPOSIT);
+        first = bound(first, 1, second - 1);
+        authorised = bound(authorised, second, type(uint128).max);
+        assertEq(_claim(_row(terms, first, authorised)), first, "first");
+        assertEq(_claim(_row(terms, second, authorised)), second - first, "second");
+        _assertOpen(id, DEPOSIT, second);
+        _assertHeld(plain, DEPOSIT - second);
+        assertEq(credits.totalSupply(plain), DEPOSIT - second, "supply");
     }
 
     /// @dev Vouchers between two claims are never sent: the newest stands for all.
@@ -253,12 +329,12 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
     {
         IMeteredSessions.Claim memory row = _row(given_, units);
         _expect(reason, _id(given_), given, limit);
-        sessions.claim(row);
+        _claim(row);
     }
 
     function _expectBadSignature(bytes memory signature, address signer) private {
         _expect(IMeteredSessions.MeteredSessions_BadSignature.selector, id, _number(signer), _number(key.addr));
-        sessions.claim(_row(terms, DEPOSIT, signature));
+        _claim(_row(terms, DEPOSIT, signature));
         _assertOpen(id, DEPOSIT, 0);
     }
 
@@ -267,7 +343,7 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
         (address signer) = _recover(_voucherDigest(id, units), signature);
         assertNotEq(signer, given.key, "recovered");
         _expect(IMeteredSessions.MeteredSessions_BadSignature.selector, id, _number(signer), _number(given.key));
-        sessions.claim(_row(given, units, signature));
+        _claim(_row(given, units, signature));
         _assertOpen(id, DEPOSIT, 0);
     }
 

@@ -27,7 +27,7 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
         (SessionTerms memory terms, bytes32 id) = _startWithKey(address(wallet));
         wallet.approve(_voucherDigest(id, agreed));
         _expect(IMeteredSessions.MeteredSessions_BadSignature.selector, id, 0, _number(address(wallet)));
-        sessions.claim(_row(terms, units, ""));
+        _claim(_row(terms, units, ""));
     }
 
     function test_RevertWhen_KeyReverts() public {
@@ -96,6 +96,7 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
         (SessionTerms memory terms, bytes32 id) = _startWithKey(address(new BusyKey(KEY_GAS * 9 / 10)));
         IMeteredSessions.Claim[] memory rows = new IMeteredSessions.Claim[](1);
         rows[0] = _row(terms, DEPOSIT, "");
+        vm.prank(provider.addr);
         try sessions.claimBatch{gas: gas_}(provider.addr, rows) returns (uint256 taken) {
             assertEq(taken, 1, "taken");
             _assertOpen(id, DEPOSIT, DEPOSIT);
@@ -110,12 +111,14 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
         BusyKey wallet = new BusyKey(KEY_GAS - 1_200);
         (SessionTerms memory terms, bytes32 id) = _startNew(plain, DEPOSIT);
         vm.etch(key.addr, abi.encodePacked(hex"ef0100", address(wallet)));
+        vm.prank(provider.addr);
         sessions.claim{gas: 1_000_000}(_row(terms, 1, ""));
         IMeteredSessions.Claim[] memory rows = new IMeteredSessions.Claim[](1);
         rows[0] = _row(terms, DEPOSIT, "");
         uint256 taken;
         for (uint256 gas_ = KEY_GAS; taken == 0; gas_ += 250) {
             vm.cool(address(wallet));
+            vm.prank(provider.addr);
             try sessions.claimBatch{gas: gas_}(provider.addr, rows) returns (uint256 count) {
                 assertEq(count, 1, "taken");
                 taken = count;
@@ -127,6 +130,7 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
     function test_RevertWhen_GasIsTooLittleForTheKey() public {
         (SessionTerms memory terms, bytes32 id) = _startWithKey(address(new BusyKey(1)));
         IMeteredSessions.Claim memory row = _row(terms, DEPOSIT, "");
+        vm.prank(provider.addr);
         try sessions.claim{gas: KEY_GAS}(row) {
             revert("claimed");
         } catch (bytes memory answer) {
@@ -136,6 +140,7 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
             assertLt(given, KEY_GAS, "gas left");
             assertEq(limit, KEY_GAS + KEY_GAS / 16, "gas needed");
         }
+        vm.prank(provider.addr);
         sessions.claim{gas: KEY_GAS + CLAIM_GAS}(row);
         _assertOpen(id, DEPOSIT, DEPOSIT);
     }
@@ -150,7 +155,7 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
         vm.expectCall(
             address(wallet), abi.encodeCall(IERC1271.isValidSignature, (_voucherDigest(id, units), signature))
         );
-        assertEq(sessions.claim(_row(terms, units, signature)), units, "units paid");
+        assertEq(_claim(_row(terms, units, signature)), units, "units paid");
         _assertOpen(id, DEPOSIT, units);
     }
 
@@ -158,19 +163,21 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
     function testFuzz_Claim_LongAnswer(bytes memory more) public {
         (SessionTerms memory terms, bytes32 id) =
             _startWithKey(address(new AnsweringKey(abi.encodePacked(_magic(), more))));
-        sessions.claim(_row(terms, DEPOSIT, ""));
+        _claim(_row(terms, DEPOSIT, ""));
         _assertOpen(id, DEPOSIT, DEPOSIT);
     }
 
     /// @dev A hundred kilobytes behind a yes are never copied.
     function test_Claim_FloodingAnswer() public {
         (SessionTerms memory terms, bytes32 id) = _startWithKey(address(new FloodingKey(_magic(), 100_000)));
+        vm.prank(provider.addr);
         sessions.claim{gas: KEY_GAS + CLAIM_GAS}(_row(terms, DEPOSIT, ""));
         _assertOpen(id, DEPOSIT, DEPOSIT);
     }
 
     function test_Claim_BusyKeyWithinItsGas() public {
         (SessionTerms memory terms, bytes32 id) = _startWithKey(address(new BusyKey(KEY_GAS * 9 / 10)));
+        vm.prank(provider.addr);
         sessions.claim{gas: KEY_GAS + CLAIM_GAS}(_row(terms, DEPOSIT, ""));
         _assertOpen(id, DEPOSIT, DEPOSIT);
     }
@@ -181,7 +188,7 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
         (SessionTerms memory terms, bytes32 id) = _startNew(plain, DEPOSIT);
         IMeteredSessions.Claim memory row = _row(terms, units);
         vm.etch(key.addr, abi.encodePacked(hex"ef0100", address(new RevertingKey())));
-        assertEq(sessions.claim(row), units, "units paid");
+        assertEq(_claim(row), units, "units paid");
         _assertOpen(id, DEPOSIT, units);
     }
 
@@ -190,9 +197,9 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
         (SessionTerms memory terms, bytes32 id) = _startNew(plain, DEPOSIT);
         vm.etch(key.addr, abi.encodePacked(hex"ef0100", address(new AnsweringKey(""))));
         _expect(IMeteredSessions.MeteredSessions_BadSignature.selector, id, 0, _number(key.addr));
-        sessions.claim(_row(terms, DEPOSIT, ""));
+        _claim(_row(terms, DEPOSIT, ""));
         vm.etch(key.addr, abi.encodePacked(hex"ef0100", address(new BusyKey(1))));
-        sessions.claim(_row(terms, DEPOSIT, ""));
+        _claim(_row(terms, DEPOSIT, ""));
         _assertOpen(id, DEPOSIT, DEPOSIT);
     }
 
@@ -206,6 +213,7 @@ contract MeteredSessionsKeysTest is MeteredSessionsBase {
         (SessionTerms memory terms, bytes32 id) = _startWithKey(contractKey);
         IMeteredSessions.Claim memory row = _row(terms, DEPOSIT, signature);
         _expect(IMeteredSessions.MeteredSessions_BadSignature.selector, id, 0, _number(contractKey));
+        vm.prank(provider.addr);
         sessions.claim{gas: KEY_GAS + CLAIM_GAS}(row);
         _assertOpen(id, DEPOSIT, 0);
     }

@@ -113,13 +113,16 @@ abstract contract SessionActions is DisputeActions {
         vm.assume(row.units > session.claimed);
         uint256 id = session.terms.classId;
         uint256 due = _earned(session) + (row.units - session.claimed) * reserve.backingOf(id) / ghosts[id].supply;
-        if (!_must(anyone, address(sessions), abi.encodeCall(IMeteredSessions.claim, (row)), 9)) return;
+        _signed(session, row);
+        address by = units % 3 == 0 ? _key(row.terms.provider).addr : row.terms.provider;
+        if (!_must(by, address(sessions), abi.encodeCall(IMeteredSessions.claim, (row)), 9)) return;
         _claimed(session, row.units);
         _check(_earned(session) == due, 3, "a session paid another share");
         _done();
     }
 
-    /// @dev Of sessions of both providers: only one's can be claimed at once. One row asks for more than the deposit.
+    /// @dev Of sessions of both providers: only one's can be claimed at once. One row asks for more than the deposit, or
+    /// than its voucher.
     function claimBatch(uint256 seed, uint256 units, uint256 bad) external action {
         uint256 count = openSessions.length < ROWS ? openSessions.length : ROWS;
         vm.assume(count != 0);
@@ -129,8 +132,10 @@ abstract contract SessionActions is DisputeActions {
         uint256 expected;
         for (uint256 i; i < count; ++i) {
             rows[i] = _voucher(_nth(seed, i), uint256(keccak256(abi.encode(units, i))));
+            _signed(_nth(seed, i), rows[i]);
             if (bad % (2 * ROWS) == i) rows[i].units = uint128(_nth(seed, i).deposit + 1);
-            good[i] = _isGood(_nth(seed, i), by, rows[i].units);
+            if (bad % (3 * ROWS) == ROWS + i) rows[i].units = rows[i].authorised + 1;
+            good[i] = _isGood(_nth(seed, i), by, rows[i]);
             if (good[i]) ++expected;
         }
         vm.assume(expected != 0);
@@ -143,7 +148,7 @@ abstract contract SessionActions is DisputeActions {
 
     function _claimAll(address by, IMeteredSessions.Claim[] memory rows, uint256 expected) private returns (bool ok) {
         bytes memory answer;
-        (ok, answer) = _call(anyone, address(sessions), abi.encodeCall(IMeteredSessions.claimBatch, (by, rows)));
+        (ok, answer) = _call(by, address(sessions), abi.encodeCall(IMeteredSessions.claimBatch, (by, rows)));
         if (!ok) _fail(10, "a bad row stopped a batch of claims");
         if (!ok || abi.decode(answer, (uint256)) == expected) return ok;
         _fail(10, "not just the good claims were taken");
@@ -154,24 +159,31 @@ abstract contract SessionActions is DisputeActions {
         return openSessions[(seed % openSessions.length + i) % openSessions.length];
     }
 
-    function _isGood(Session storage session, address by, uint256 units) private view returns (bool) {
-        bool fits = units > session.claimed && units <= session.deposit;
+    function _isGood(Session storage session, address by, IMeteredSessions.Claim memory row)
+        private
+        view
+        returns (bool)
+    {
+        bool fits = row.units > session.claimed && row.units <= session.deposit && row.units <= row.authorised;
         return fits && session.terms.provider == by && _isHonest(session);
     }
 
-    /// @dev More than the deposit, what was claimed before, or what the key didn't sign.
+    /// @dev More than the deposit, what was claimed before, what the key didn't sign, more than it signed, or the rest of
+    /// what it signed by somebody else.
     function claimWrong(uint256 seed, uint256 how) external action {
         Session storage session = openSessions[_session(seed)];
         IMeteredSessions.Claim memory row = _voucher(session, session.deposit);
-        if (how % 3 == 0) row.units = uint128(session.deposit + 1 + how % 1e15);
-        if (how % 3 == 1) row.units = uint128(session.claimed);
-        row.signature = _sign(sessionKey, sessions.voucherDigest(session.id, row.units));
-        if (how % 3 == 2) {
-            vm.assume(session.terms.key == sessionKey.addr);
-            row.signature = _sign(oracle, sessions.voucherDigest(session.id, row.units));
-        }
+        address by = session.terms.provider;
+        if (how % 5 == 0) row.units = uint128(session.deposit + 1 + how % 1e15);
+        if (how % 5 == 1) row.units = uint128(session.claimed);
+        if (how % 5 < 2) row.authorised = row.units;
+        if (how % 5 == 2) vm.assume(session.terms.key == sessionKey.addr);
+        if (how % 5 == 3) row.authorised = uint128(bound(how, 0, uint256(row.units) - 1));
+        if (how % 5 == 4) by = anyone;
+        row.signature = _sign(how % 5 == 2 ? oracle : sessionKey, sessions.voucherDigest(session.id, row.authorised));
+        uint256[5] memory rules = [uint256(9), 9, 18, 26, 26];
         bytes memory call = abi.encodeCall(IMeteredSessions.claim, (row));
-        if (_mustNot(session.terms.provider, address(sessions), call, how % 3 == 2 ? 18 : 9)) return;
+        if (_mustNot(by, address(sessions), call, rules[how % 5])) return;
         _i09_claimsFitTheDeposit(session);
         _done();
     }
@@ -263,12 +275,18 @@ abstract contract SessionActions is DisputeActions {
         return session.terms.key == sessionKeys[0] || session.terms.key == sessionKeys[1];
     }
 
-    /// @dev The next voucher, for at most the deposit. A key that is a contract needs no signature.
+    /// @dev The next claim, of at most the deposit, by a voucher over as much or more. A key that is a contract needs no
+    /// signature.
     function _voucher(Session storage session, uint256 units) private view returns (IMeteredSessions.Claim memory row) {
         row.terms = session.terms;
         row.units = uint128(bound(units, session.claimed, session.deposit));
+        row.authorised = uint128(row.units + (units % 2 == 0 ? 0 : units % MOST));
         if (session.terms.key != sessionKey.addr) return row;
-        row.signature = _sign(sessionKey, sessions.voucherDigest(session.id, row.units));
+        row.signature = _sign(sessionKey, sessions.voucherDigest(session.id, row.authorised));
+    }
+
+    function _signed(Session storage session, IMeteredSessions.Claim memory row) private {
+        if (row.authorised > session.authorised) session.authorised = row.authorised;
     }
 
     function _earned(Session storage session) private view returns (uint256) {
@@ -280,6 +298,7 @@ abstract contract SessionActions is DisputeActions {
         IMeteredSessions.Session memory given = sessions.sessions(session.id);
         _check(given.deposit == session.deposit && given.claimed == session.claimed, 9, "a session changed by itself");
         _check(given.claimed <= given.deposit, 9, "more was claimed than deposited");
+        _check(given.claimed <= session.authorised, 26, "more was claimed than authorised");
         _check(given.closeAt == session.closeAt && !given.closed, 9, "a session's end changed by itself");
     }
 }

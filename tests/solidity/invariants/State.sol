@@ -62,10 +62,12 @@ abstract contract State is Record {
         address challenger;
     }
 
+    /// @dev A session. `authorised` is the most that its key ever signed.
     struct Session {
         SessionTerms terms;
         bytes32 id;
         uint256 deposit;
+        uint256 authorised;
         uint256 claimed;
         uint256 charge;
         uint256 closeAt;

@@ -88,7 +88,7 @@ abstract contract Erc1155Base is MeteredSessionsBase {
     function _spendSession(uint256 classId, uint256 deposit, uint256 used) internal {
         SessionTerms memory terms = _sessionTerms(classId);
         _openSession(terms, deposit);
-        if (used != 0) sessions.claim(_row(terms, used));
+        if (used != 0) _claim(terms, used);
         _closeByProvider(terms);
     }
 
