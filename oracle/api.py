@@ -20,7 +20,7 @@ from oracle.api_limits import RateLimit
 from oracle.api_models import errors
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
-from oracle.gateway.app import Gateway
+from oracle.gateway.app import Proxy
 from oracle.health import Probe, Pulse, readiness
 from oracle.metrics import Metrics
 from oracle.models import JobRow
@@ -44,7 +44,7 @@ _OBJECT: Final = {"content": {BUNDLE_TYPE: {"schema": {"type": "object"}}}}
 
 @dataclass(frozen=True, slots=True)
 class ProviderParts:
-    """What the API shows. `oracle` is our key's address, None in a dry run; `gateway` is None without one."""
+    """What the API shows. `oracle` is our key's address, None in a dry run; `proxy` serves calls, if any."""
 
     settings: Settings
     store: Store
@@ -58,7 +58,7 @@ class ProviderParts:
     chain_id: int
     market: str
     registry: str
-    gateway: Gateway | None = None
+    proxy: Proxy | None = None
 
     @property
     def gate(self) -> Gate:
@@ -71,10 +71,10 @@ class ProviderParts:
 
 def provider_app(parts: ProviderParts) -> FastAPI:
     """The app of a provider node."""
-    gateway = parts.gateway
+    proxy = parts.proxy
     app = FastAPI(
         title="Scrip provider", version="1", docs_url=None, redoc_url=None,
-        lifespan=None if gateway is None else gateway.lifespan,
+        lifespan=None if proxy is None else proxy.lifespan,
     )  # fmt: skip
     app.state.gate = parts.gate
     api_errors.install(app, parts.settings.api.max_body_bytes)
@@ -82,8 +82,8 @@ def provider_app(parts: ProviderParts) -> FastAPI:
     _add_market(app, parts)
     _add_jobs(app, parts)
     _add_evidence(app, parts)
-    if gateway is not None:
-        gateway.install(app)
+    if proxy is not None:
+        proxy.install(app)
     return app
 
 
@@ -291,7 +291,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
             "templates": [template.describe() for template in policy.catalogue if template.offered],
-            "models": [] if parts.gateway is None else parts.gateway.offer.describe(),
+            "models": [] if parts.proxy is None else parts.proxy.offer.describe(),
         },
     }
 

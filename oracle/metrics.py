@@ -13,7 +13,6 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from oracle.gateway.counters import CallCounters
 from oracle.states import State
 from oracle.store import NOBODY, Store
 
@@ -68,7 +67,6 @@ class Metrics:
         self.evidence_bytes = Gauge("scrip_evidence_bytes", "Evidence on disk", registry=r)
         self.evidence_quota = Gauge("scrip_evidence_quota_bytes", "Most evidence to take jobs at", registry=r)
         self.evidence_pruned = Counter("scrip_evidence_pruned", "Jobs whose evidence was deleted", registry=r)
-        self.gateway = CallCounters(r)
         r.register(_Stored(store))
         if state_dir is not None:
             r.register(_Disk(state_dir))

@@ -5,22 +5,27 @@ errors, and the rate and size limits of accounts and models instead of those by 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from oracle.gateway import errors
-from oracle.gateway.calls import Calls
+from oracle.gateway.calls import Calls, Charging
 from oracle.gateway.client import Client
+from oracle.gateway.counters import CallCounters
 from oracle.gateway.errors import BadMethod, ClientGone, Failed, UnknownModel
 from oracle.gateway.models import Offer
+from oracle.gateway.rates import RateCard
 from oracle.gateway.refusals import GatewayRefused
 from oracle.gateway.requests import parse
 from oracle.logging import get
+from oracle.settings_gateway import GatewaySettings
 from oracle.settings_upstreams import Kind
 
 MODELS: Final = "/v1/models"
@@ -30,11 +35,20 @@ _log = get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class Proxy:
     """What a node needs to serve calls."""
 
     calls: Calls
     offer: Offer
+
+    @classmethod
+    def of(
+        cls, settings: GatewaySettings, accounts: Charging, rates: RateCard, provider: str,
+        registry: CollectorRegistry,
+    ) -> Self:  # fmt: skip
+        """Join the parts. `provider` is the address that sells, `registry` takes the metrics."""
+        calls = Calls(settings, accounts, CallCounters(registry))
+        return cls(calls, Offer(settings, rates, provider, int(time.time())))
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -44,10 +58,10 @@ class Gateway:
 
     def install(self, app: FastAPI) -> None:
         """Serve in front of `app` and everything that was added to it so far."""
-        app.add_middleware(GatewayApp, calls=self.calls, offer=self.offer)
+        app.add_middleware(ProxyApp, calls=self.calls, offer=self.offer)
 
 
-class GatewayApp:
+class ProxyApp:
     """Serves the gateway's paths, and leaves all others to `app`."""
 
     def __init__(self, app: ASGIApp, calls: Calls, offer: Offer) -> None:

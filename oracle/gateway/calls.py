@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from eth_utils.crypto import keccak
 
 from oracle.gateway import answer, errors, sse
-from oracle.gateway.accounts import Accounts
 from oracle.gateway.answer import Answer
 from oracle.gateway.client import Client
 from oracle.gateway.counters import CallCounters
@@ -23,29 +22,44 @@ from oracle.gateway.errors import Busy, ClientGone, Failed, UpstreamFailed
 from oracle.gateway.refusals import GatewayRefused
 from oracle.gateway.requests import Call
 from oracle.gateway.upstream import Upstream
-from oracle.gateway.usage import CallUsage, Credential, Reservation
+from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
 from oracle.logging import get
 from oracle.settings_upstreams import Kind, ServingSettings
 from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt
 
 Returned = TypeVar("Returned")
 OK: Final = "ok"
+RESERVES: Final = 2
+CHARGES: Final = 16
 
 _log = get(__name__)
 
 
+class Charging(Protocol):
+    """What a call needs of accounts (`oracle.gateway.accounts.Accounts` fits)."""
+
+    def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
+        """Set aside the most that a call can cost. Raises GatewayRefused; nothing is held then."""
+
+    def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
+        """Charge what a call used and free the rest. Durable when it returns."""
+
+    def release(self, held: Reservation) -> None:
+        """Free what a call holds; nothing is charged."""
+
+
 class Calls:
-    """Serves calls, each for its client. Accounts block (they write to disk), so they get a thread each for
-    what begins and what ends: neither waits for the other.
+    """Serves calls, each for its client. Accounts block, so threads wait for them: `CHARGES` for what is made
+    durable, many at a time in one transaction; and others for what begins, which never wait for a disk.
     """
 
-    def __init__(self, settings: ServingSettings, accounts: Accounts, counters: CallCounters) -> None:
+    def __init__(self, settings: ServingSettings, accounts: Charging, counters: CallCounters) -> None:
         self._settings, self._accounts, self.counters = settings, accounts, counters
         self._upstreams: Mapping[str, Upstream] = {
             name: Upstream(name, given) for name, given in settings.upstreams.items()
         }
-        self._opens = ThreadPoolExecutor(1, "gateway-reserve")
-        self._closes = ThreadPoolExecutor(1, "gateway-charge")
+        self._opens = ThreadPoolExecutor(RESERVES, "gateway-reserve")
+        self._closes = ThreadPoolExecutor(CHARGES, "gateway-charge")
         self.running = 0
 
     async def close(self) -> None:

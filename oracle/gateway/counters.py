@@ -11,15 +11,11 @@ _log = get(__name__)
 
 
 class CallCounters:
-    """Calls, their tokens, and where two counts of them differed."""
+    """How calls ended, and where two counts of their tokens differed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._calls = Counter(
-            "scrip_gateway_calls", "Calls that were begun, by how they ended", ["model", "result"],
-            registry=registry,
-        )  # fmt: skip
-        self._tokens = Counter(
-            "scrip_gateway_tokens", "Tokens charged; input is without the cached", ["model", "kind"],
+            "scrip_gateway_calls_ended", "Calls that were begun, by how they ended", ["model", "result"],
             registry=registry,
         )  # fmt: skip
         self._differed = Counter(
@@ -28,11 +24,8 @@ class CallCounters:
         )  # fmt: skip
 
     def ended(self, model: str, agreed: Agreed, result: str) -> None:
-        """Note how a call ended, and what it is charged."""
+        """Note how a call ended, and what was agreed on."""
         self._calls.labels(model, result).inc()
-        fresh = agreed.input - agreed.cached
-        for kind, tokens in (("input", fresh), ("cached", agreed.cached), ("output", agreed.output)):
-            self._tokens.labels(model, kind).inc(tokens)
         for text in agreed.disagreements:
             self._differed.labels(model, text.partition(":")[0]).inc()
             _log.warning("counts differ, the lower one is charged", model=model, reason=text)

@@ -20,7 +20,7 @@ from eth_utils.crypto import keccak
 
 from oracle.gateway.answer import RECEIPT_EVENT
 from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt
-from tests.unit.gateway_factory import CHAT, KEY, MODEL, Lab, MemoryAccounts, gateway, settings
+from tests.unit.gateway_proxy import CHAT, KEY, MODEL, Lab, MemoryAccounts, gateway, settings
 from tests.unit.gateway_upstream import (
     HELLO,
     FakeUpstream,
@@ -356,7 +356,7 @@ def test_stream__broken_in_the_middle__charged_for_what_came_and_told(
     assert (receipt.input_tokens, receipt.cached_tokens, receipt.output_tokens) == (7, 2, 2)
     assert receipt.response_hash == keccak(response.content.partition(f"event: {RECEIPT_EVENT}".encode())[0])
     assert (lab.accounts.charged, lab.accounts.reserved) == (9, 0)
-    assert lab.counted("scrip_gateway_calls_total", model=MODEL, result=code) == 1
+    assert lab.counted("scrip_gateway_calls_ended_total", model=MODEL, result=code) == 1
 
 
 @pytest.mark.parametrize(("script", "code"), BROKEN)
@@ -430,7 +430,7 @@ def test_client__gone_in_the_middle__charged_and_the_server_is_told(
     assert upstream.left.wait(10)
     used = lab.accounts.used[0]
     assert (used.input, used.cached, used.output) == (7, 2, 2)
-    assert lab.counted("scrip_gateway_calls_total", model=MODEL, result="client_gone") == 1
+    assert lab.counted("scrip_gateway_calls_ended_total", model=MODEL, result="client_gone") == 1
 
 
 def test_client__gone_before_the_first_token__pays_nothing(place: Any, upstream: FakeUpstream) -> None:
@@ -461,7 +461,7 @@ def test_client__takes_nothing__memory_is_bounded_and_it_is_charged(
         lab.ended()
     assert sum(sent) < 16 * 2**20  # sockets of four ends, and no heap
     assert lab.accounts.used[0].output > 0
-    assert lab.counted("scrip_gateway_calls_total", model=MODEL, result="client_gone") == 1
+    assert lab.counted("scrip_gateway_calls_ended_total", model=MODEL, result="client_gone") == 1
 
 
 def test_client__slow_but_reading__gets_all(place: Any, upstream: FakeUpstream) -> None:

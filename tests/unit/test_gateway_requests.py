@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oracle.gateway.refusals import GatewayRefused
 from oracle.gateway.requests import Call, parse
 from oracle.settings_upstreams import Kind
-from tests.unit.gateway_factory import CHAT, MODEL, settings
+from tests.unit.gateway_proxy import CHAT, MODEL, settings
 
 CHOSEN = settings("http://127.0.0.1:1", most_max_tokens=1_000, default_max_tokens=77)
 

@@ -13,11 +13,8 @@ import httpx
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from oracle.gateway.accounts import AccountView
-from oracle.gateway.app import Gateway
+from oracle.gateway.app import Proxy
 from oracle.gateway.calls import Calls
-from oracle.gateway.counters import CallCounters
-from oracle.gateway.models import Offer
 from oracle.gateway.rates import RateCard
 from oracle.gateway.refusals import BadCredential, PaymentNeeded
 from oracle.gateway.usage import CallUsage, Credential, KeyCredential, Reservation, TokenBounds
@@ -25,8 +22,6 @@ from oracle.server import Server
 from oracle.settings_gateway import GatewaySettings, RateSettings
 from scrip.call_receipts import CallReceipt, SignedCallReceipt, model_id
 from scrip.rates import Rate
-from scrip.types_spending import SessionTerms
-from scrip.vouchers import Voucher
 
 MODEL: Final = "small"
 CLASS: Final = 3
@@ -47,14 +42,6 @@ class MemoryAccounts:
     held: list[TokenBounds] = field(default_factory=list)
     broken: Exception | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def open(self, terms: SessionTerms) -> AccountView:
-        """Not of these tests."""
-        raise NotImplementedError
-
-    def authorise(self, session: bytes, voucher: Voucher) -> None:
-        """Not of these tests."""
-        raise NotImplementedError
 
     def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
         """By the one key, or any voucher."""
@@ -140,14 +127,13 @@ def gateway(chosen: GatewaySettings, accounts: MemoryAccounts | None = None) -> 
     """Serve, until the end."""
     account = accounts or MemoryAccounts()
     registry = CollectorRegistry()
-    calls = Calls(chosen, account, CallCounters(registry))
-    made = Gateway(calls, Offer(chosen, RateCard(chosen.rates), "0x" + "ab" * 20, 1))
+    made = Proxy.of(chosen, account, RateCard(chosen.rates), "0x" + "ab" * 20, registry)
     app = FastAPI(lifespan=made.lifespan)
     made.install(app)
     server = Server(app, "127.0.0.1", 0)
     server.start()
     try:
-        yield Lab(f"http://127.0.0.1:{server.port}", account, registry, calls)
+        yield Lab(f"http://127.0.0.1:{server.port}", account, registry, made.calls)
     finally:
         server.stop()
 
