@@ -20,7 +20,8 @@ from oracle.api_limits import RateLimit
 from oracle.api_models import errors
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
-from oracle.gateway.app import Proxy
+from oracle.gateway.api import add_sessions
+from oracle.gateway.service import Gateway
 from oracle.health import Probe, Pulse, readiness
 from oracle.metrics import Metrics
 from oracle.models import JobRow
@@ -44,7 +45,7 @@ _OBJECT: Final = {"content": {BUNDLE_TYPE: {"schema": {"type": "object"}}}}
 
 @dataclass(frozen=True, slots=True)
 class ProviderParts:
-    """What the API shows. `oracle` is our key's address, None in a dry run; `proxy` serves calls, if any."""
+    """What the API shows. `oracle` is our key's address, None in a dry run; `gateway` sells calls, if any."""
 
     settings: Settings
     store: Store
@@ -58,7 +59,7 @@ class ProviderParts:
     chain_id: int
     market: str
     registry: str
-    proxy: Proxy | None = None
+    gateway: Gateway | None = None
 
     @property
     def gate(self) -> Gate:
@@ -71,19 +72,18 @@ class ProviderParts:
 
 def provider_app(parts: ProviderParts) -> FastAPI:
     """The app of a provider node."""
-    proxy = parts.proxy
-    app = FastAPI(
-        title="Scrip provider", version="1", docs_url=None, redoc_url=None,
-        lifespan=None if proxy is None else proxy.lifespan,
-    )  # fmt: skip
+    gateway = parts.gateway
+    lifespan = None if gateway is None else gateway.proxy.lifespan
+    app = FastAPI(title="Scrip provider", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.gate = parts.gate
     api_errors.install(app, parts.settings.api.max_body_bytes)
     add_common(app, parts.metrics, parts.pulse, parts.probes, parts.settings)
     _add_market(app, parts)
     _add_jobs(app, parts)
     _add_evidence(app, parts)
-    if proxy is not None:
-        proxy.install(app)
+    if gateway is not None:
+        add_sessions(app, gateway)
+        gateway.proxy.install(app)
     return app
 
 
@@ -291,7 +291,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
             "templates": [template.describe() for template in policy.catalogue if template.offered],
-            "models": [] if parts.proxy is None else parts.proxy.offer.describe(),
+            "gateway": None if parts.gateway is None else parts.gateway.describe(parts.oracle),
         },
     }
 

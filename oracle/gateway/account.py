@@ -269,11 +269,9 @@ class Account:
         if self.owed and not self.owed_ms:
             self.owed_ms = now_ms
 
-    def reload(self, *stored: Any) -> None:
-        """Take back what wasn't stored: authorised, signature, charged, calls, last, owed_ms. What the chain
-        said is kept, as it is said again.
-        """
-        self.authorised, self.signature, self.charged, self.calls, self.last, self.owed_ms = stored
+    def reload(self, charged: int, calls: int, last: bytes, owed_ms: int) -> None:
+        """Take back charges that weren't stored. Vouchers are kept, and what the chain said."""
+        self.charged, self.calls, self.last, self.owed_ms = charged, calls, last, owed_ms
 
     def _hold(self, held: Reservation) -> None:
         self.held[held.call_id] = held

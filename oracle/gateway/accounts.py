@@ -106,8 +106,8 @@ class Accounts:
         return self.view(session)
 
     def view(self, session: bytes) -> AccountView:
-        """The account as it is now. Raises UnknownSession, SessionClosing."""
-        account = self.roster.account(session)
+        """The account as it is now, closed or not. Raises UnknownSession."""
+        account = self.roster.account(session, closed=True)
         with account.lock:
             return account.view()
 

@@ -60,6 +60,10 @@ class SessionChain:
         """Unix seconds of the chain."""
         return self.facts.now()
 
+    def spender_of(self, budget_id: int) -> str:
+        """Who spends a budget."""
+        return str(self.facts.chain.at().read("SpendingBudgets", "spenderOf", budget_id))
+
     def read(self, sessions: Sequence[bytes]) -> list[Sight]:
         """Each session as it is."""
         finalized, head = self.facts.finalized(), self.facts.chain.at()

@@ -1,8 +1,8 @@
 """Claiming what sessions were charged: form, send, find out. Never twice, and nothing is forgotten.
 
 A claim is one `claimBatch`. Its rows are stored before anything is sent, its transaction is looked for before
-anything is sent again, and what became of each row is read from the chain, never assumed. Rows are cumulative,
-so nothing is lost by a row that fails: the next claim of its session takes it along.
+anything is sent again, and what became of each row is read from the chain, never assumed. Rows are
+cumulative, so nothing is lost by a row that fails: the next claim of its session takes it along.
 """
 
 from __future__ import annotations

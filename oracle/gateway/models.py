@@ -26,11 +26,10 @@ class Offer:
         return self._model(name) if name in self.settings.upstreams else None
 
     def describe(self) -> list[Json]:
-        """The same for the registration file: no field that only OpenAI's clients look at."""
-        return [{"model": name, **self._model(name)["scrip"]} for name in self.settings.upstreams]
+        """The same for the registration file, which has the rates beside it."""
+        return [{"model": name, **self._serves(name)} for name in self.settings.upstreams]
 
     def _model(self, name: str) -> Json:
-        upstream = self.settings.upstreams[name]
         rates = [
             {key: value for key, value in rate.items() if key != "model"}
             for rate in self._rates.describe(name)
@@ -40,10 +39,13 @@ class Offer:
             "object": "model",
             "created": self._created,
             "owned_by": self._provider,
-            "scrip": {
-                "endpoints": [f"/v1/{kind}" for kind in upstream.kinds],
-                "contextTokens": upstream.context_tokens,
-                "maxTokens": upstream.most_max_tokens,
-                "rates": rates,
-            },
+            "scrip": {**self._serves(name), "rates": rates},
+        }
+
+    def _serves(self, name: str) -> Json:
+        upstream = self.settings.upstreams[name]
+        return {
+            "endpoints": [f"/v1/{kind}" for kind in upstream.kinds],
+            "contextTokens": upstream.context_tokens,
+            "maxTokens": upstream.most_max_tokens,
         }

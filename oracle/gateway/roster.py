@@ -43,8 +43,10 @@ class Roster:
         """The account, if it is in memory."""
         return self._accounts.get(session)
 
-    def account(self, session: bytes) -> Account:
-        """The account, from the store if need be. Raises UnknownSession, SessionClosing."""
+    def account(self, session: bytes, *, closed: bool = False) -> Account:
+        """The account, from the store if need be. Raises UnknownSession; SessionClosing if it is closed,
+        unless `closed` ones will do.
+        """
         found = self._accounts.get(session)
         if found is not None:
             return found
@@ -53,9 +55,11 @@ class Roster:
             raise UnknownSession(
                 f"session 0x{session.hex()} isn't known here. POST its terms to /v1/scrip/sessions"
             )
-        if row.closed:
+        if not row.closed:
+            return self._remember(self._loaded(row))
+        if not closed:
             raise SessionClosing("the session is closed. Open another one")
-        return self._remember(self._loaded(row))
+        return self._loaded(row)
 
     def knows(self, session: bytes) -> bool:
         """Whether the session was taken in. Raises SessionClosing if it is closed."""
@@ -92,7 +96,7 @@ class Roster:
         row = self._book.session(account.session)
         if row is None:
             raise UnknownSession(f"session 0x{account.session.hex()} has left the store")
-        account.reload(row.authorised, row.signature, row.charged, row.calls, row.last, row.owed_ms)
+        account.reload(row.charged, row.calls, row.last, row.owed_ms)
         for call_id in self._book.charged(list(account.held)):
             account.free(account.held[call_id])
         for known in self._book.keys(account.session):

@@ -36,35 +36,33 @@ class Watch:
         """All sessions are compared every `every_s` seconds."""
         self._store, self._accounts, self._chain = store, accounts, chain
         self._every_s, self._clock = every_s, clock
-        self._due = float("-inf")
+        self._due, self._head = float("-inf"), -1
 
     def begin(self) -> None:
         """As this node begins to lead: take up the accounts, and compare all of them in the next pass."""
         self._accounts.begin()
-        self._due = float("-inf")
+        self._due, self._head = float("-inf"), -1
 
     def look(self) -> None:
         """Compare the sessions that something has happened to, or all of them if that is due."""
-        now = self._accounts.chain.now()
-        touched = self._touched()
+        now, head = self._accounts.chain.now(), self._chain.head()
+        finalized = max(0, head - self._chain.finality_depth)
+        touched = [] if head == self._head else self._touched(finalized, head)
         if self._clock() >= self._due:
             self._compare(list(self._accounts.roster.sessions()))
             self._due = self._clock() + self._every_s
         else:
             self._compare(touched)
+        if head != self._head:
+            self._store.set_cursor(CURSOR, finalized + 1)
+            self._head = head
         self._accounts.looked(now)
 
-    def _touched(self) -> list[bytes]:
-        """Sessions of ours that events since the last final block name."""
-        head, finalized = self._chain.head(), self._chain.finalized()
+    def _touched(self, finalized: int, head: int) -> list[bytes]:
+        """Sessions of ours that events name, from the blocks on that weren't final when we last looked."""
         known = self._store.cursor(CURSOR)
-        start = finalized + 1 if known is None else known
-        found: dict[bytes, None] = {}
-        if start <= head:
-            for event in self._events(start, head):
-                found[event] = None
-            if finalized + 1 > start or known is None:
-                self._store.set_cursor(CURSOR, finalized + 1)
+        start = finalized + 1 if known is None else min(known, finalized + 1)
+        found = dict.fromkeys(self._events(start, head) if start <= head else ())
         return [session for session in found if self._accounts.roster.find(session) is not None]
 
     def _events(self, start: int, head: int) -> list[bytes]:
