@@ -20,7 +20,9 @@ from scrip.structs import ZERO_BYTES32, Bytes32, Struct, Uint64, Uint128, to_byt
 from scrip.types import sku_id
 
 RECEIPT_HEADER: Final = "Scrip-Receipt"
-"""Header, or trailer event, with the receipt of a call as JSON on one line."""
+"""Header with the receipt of a call, as JSON on one line."""
+RECEIPT_EVENT: Final = "scrip.receipt"
+"""Server-sent event after a stream's `[DONE]`, with the same as its data."""
 
 
 class ReceiptWrong(ScripError):
@@ -117,11 +119,13 @@ def check_units(receipt: CallReceipt, rate: Rate) -> None:
         )
 
 
-def check_follows(receipt: CallReceipt, before: CallReceipt | None, chain_id: int, sessions: str) -> None:
-    """Raise ReceiptWrong unless `receipt` is the next of its session's chain after `before` (None: the first,
-    of a session of which nothing was claimed when its provider took it in).
+def check_follows(
+    receipt: CallReceipt, before: CallReceipt | None, chain_id: int, sessions: str, *, base: int = 0
+) -> None:
+    """Raise ReceiptWrong unless `receipt` is the next of its session's chain after `before`. None: it is the
+    first, and `base` units were claimed before it, by a provider that has lost the receipts for them.
     """
-    number, previous, total = 1, ZERO_BYTES32, 0
+    number, previous, total = 1, ZERO_BYTES32, base
     if before is not None:
         number, previous, total = before.number + 1, before.digest(chain_id, sessions), before.total_units
         if receipt.session_id != before.session_id:
