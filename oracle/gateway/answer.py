@@ -15,10 +15,7 @@ from oracle.gateway.errors import UpstreamFailed
 from oracle.gateway.refusals import GatewayRefused
 from oracle.gateway.requests import Call
 from oracle.settings_upstreams import Kind
-from scrip.call_receipts import SignedCallReceipt
-
-RECEIPT_EVENT: Final = "scrip.receipt"
-"""Name of the trailer event. It comes after `[DONE]`, where OpenAI's clients have stopped reading."""
+from scrip.call_receipts import RECEIPT_EVENT, SignedCallReceipt
 
 Json = dict[str, Any]
 
@@ -117,6 +114,8 @@ class Answer:
 
 
 def trailer(signed: SignedCallReceipt, *, done: bool) -> bytes:
-    """The end of a stream: `[DONE]` unless it was cut, and the receipt."""
+    """The end of a stream: `[DONE]` unless it was cut, and the receipt, which is where OpenAI's clients have
+    stopped reading.
+    """
     receipt = sse.event(signed.header().encode(), RECEIPT_EVENT)
     return sse.event(sse.DONE) + receipt if done else receipt

@@ -18,8 +18,7 @@ import pytest
 from aiohttp import web
 from eth_utils.crypto import keccak
 
-from oracle.gateway.answer import RECEIPT_EVENT
-from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt
+from scrip.call_receipts import RECEIPT_EVENT, RECEIPT_HEADER, SignedCallReceipt
 from tests.unit.gateway_proxy import CHAT, KEY, MODEL, Lab, MemoryAccounts, gateway, settings
 from tests.unit.gateway_upstream import (
     HELLO,
