@@ -27,7 +27,7 @@ from oracle.jobs.llm_generate import check_model, model_path
 from oracle.jobs.params import LlmSettings
 from scrip.errors import ScripError
 from scripts.anvil import NO_TLS
-from scripts.processes import free_ports, spawn
+from scripts.processes import free_ports
 from scripts.stack_node import Node, NodeFailed
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -74,8 +74,8 @@ def running(*, slots: int = 4, threads: int = 1) -> Iterator[LlmServer]:
 
 
 def upstream(url: str, *, slots: int = 4) -> dict[str, Any]:
-    """`gateway.upstreams` of a node that sells this server's model."""
-    settings = {
+    """Settings of this server in `gateway.upstreams`, under the name `MODEL`."""
+    return {
         "url": url,
         "engine": "llama.cpp",
         "context_tokens": CONTEXT_TOKENS,
@@ -83,7 +83,6 @@ def upstream(url: str, *, slots: int = 4) -> dict[str, Any]:
         "default_max_tokens": 128,
         "calls": slots,
     }
-    return {MODEL: settings}
 
 
 def serve(port: int, slots: int, threads: int) -> Any:

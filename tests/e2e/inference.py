@@ -15,7 +15,7 @@ from scrip.signed_requests import SignedBy
 from scrip.types import Resource
 from scrip.types_spending import SessionTerms
 from scrip.vouchers import sign_voucher
-from scripts import llm_server
+from scripts import llm_server, stack_config
 from scripts.stack_config import Table
 from tests.e2e.site import Site
 from tests.integration.system import account
@@ -28,15 +28,9 @@ TOKEN_RATE: Final = 1_000_000
 def tables(class_id: int, llama_url: str, slots: int, **changes: Any) -> Mapping[str, Table]:
     """Settings of the provider's gateway."""
     rate = {"model": llm_server.MODEL, "class_id": class_id, "input": TOKEN_RATE, "output": TOKEN_RATE}
-    return {
-        "gateway": {
-            "upstreams": json.dumps(llm_server.upstream(llama_url, slots=slots)),
-            "rates": json.dumps([rate]),
-            "claim_age_s": 5,
-            "claim_retry_s": 1,
-            **changes,
-        }
-    }
+    upstream = llm_server.upstream(llama_url, slots=slots)
+    table = stack_config.gateway_table(class_id, llm_server.MODEL, upstream)["gateway"]
+    return {"gateway": {**table, "rates": json.dumps([rate]), **changes}}
 
 
 @dataclass

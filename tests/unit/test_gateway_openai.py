@@ -32,7 +32,7 @@ def llama() -> Iterator[LlmServer]:
 
 
 def chosen(llama: LlmServer) -> GatewaySettings:
-    upstreams = llm_server.upstream(llama.url, slots=2)
+    upstreams = {MODEL: llm_server.upstream(llama.url, slots=2)}
     rate = RateSettings(model=MODEL, class_id=CLASS, input=1_000_000, output=1_000_000)
     return GatewaySettings.model_validate({"upstreams": upstreams, "rates": (rate,)})
 
