@@ -238,7 +238,7 @@ class _Call:
 
 
 def _parted(body: bytes) -> tuple[bytes, str | None]:
-    """A stream's events before `[DONE]` or its receipt, whichever comes first; and the receipt, if it came."""
+    """A stream's events before `[DONE]` or its receipt, whichever is first; and the receipt, if it came."""
     at = body.find(_EVENT)
     ends = [end for end in (body.find(_DONE), at) if end >= 0]
     answered = body[: min(ends)] if ends else body
