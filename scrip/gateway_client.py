@@ -3,21 +3,25 @@
     auth = pay_by_vouchers(chain, endpoint, terms, key, cap=1_000_000, call_cap=20_000, state=path)
     OpenAI(base_url=endpoint + "/v1", api_key="-", http_client=httpx.Client(auth=auth))
 
+(Newer OpenAI clients are built on httpx2: `library=httpx2`, `http_client=httpx2.Client(auth=auth)`.)
+
 Each request gets a voucher of its own. Where the provider asks for more (402) a new one is signed, within the
 owner's limits. Every receipt is checked, that of a stream too; after a wrong one no further call is paid.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
 from eth_utils.crypto import keccak
 
-from scrip.call_receipts import RECEIPT_EVENT, RECEIPT_HEADER, ReceiptWrong, SignedCallReceipt, model_id
+from scrip.call_receipts import RECEIPT_HEADER, ReceiptWrong, SignedCallReceipt, model_id
 from scrip.eip712 import Wallet
 from scrip.eip712_sessions import session_id
 from scrip.errors import BadInput, Refused
@@ -25,17 +29,16 @@ from scrip.session_api import PAGE, SESSIONS_PATH, SessionApi, path_of, receipts
 from scrip.session_payer import Pending, SessionPayer, Terms
 from scrip.signed_requests import SignedBy
 from scrip.types_spending import SessionTerms
+from scrip.watched_stream import parted, watched
 
 if TYPE_CHECKING:
     from scrip.chain import Chain
 
 NEEDED_HEADER: Final = "Scrip-Needed"
-TRIES: Final = 4
+TRIES: Final = 8
 """Vouchers that are signed for one call."""
 FIRST_GUESS: Final = 1
 """Units that the first call is thought to cost at most: the provider says what is really needed."""
-_DONE: Final = b"data: [DONE]"
-_EVENT: Final = b"event: " + RECEIPT_EVENT.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,8 @@ class _Ask:
 _Flow = Generator[_Ask, httpx.Response, None]
 
 
-class VoucherAuth(httpx.Auth):
-    """Pays every request of an httpx client from one session. `endpoint` is the provider's API; `signed`
-    signs requests for the account itself.
-    """
+class _Paying:
+    """What `VoucherAuth` does, whichever library's `Auth` it is one of."""
 
     requires_request_body = True
 
@@ -94,6 +95,7 @@ class VoucherAuth(httpx.Auth):
             flow.close()
 
     def _flow(self, request: httpx.Request) -> _Flow:
+        """`httpx.Request` and `Response` stand for those of the library at hand, here and below."""
         self.payer.check()
         if not self._ready:
             yield from self._begin(request)
@@ -128,7 +130,7 @@ class VoucherAuth(httpx.Auth):
             return self.payer.begin(self._guess)
         if not (text.isascii() and text.isdecimal()) or len(text) > 39:
             raise BadInput(NEEDED_HEADER, text, "a number of units")
-        corrected = self.payer.correct(pending, int(text))
+        corrected = self.payer.correct(pending, int(text), self._guess)
         self._guess = max(self._guess, corrected.most)
         return corrected
 
@@ -170,7 +172,7 @@ class VoucherAuth(httpx.Auth):
         self, like: httpx.Request, method: str, path: str, body: dict[str, Any] | None
     ) -> Generator[_Ask, httpx.Response, dict[str, Any]]:
         """A request of our own, as patient as the caller's."""
-        request = httpx.Request(method, self._endpoint + path, json=body, extensions=like.extensions)
+        request = type(like)(method, self._endpoint + path, json=body, extensions=like.extensions)
         response = yield _Ask(next(self._signed.auth_flow(request)), read=True)
         try:
             data = response.json()
@@ -181,6 +183,20 @@ class VoucherAuth(httpx.Auth):
             said = error.get("message") if isinstance(error, dict) else None
             raise Refused(str(said or f"HTTP {response.status_code}")[:500], f"provider {self._endpoint}")
         return data
+
+
+class VoucherAuth(_Paying, httpx.Auth):
+    """Pays every request of an httpx client from one session. `endpoint` is the provider's API; `signed`
+    signs requests for the account itself.
+    """
+
+
+@cache
+def auth_type(library: ModuleType) -> type[VoucherAuth]:
+    """`VoucherAuth` for clients of another library that is httpx under another name (httpx2)."""
+    if library is httpx:
+        return VoucherAuth
+    return cast(type[VoucherAuth], type("VoucherAuth", (_Paying, library.Auth), {}))
 
 
 class _Call:
@@ -196,18 +212,18 @@ class _Call:
         if header is not None:
             signed = self._parsed(header)
             self._end(signed)
-            response.stream = _Watched(
+            response.stream = watched(
                 response.stream, lambda body: self._check_body(signed, body), partial=False
             )
         elif response.is_success and streams:
-            response.stream = _Watched(response.stream, self._stream_ended, partial=True)
+            response.stream = watched(response.stream, self._stream_ended, partial=True)
         else:
             if response.is_success:
                 self._payer.behind = True  # an answer, and no receipt: what was charged is asked for
             self._end(None)
 
     def _stream_ended(self, body: bytes) -> None:
-        answered, receipt = _parted(body)
+        answered, receipt = parted(body)
         if receipt is None:
             self._payer.behind = True
             self._end(None)
@@ -237,78 +253,6 @@ class _Call:
             raise self._payer.wrong from None
 
 
-def _parted(body: bytes) -> tuple[bytes, str | None]:
-    """A stream's events before `[DONE]` or its receipt, whichever is first; and the receipt, if it came."""
-    at = body.find(_EVENT)
-    ends = [end for end in (body.find(_DONE), at) if end >= 0]
-    answered = body[: min(ends)] if ends else body
-    line = body[at:].split(b"\n")[1:2] if at >= 0 else []
-    if not line or not line[0].startswith(b"data: "):
-        return answered, None
-    return answered, line[0][6:].decode("utf-8", "replace")
-
-
-class _Watched(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A response's bytes as they come; `ended` gets all of them, once, when the stream ends or is left.
-
-    Stock clients leave a stream at its `[DONE]`: then the rest, which is the receipt, is still read.
-    """
-
-    def __init__(self, stream: Any, ended: Callable[[bytes], None], *, partial: bool) -> None:
-        """`partial` says that `ended` wants what came of a stream that was left."""
-        self._stream, self._ended, self._partial = stream, ended, partial
-        self._parts: Any = None
-        self._body = bytearray()
-        self._open = True
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._parts = iter(self._stream)
-        for part in self._parts:
-            self._body += part
-            yield part
-        self._end()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self._parts = aiter(self._stream)
-        async for part in self._parts:
-            self._body += part
-            yield part
-        self._end()
-
-    def close(self) -> None:
-        """Left, or at its end."""
-        try:
-            if self._receipt_follows():
-                for part in self._parts:
-                    self._body += part
-        finally:
-            self._stream.close()
-            self._left()
-
-    async def aclose(self) -> None:
-        """Left, or at its end."""
-        try:
-            if self._receipt_follows():
-                async for part in self._parts:
-                    self._body += part
-        finally:
-            await self._stream.aclose()
-            self._left()
-
-    def _receipt_follows(self) -> bool:
-        return self._open and self._partial and self._parts is not None and _DONE in self._body
-
-    def _left(self) -> None:
-        if self._partial:
-            self._end()
-        self._open = False
-
-    def _end(self) -> None:
-        if self._open:
-            self._open = False
-            self._ended(bytes(self._body))
-
-
 def pay_by_vouchers(
     chain: Chain,
     endpoint: str,
@@ -318,12 +262,14 @@ def pay_by_vouchers(
     cap: int,
     call_cap: int,
     state: Path | None = None,
+    library: ModuleType = httpx,
 ) -> VoucherAuth:
     """An auth that pays from the session with these terms, whose vouchers `key` signs.
 
     `cap` base units are authorised at most in all, `call_cap` for one call. The oracle key that receipts must
     be signed by is the registry's, the rates are those that the provider offers now. `state` is the file to
-    remember by. Raises ProviderUnreachable, BadInput, and ChainError.
+    remember by, `library` the one that your client is built on: httpx, or httpx2. Raises
+    ProviderUnreachable, BadInput, and ChainError.
     """
     sessions = chain.address("MeteredSessions")
     if key.address != terms.key:
@@ -341,4 +287,4 @@ def pay_by_vouchers(
         call_cap=call_cap,
     )
     signed = SignedBy(key, chain.chain_id, chain.address("JobMarket"))
-    return VoucherAuth(SessionPayer(known, key, state), terms, base, signed)
+    return auth_type(library)(SessionPayer(known, key, state), terms, base, signed)

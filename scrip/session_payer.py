@@ -97,15 +97,18 @@ class SessionPayer:
     # Calls
 
     def begin(self, most: int) -> Pending:
-        """A voucher for a call that may cost `most` units, never used before. Raises OverCap, and
-        ReceiptWrong once a receipt was wrong.
+        """A voucher for a call that may cost about `most` units, never used before; the provider says if
+        that isn't enough. Raises OverCap, and ReceiptWrong once a receipt was wrong.
         """
         with self._lock:
             self.check()
-            return self._fly(self._sign(self._in_use() + most), most)
+            least = min(self._in_use() + most, self.terms.cap)
+            return self._fly(self._sign(self._unused(least)), most)
 
-    def correct(self, pending: Pending, needed: int) -> Pending:
-        """A voucher over `needed` units, as the provider asked, for a call it refused. Raises OverCap."""
+    def correct(self, pending: Pending, needed: int, guess: int) -> Pending:
+        """A voucher over at least `needed` units, as the provider asked, for a call that it refused. More if
+        our other calls in progress need it, which cost about `guess`. Raises OverCap.
+        """
         with self._lock:
             self._flying.pop(pending.number, None)
             in_use = self._in_use()
@@ -114,7 +117,9 @@ class SessionPayer:
                     f"the provider asks for a voucher over {needed} units: {in_use} are in use, and a call "
                     f"may cost {self.terms.call_cap}. Allow more for a call, or ask for less"
                 )
-            return self._fly(self._sign(needed), max(0, needed - in_use))
+            most = max(needed - in_use, guess)
+            about = max(needed, min(in_use + most, self.terms.cap))
+            return self._fly(self._sign(self._unused(about)), most)
 
     def end(
         self, pending: Pending, signed: SignedCallReceipt | None, request_hash: bytes | None = None
@@ -160,10 +165,19 @@ class SessionPayer:
     def _in_use(self) -> int:
         return self.charged + sum(one.most for one in self._flying.values())
 
-    def _sign(self, least: int) -> Voucher:
-        units = max(least, self.charged + 1)
-        while units in self._used:
-            units += 1
+    def _unused(self, about: int) -> int:
+        """A number for a voucher: from `about` on where the cap allows, otherwise the next one below."""
+        above = max(about, self.charged + 1)
+        while above in self._used:
+            above += 1
+        if above <= self.terms.cap:
+            return above
+        below = about
+        while below in self._used:
+            below -= 1
+        return below if below > self.charged else above
+
+    def _sign(self, units: int) -> Voucher:
         if units > self.terms.cap:
             raise OverCap(
                 f"the call needs a voucher over {units} units, {self.terms.cap} are allowed. "
