@@ -5,7 +5,7 @@ receipt's `responseHash` is of: of a stream all before `[DONE]` or the receipt, 
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from oracle.gateway import errors, sse
 from oracle.gateway.aggregate import Aggregate

@@ -7,18 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from oracle.gateway.account import MOST_OWED, Account, KeyState
 from oracle.gateway.commits import Change
 from oracle.gateway.seen import KEPT
 from oracle.gateway.tables import CallBodyRow, CallRow, KeyRow, SessionRow
+from oracle.models import Base
 from oracle.store import Store
 from scrip.call_receipts import SignedCallReceipt
 from scrip.errors import NotFound
 
 PRUNED_AT_ONCE: Final = 1_000
+
+
+_SESSIONS, _CALLS, _BODIES, _KEYS = (
+    Base.metadata.tables[row.__tablename__] for row in (SessionRow, CallRow, CallBodyRow, KeyRow)
+)
+# Of tables, not of their classes: every call waits for these, and objects would cost it a millisecond.
+_SET_SESSION: Final = update(_SESSIONS).where(_SESSIONS.c.session_id == bindparam("of"))
+_ADD_CALL: Final = insert(_CALLS)
+_ADD_BODY: Final = insert(_BODIES)
+_SET_KEY: Final = update(_KEYS).where(_KEYS.c.key_id == bindparam("of"))
 
 
 class Book:
@@ -54,15 +65,19 @@ class Book:
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Store changes, all or none, in their order."""
+        newest = {change.account.session: change.session for change in changes}
+        spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
+        work = (
+            (_SET_SESSION, [{"of": session, **row} for session, row in newest.items()]),
+            (_ADD_CALL, [change.call for change in changes if change.call]),
+            (_ADD_BODY, [change.body for change in changes if change.body]),
+            (_SET_KEY, [{"of": key_id, "spent": units} for key_id, units in spent.items()]),
+        )
         with self.store.writing() as db:
-            newest = {change.account.session: change.session for change in changes}
-            for session_id, row in newest.items():
-                db.execute(update(SessionRow).where(SessionRow.session_id == session_id).values(row))
-            _insert(db, CallRow, [change.call for change in changes if change.call])
-            _insert(db, CallBodyRow, [change.body for change in changes if change.body])
-            spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
-            for key_id, units in spent.items():
-                db.execute(update(KeyRow).where(KeyRow.key_id == key_id).values(spent=units))
+            connection = db.connection()
+            for statement, rows in work:
+                if rows:
+                    connection.execute(statement, rows)
 
     # Calls
 
@@ -179,8 +194,3 @@ def state_of(row: KeyRow) -> KeyState:
         row.key_id, row.session_id, row.cap, row.spent, row.models, row.expires_ms, row.per_minute,
         revoked=bool(row.revoked_ms),
     )  # fmt: skip
-
-
-def _insert(db: Session, table: Any, rows: list[Any]) -> None:
-    if rows:
-        db.execute(insert(table), rows)
