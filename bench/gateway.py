@@ -49,7 +49,7 @@ from scripts.stack_node import Node
 RESULTS: Final = "gateway.json"
 GOALS: Final = {"added_ms_p50": 2.0, "added_ms_p99": 10.0, "stream_loss_pct": 5.0}
 """The most that each may be."""
-CALLS, WARM = 1_000, 100
+CALLS, WARM = 500, 50
 STREAMS, STREAM_TOKENS = 12, 150
 SIZES: Final = (1, 100, 10_000)
 DEPOSIT: Final = 20_000_000
