@@ -46,8 +46,8 @@ class Server:
             raise ServerProblem(
                 f"api: can't listen on {where}: {error.strerror}. Choose another api.port"
             ) from error
-        # Connections inherit it. asyncio sets it for sockets made with a protocol number alone, and without it
-        # the second packet of an answer waits for the client's delayed acknowledgement: 40 ms.
+        # Connections inherit it. asyncio sets it for sockets made with a protocol number alone; without it the
+        # second packet of an answer waits for the client's delayed acknowledgement, 40 ms.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = int(bound.getsockname()[1])
         self._thread = threading.Thread(

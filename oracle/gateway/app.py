@@ -20,6 +20,7 @@ from oracle.gateway.calls import Calls, Charging
 from oracle.gateway.client import Client
 from oracle.gateway.counters import CallCounters
 from oracle.gateway.errors import BadMethod, ClientGone, Failed, UnknownModel
+from oracle.gateway.limits import RefusalLimit
 from oracle.gateway.models import Offer
 from oracle.gateway.rates import RateCard
 from oracle.gateway.refusals import GatewayRefused
@@ -66,6 +67,7 @@ class ProxyApp:
 
     def __init__(self, app: ASGIApp, calls: Calls, offer: Offer) -> None:
         self._app, self._calls, self._offer = app, calls, offer
+        self._refusals = RefusalLimit(offer.settings.refusals_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -76,6 +78,7 @@ class ProxyApp:
             return
         client = Client(scope, receive, send, self._offer.settings.client_s)
         try:
+            self._refusals.check(scope)
             if kind is None:
                 await self._show(scope["method"], path.removeprefix(MODELS).removeprefix("/"), client)
             else:
@@ -83,6 +86,7 @@ class ProxyApp:
         except ClientGone:
             return
         except GatewayRefused as refused:
+            self._refusals.count(scope, refused)
             await self._refuse(client, refused)
         except Exception as error:
             _log.error("request failed", path=path, exc_info=error)

@@ -31,6 +31,8 @@ Returned = TypeVar("Returned")
 OK: Final = "ok"
 RESERVES: Final = 2
 CHARGES: Final = 16
+SETTLE_S: Final = 3.0
+"""Longest wait, as the node stops, for what calls have to charge."""
 
 _log = get(__name__)
 
@@ -60,10 +62,13 @@ class Calls:
         }
         self._opens = ThreadPoolExecutor(RESERVES, "gateway-reserve")
         self._closes = ThreadPoolExecutor(CHARGES, "gateway-charge")
+        self._settling: set[asyncio.Task[None]] = set()
         self.running = 0
 
     async def close(self) -> None:
-        """Close the connections to the inference servers."""
+        """Let calls be settled, and close the connections to the inference servers."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=SETTLE_S)
         for upstream in self._upstreams.values():
             await upstream.close()
         self._opens.shutdown(wait=False)
@@ -80,14 +85,21 @@ class Calls:
             held = await self._in(
                 self._opens, lambda: self._accounts.reserve(credential, call.model, call.most)
             )
-            work = asyncio.create_task(_Course(self, call, held, client, started_ms).run())
-            await asyncio.wait({work, client.gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                work.cancel()
-            await work
+            course = _Course(self, call, held, client, started_ms)
+            work = asyncio.create_task(course.generate())
+            try:
+                await asyncio.wait({work, client.gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:  # this may be cancelled, as the node stops; what came of the call is settled anyhow
+                await asyncio.shield(self._settle(course, work))
         finally:
             self.running -= 1
             client.close()
+
+    def _settle(self, course: _Course, work: asyncio.Task[GatewayRefused | None]) -> asyncio.Task[None]:
+        settling = asyncio.create_task(course.end(work))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        return settling
 
     def upstream(self, model: str) -> Upstream:
         """The server of a model."""
@@ -120,25 +132,46 @@ class _Course:
         self._tally = Tally()
         self._answer = Answer(call, calls.most_bytes)
         self._counting: asyncio.Task[int | None] | None = None
+        self._holds = True
 
-    async def run(self) -> None:
-        """Generate, and settle what came of it. Cancelling it means that the client is gone."""
-        problem: GatewayRefused | None = None
+    async def generate(self) -> GatewayRefused | None:
+        """Have the server generate, and pass it on. Returns what kept it from ending well. Is cancelled when
+        the client is gone.
+        """
         try:
             async with self._upstream.room():
                 if self._call.upstream.count_input and self._call.kind is not Kind.EMBEDDINGS:
                     self._counting = asyncio.create_task(self._count_input())
-                await self._generate()
-        except asyncio.CancelledError:
-            problem = ClientGone("the client hung up")
+                await self._pass_on()
         except GatewayRefused as refused:
-            problem = refused
+            return refused
         except Exception as error:
-            _log.error("call failed", model=self._call.model, exc_info=error)
-            problem = Failed("an unexpected error; see the node's log")
-        await self._settle(problem)
+            return self._unexpected("call failed", error)
+        return None
 
-    async def _generate(self) -> None:
+    async def end(self, work: asyncio.Task[GatewayRefused | None]) -> None:
+        """End `work`, which is `generate`, and settle what came of it: once, whoever leaves meanwhile."""
+        work.cancel()
+        await asyncio.wait({work})
+        problem = ClientGone("the client hung up") if work.cancelled() else work.result()
+        try:
+            await self._settle(problem)
+        except Exception as error:
+            refused = error if isinstance(error, GatewayRefused) else self._unexpected("not charged", error)
+            await self._release()
+            self._calls.counters.ended(self._call.model, Agreed(), "uncharged")
+            await self._refuse(refused)
+
+    def _unexpected(self, what: str, error: Exception) -> Failed:
+        _log.error(what, model=self._call.model, exc_info=error)
+        return Failed("an unexpected error; see the node's log")
+
+    async def _release(self) -> None:
+        if self._holds:
+            self._holds = False
+            await self._calls.release(self._held)
+
+    async def _pass_on(self) -> None:
         if self._call.kind is Kind.EMBEDDINGS:
             whole = await self._upstream.whole(self._call)
             self._tally.reported, self._tally.begun = read_usage(whole.get("usage")), True
@@ -161,21 +194,14 @@ class _Course:
         agreed = await self._agree(whole=problem is None)
         result = problem.code if problem else OK
         if not self._tally.begun:
-            await self._calls.release(self._held)
+            await self._release()
             self._calls.counters.ended(self._call.model, agreed, result)
             if problem is not None:
                 await self._refuse(problem)
             return
         last = self._answer.end(agreed, problem)
-        try:
-            signed = await self._calls.charge(self._held, self._used(agreed, whole=problem is None))
-        except Exception as error:
-            _log.error("call can't be charged", model=self._call.model, exc_info=error)
-            await self._calls.release(self._held)
-            self._calls.counters.ended(self._call.model, Agreed(), "uncharged")
-            refused = error if isinstance(error, GatewayRefused) else Failed("the call can't be charged now")
-            await self._refuse(refused)
-            return
+        signed = await self._calls.charge(self._held, self._used(agreed, whole=problem is None))
+        self._holds = False
         self._calls.counters.ended(self._call.model, agreed, result)
         await self._hand_over(last, signed, problem)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from oracle.gateway.errors import ClientGone, TooLarge
 from oracle.gateway.refusals import BadCredential, GatewayRefused
@@ -60,15 +60,23 @@ class Client:
             )
         parts, size = [], 0
         while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise ClientGone("the client hung up before its request was whole")
+            message = await self._part()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > most:
                 raise TooLarge(f"the request body has over {most} bytes", f"over {most}", most)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+    async def _part(self) -> Message:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise ClientGone(f"the client sent nothing for {self._patience_s:.0f} s") from None
+        if message["type"] != "http.request":
+            raise ClientGone("the client hung up before its request was whole")
+        return message
 
     @property
     def gone(self) -> asyncio.Task[None]:

@@ -487,6 +487,26 @@ def test_accounts__cannot_charge__nothing_is_charged_or_stuck(place: Any, body: 
     assert (lab.accounts.charged, lab.accounts.reserved) == (0, 0)
 
 
+def test_node__stops_in_the_middle__charged_for_what_came(place: Any, upstream: FakeUpstream) -> None:
+    upstream.script = hangs_after(*MIDDLE)
+    with gateway(settings(upstream.url)) as lab, raw_call(lab, STREAM) as connection:
+        assert connection.recv(4_096)
+    assert (lab.accounts.charged, lab.accounts.reserved) == (9, 0)
+
+
+def test_refused__too_often__is_429_before_anything_is_read(place: Any) -> None:
+    lab = place(general={"refusals_per_minute": 3})
+    with lab.client(Authorization="Bearer sk-scrip-guess") as client:
+        statuses = [client.post(PATH, json=CHAT).status_code for _ in range(4)]
+    assert statuses == [401, 401, 401, 429]
+
+
+def test_voucher_client__told_what_to_sign__is_no_offence(place: Any) -> None:
+    lab = place(MemoryAccounts(deposit=1), general={"refusals_per_minute": 3})
+    with lab.client() as client:
+        assert [client.post(PATH, json=CHAT).status_code for _ in range(5)] == [402] * 5
+
+
 def raw_call(lab: Lab, body: Any) -> socket.socket:
     """A request whose answer nobody reads."""
     address, content = urlsplit(lab.url), json.dumps(body).encode()
