@@ -208,6 +208,46 @@ def test_tokeniser__fails__the_server_is_believed_within_its_bound(
         assert receipt_of(client.post(PATH, json=CHAT)).receipt.input_tokens == 7
 
 
+# vLLM and SGLang, as their events are
+
+
+def vllm_events(*texts: str) -> list[dict[str, Any]]:
+    """Usage so far in every event; each text is two tokens."""
+    found = []
+    for number, text in enumerate(texts, 1):
+        usage = {"prompt_tokens": 7, "completion_tokens": 2 * number, "total_tokens": 7 + 2 * number}
+        found.append(chunk(text, usage=usage))
+    return found
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_several_tokens_an_event__tokeniser_agrees__all_are_charged(
+    place: Any, upstream: FakeUpstream, engine: str
+) -> None:
+    upstream.text_tokens = 8
+    upstream.script = says(
+        *vllm_events("one two", " three four", " five six", " seven eight"), chunk(finish="length"),
+        usage_chunk(completion_tokens=8),
+    )  # fmt: skip
+    lab = place(engine=engine)
+    with lab.client() as client:
+        text = client.post(PATH, json=STREAM).text
+    chunks = [json.loads(data) for name, data in events(text) if not name and data != "[DONE]"]
+    assert not any("usage" in item for item in chunks)
+    assert upstream.asked[0]["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+    assert (lab.accounts.used[0].input, lab.accounts.used[0].output) == (7, 8)
+    counted = ["/tokenize", "/tokenize"] if engine == "vllm" else ["/tokenize"]  # SGLang counts no chats
+    assert [path for path in upstream.paths if path != PATH] == counted
+
+
+def test_vllm__cut_in_the_middle__usage_so_far_is_charged(place: Any, upstream: FakeUpstream) -> None:
+    upstream.script, upstream.text_tokens = breaks_after(*vllm_events("one two", " three four")), 4
+    lab = place(engine="vllm")
+    with lab.client() as client:
+        assert error_of(client.post(PATH, json=CHAT)) == (502, "upstream_failed")
+    assert (lab.accounts.used[0].input, lab.accounts.used[0].output) == (7, 4)
+
+
 # Models
 
 
