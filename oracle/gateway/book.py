@@ -14,22 +14,29 @@ from oracle.gateway.account import MOST_OWED, Account, KeyState
 from oracle.gateway.commits import Change
 from oracle.gateway.seen import KEPT
 from oracle.gateway.tables import CallBodyRow, CallRow, KeyRow, SessionRow
-from oracle.models import Base
 from oracle.store import Store
 from scrip.call_receipts import SignedCallReceipt
 from scrip.errors import NotFound
 
 PRUNED_AT_ONCE: Final = 1_000
+CHANGING: Final = (
+    "deposit", "claimed", "close_at", "closed", "authorised", "signature", "charged", "calls", "last",
+    "owed_ms", "owed_units", "urgent_at", "opened_ms",
+)  # fmt: skip
+"""Columns of a session that follow its account."""
 
 
-_SESSIONS, _CALLS, _BODIES, _KEYS = (
-    Base.metadata.tables[row.__tablename__] for row in (SessionRow, CallRow, CallBodyRow, KeyRow)
-)
-# Of tables, not of their classes: every call waits for these, and objects would cost it a millisecond.
-_SET_SESSION: Final = update(_SESSIONS).where(_SESSIONS.c.session_id == bindparam("of"))
-_ADD_CALL: Final = insert(_CALLS)
-_ADD_BODY: Final = insert(_BODIES)
-_SET_KEY: Final = update(_KEYS).where(_KEYS.c.key_id == bindparam("of"))
+def _setting(table: Any, key: str, columns: Sequence[str]) -> Any:
+    """An update of one row, by its key."""
+    where = table.c[key] == bindparam("known", type_=table.c[key].type)
+    return update(table).where(where).values({name: bindparam(name) for name in columns})
+
+
+# Made once: building them takes longer than running them, and every charge runs them.
+_UPDATE_SESSION: Final = _setting(SessionRow.__table__, "session_id", CHANGING)
+_UPDATE_KEY: Final = _setting(KeyRow.__table__, "key_id", ("spent",))
+_ADD_CALL: Final = insert(CallRow.__table__)  # type: ignore[arg-type]
+_ADD_BODY: Final = insert(CallBodyRow.__table__)  # type: ignore[arg-type]
 
 
 class Book:
@@ -65,19 +72,19 @@ class Book:
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Store changes, all or none, in their order."""
-        newest = {change.account.session: change.session for change in changes}
+        sessions = {change.account.session: change.session for change in changes}
         spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
-        work = (
-            (_SET_SESSION, [{"of": session, **row} for session, row in newest.items()]),
+        rows = (
+            (_UPDATE_SESSION, [{**row, "known": session} for session, row in sessions.items()]),
             (_ADD_CALL, [change.call for change in changes if change.call]),
             (_ADD_BODY, [change.body for change in changes if change.body]),
-            (_SET_KEY, [{"of": key_id, "spent": units} for key_id, units in spent.items()]),
+            (_UPDATE_KEY, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),
         )
         with self.store.writing() as db:
             connection = db.connection()
-            for statement, rows in work:
-                if rows:
-                    connection.execute(statement, rows)
+            for statement, parameters in rows:
+                if parameters:
+                    connection.execute(statement, parameters)
 
     # Calls
 
@@ -171,21 +178,8 @@ class Book:
 
 def values(account: Account) -> dict[str, Any]:
     """The columns of an account that change, as they are now. The caller holds its lock."""
-    return {
-        "deposit": account.deposit,
-        "claimed": account.claimed,
-        "close_at": account.close_at,
-        "closed": account.closed,
-        "authorised": account.authorised,
-        "signature": account.signature,
-        "charged": account.charged,
-        "calls": account.calls,
-        "last": account.last,
-        "owed_ms": account.owed_ms,
-        "owed_units": min(account.owed, MOST_OWED),
-        "urgent_at": account.urgent_at,
-        "opened_ms": account.opened_ms,
-    }
+    known = {name: getattr(account, name) for name in CHANGING if name != "owed_units"}
+    return known | {"owed_units": min(account.owed, MOST_OWED)}
 
 
 def state_of(row: KeyRow) -> KeyState:

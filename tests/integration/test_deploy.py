@@ -9,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -341,6 +342,16 @@ def _kill_after(anvil: Anvil, folder: Path, words: str) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+def _wait_mined(anvil: Anvil, hashes: Sequence[str]) -> None:
+    """Until these transactions are in blocks, and so are all of their sender's before them: Anvil answers
+    before it mines.
+    """
+    deadline = time.monotonic() + RUN_SECONDS
+    while not all(anvil.rpc("eth_getTransactionReceipt", each) for each in hashes):
+        assert time.monotonic() < deadline, "never mined"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("words", ["ReceiptVerifier created", "ReceiptVerifier.grantRole done"])
 def test_deploy__killed__next_run_goes_on(tmp_path: Path, words: str) -> None:
     with running(chain_id=LOCAL) as anvil:
@@ -358,8 +369,9 @@ def test_deploy__nonce_taken_in_between__refused_until_forced(tmp_path: Path) ->
     with running(chain_id=LOCAL) as anvil:
         _kill_after(anvil, tmp_path, "ProviderRegistry created")
         deployer = _development_key().address
-        for _ in CONTRACTS:  # whatever was on its way when it was killed, the last contract's nonce is gone
-            anvil.rpc("eth_sendTransaction", {"from": deployer, "to": ONE, "value": "0x1"})
+        # Whatever was on its way when it was killed, the last contract's nonce is gone.
+        payment = {"from": deployer, "to": ONE, "value": "0x1"}
+        _wait_mined(anvil, [anvil.rpc("eth_sendTransaction", payment) for _ in CONTRACTS])
         words = _refused(anvil, tmp_path)
         assert "can't be finished" in words
         assert re.search(r"JobMarket 0x\w+: no code there", words)

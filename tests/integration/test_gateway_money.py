@@ -343,3 +343,21 @@ def test_command_line__a_session_and_its_keys(place: OracleLab, class_id: int, b
     place.system.anvil.rpc("evm_mine")
     assert run("close", session)["status"] == "closed"
     assert run("show", session)["left"]["credits"] == "15"
+
+
+def test_reorganisation__of_a_top_up_and_a_close__is_taken_back(
+    place: OracleLab, class_id: int, buyer: Sender
+) -> None:
+    gateway = start(place, class_id)
+    info = opened(place, buyer, class_id, 100)
+    session, anvil = taken(gateway, info), place.system.anvil
+    before = anvil.rpc("evm_snapshot")
+    place.system.send("MeteredSessions", "topUp", info.terms.to_abi(), 50, sender=buyer.address)
+    place.wait(lambda: gateway.accounts.view(session).deposit == 150)
+    place.system.send("MeteredSessions", "requestClose", info.terms.to_abi(), sender=buyer.address)
+    place.wait(lambda: gateway.accounts.view(session).close_at != 0)
+    assert anvil.rpc("evm_revert", before)
+    anvil.rpc("evm_mine")
+    place.wait(lambda: gateway.accounts.view(session).close_at == 0)
+    assert gateway.accounts.view(session).deposit == 100
+    call(place, gateway, session, 100)

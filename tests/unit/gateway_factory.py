@@ -100,6 +100,7 @@ class Till:
     now: float = 0.0
     wall_ms: int = NOW * 1000
     blind_s: float = 300
+    url: str = ""
     store: Store = field(init=False)
     accounts: Accounts = field(init=False)
     metrics: GatewayMetrics = field(init=False)
@@ -108,7 +109,8 @@ class Till:
         self.start()
 
     def start(self) -> None:
-        self.store = Store.open(f"sqlite:///{self.folder / 'oracle.db'}", lambda: self.wall_ms)
+        url = self.url or f"sqlite:///{self.folder / 'oracle.db'}"
+        self.store = Store.open(url, lambda: self.wall_ms)
         self.metrics = GatewayMetrics(CollectorRegistry())
         self.accounts = Accounts(
             book=Book(self.store), chain=self.sessions, rates=RateCard(RATES), signer=ORACLE,  # type: ignore[arg-type]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from oracle.gateway.accounts import (
     BadCredential,
@@ -25,7 +27,9 @@ from oracle.gateway.accounts import (
     VoucherUsed,
 )
 from oracle.gateway.keys import KeyLimits
+from oracle.gateway.metrics import GatewayMetrics
 from oracle.store import NOBODY
+from oracle.tables import TABLES
 from scrip.call_receipts import ReceiptWrong, SignedCallReceipt, check_chain, model_id
 from scrip.errors import BadInput, NotFound, Refused
 from scrip.structs import ZERO_BYTES32
@@ -45,8 +49,8 @@ from tests.unit.gateway_factory import (
 
 
 @pytest.fixture
-def till(tmp_path: Path) -> Iterator[Till]:
-    made = Till(tmp_path)
+def till(tmp_path: Path, database_url: str) -> Iterator[Till]:
+    made = Till(tmp_path, url=database_url)
     yield made
     made.store.close()
 
@@ -353,7 +357,7 @@ def test_charge__stored_and_the_answer_lost__is_charged_once(
 def lost(till: Till, tmp_path: Path) -> None:
     """The provider's database is gone."""
     till.store.close()
-    till.folder = tmp_path / "new"
+    till.folder, till.url = tmp_path / "new", ""
     till.start()
 
 
@@ -483,9 +487,10 @@ def test_key__secret__is_stored_nowhere(till: Till) -> None:
     session = till.opened()
     _, secret = key(till, session)
     assert secret.secret not in repr(secret)
-    till.store.close()
-    for file in till.folder.iterdir():
-        assert secret.secret.encode() not in file.read_bytes()
+    with till.store.reading() as db:
+        stored = [repr(db.execute(table.select()).all()) for table in TABLES.sorted_tables]
+    assert len(stored) > 5
+    assert not [rows for rows in stored if secret.secret.removeprefix("sk-scrip-") in rows]
 
 
 def test_key__bad_limits__are_refused(till: Till) -> None:
@@ -515,3 +520,12 @@ def test_metrics__count_calls_tokens_units_and_refusals(till: Till) -> None:
     assert till.metrics.units._value.get() == 21  # 16 + 4 / 2 + 3
     assert till.metrics.refused.labels("payment_needed")._value.get() == 1
     assert till.metrics.reserved._value.get() == 0
+
+
+def test_metrics__of_accounts__are_those_of_the_page() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "sessions.md").read_text()
+    registry = CollectorRegistry()
+    GatewayMetrics(registry)
+    suffix = {"counter": "_total"}
+    found = {family.name + suffix.get(family.type, "") for family in registry.collect()}
+    assert found == set(re.findall(r"^\| `(scrip_\w+)`", page, re.MULTILINE))

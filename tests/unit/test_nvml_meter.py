@@ -93,6 +93,29 @@ def test_meter__counter_falls__raw_value_is_kept_and_noted(tmp_path: Path) -> No
     assert "fell from 1000 to 40" in reason
 
 
+def test_meter__long_lease__energy_is_read_at_each_tick_and_all_else_once_a_span(tmp_path: Path) -> None:
+    rows = "".join(f"proc {ms} 0 41 1024 {sm} 0\n" for ms, sm in [(5500, 20), (7500, 30), (9500, 40)])
+    text = BUSY + rows + "gpm 0 0 - 10 0 0\ngpm 7500 0 - 50 0 0\nread 20000 0 1000 300000 80 40\n"
+    ticks = [1003, 2001, 3004, 4001, 5002, 6001, 7001, 8001, 9001, 10_001, 11_001, 12_001, 16_001]
+    with simulated(tmp_path, text) as (nvml, clock):
+        meter = NvmlMeter(nvml, owns={41}.__contains__, clock=clock)
+        meter.start(lease(GPU))
+        read = {}
+        for ms in ticks:
+            clock.set(ms)
+            read[ms] = values(meter.tick())
+        clock.set(16_500)
+        end = values(meter.end(OK))
+    assert all({"energy_mj", "power_mw"} <= set(found) for found in read.values())
+    # Each tick of the first span, then the first tick of a span, however late or early in it.
+    full = [ms for ms, found in read.items() if set(found) > {"energy_mj", "power_mw"}]
+    assert full == [1003, 2001, 3004, 4001, 5002, 10_001, 16_001]
+    assert all({"util_pct", "memory_bytes", "process_present", "gpm_sm_pct"} <= set(read[ms]) for ms in full)
+    # What happened between two of them is in the later one.
+    assert (read[10_001]["process_sm_pct"], read[10_001]["gpm_sm_pct"]) == (30, 30)
+    assert {"util_pct", "memory_bytes"} <= set(end)
+
+
 def test_meter__mig_off__reads(tmp_path: Path) -> None:
     with simulated(tmp_path, BUSY + "mig 0 0 0\n") as (nvml, _):
         assert values(NvmlMeter(nvml).start(lease(GPU)))["energy_mj"] == 1000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from oracle.telemetry.base import Finished, Lease, Note, Reading, TelemetryError
@@ -18,6 +17,10 @@ from oracle.telemetry.nvml.readings import Nvml
 
 ENERGY: Final = "energy_mj"
 REFUSED: Final = "energy_refused_mj"
+SIDE_NS: Final = 5_000_000_000
+"""How often a tick reads side information once a lease is older than that. It takes twice as long as
+energy and power, nothing is billed by it, and a job of minutes is described as well by less.
+"""
 _BOARD_ONLY: Final = (ENERGY, "power_mw", "util_pct", "process_sm_pct", "accounting")
 
 
@@ -32,7 +35,7 @@ class _Watched:
 
 
 class NvmlMeter:
-    """Energy, and side information, of each GPU of a lease.
+    """Energy and power of each GPU of a lease at every edge and tick, side information at a pace of its own.
 
     `energy_mj` is the raw counter at every edge and tick, so that the evidence shows a reset. A counter that
     disagrees with power beyond the bound (`crosscheck`) is read as `energy_refused_mj` at the end edge: the
@@ -41,6 +44,9 @@ class NvmlMeter:
     processes are gone, what the driver's accounting kept of them. What a GPU doesn't offer is left out with a
     note; so is side information that once fails to be read.
 
+    All but power is read at both edges, at each tick of the first `SIDE_NS`, in which a job's processes come
+    to the GPU, and from then on at the first tick of each such span.
+
     On a board divided by MIG, and for a MIG device, what NVML knows of whole boards only isn't read: every
     slice would repeat it.
     """
@@ -48,10 +54,16 @@ class NvmlMeter:
     name = "nvml"
 
     def __init__(
-        self, nvml: Nvml, owns: Callable[[int], bool] | None = None, clock: Clock | None = None
+        self,
+        nvml: Nvml,
+        owns: Callable[[int], bool] | None = None,
+        clock: Clock | None = None,
+        *,
+        side_ns: int = SIDE_NS,
     ) -> None:
         """`owns` tells whether a pid is the job's; by default, whether it is in the lease's tree."""
         self._nvml, self._owns, self._clock = nvml, owns, clock or SystemClock()
+        self._side_ns, self._started_ns, self._side_span = side_ns, 0, 0
         self._watched: tuple[_Watched, ...] = ()
         self._absent: dict[tuple[str, str], Note] = {}
         self._odd: dict[tuple[str, str, str], Note] = {}
@@ -66,6 +78,7 @@ class NvmlMeter:
         isn't here), NvmlFailed.
         """
         self._nvml.revive()
+        self._started_ns = self._clock.mono_ns()
         self._watched = tuple(self._watch(gpu, lease) for gpu in lease.gpus)
         readings: list[Reading] = []
         try:
@@ -88,7 +101,7 @@ class NvmlMeter:
         """Raises GpuLost, NvmlFailed."""
         readings: list[Reading] = []
         self._read_energy(readings)
-        for watched in self._watched:
+        for watched in self._watched if self._side_is_due() else ():
             self._read_now(readings, watched)
             self._side(readings, watched.gpu, "process_present", watched.processes.present)
             self._read_since(readings, watched)
@@ -117,6 +130,12 @@ class NvmlMeter:
         processes = Processes(self._nvml, gpu, owns, self._clock)
         return _Watched(gpu, CrossCheck(), processes, Activity(self._nvml, gpu, self._clock))
 
+    def _side_is_due(self) -> bool:
+        """By spans counted from the start, so that ticks that come a little late don't add up."""
+        span = (self._clock.mono_ns() - self._started_ns) // self._side_ns
+        due, self._side_span = span == 0 or span != self._side_span, span
+        return due
+
     def _read_energy(self, readings: list[Reading], *, last: bool = False) -> None:
         """All counters before all else: they are what an edge is about."""
         for watched in self._watched:
@@ -133,7 +152,10 @@ class NvmlMeter:
                 readings.append(Reading(self._nvml.source, gpu, name, energy))
             elif isinstance(energy, MetricAbsent):
                 self._leave_out(gpu, ENERGY, energy.reason)
-            self._side(readings, gpu, "power_mw", partial(_given, "power_mw", power))
+            if isinstance(power, int):
+                readings.append(Reading(self._nvml.source, gpu, "power_mw", power))
+            else:
+                self._without(gpu, "power_mw", power)
 
     def _check(self, watched: _Watched, at_ns: int, energy: int, power: int | None) -> None:
         if odd := watched.energy.add(at_ns, energy, power):
@@ -164,13 +186,18 @@ class NvmlMeter:
             found = read()
         except GpuLost:
             raise
-        except MetricAbsent as problem:
-            self._leave_out(gpu, kind, problem.reason)
-        except NvmlFailed as problem:
-            self._remark(gpu, kind, f"left out once: {problem}")
+        except (MetricAbsent, NvmlFailed) as problem:
+            self._without(gpu, kind, problem)
         else:
             source = self._nvml.source
             readings += [Reading(source, gpu, metric, value) for metric, value in found.items()]
+
+    def _without(self, gpu: str, kind: str, problem: TelemetryError) -> None:
+        """For good where the GPU doesn't offer it, else this once."""
+        if isinstance(problem, MetricAbsent):
+            self._leave_out(gpu, kind, problem.reason)
+        else:
+            self._remark(gpu, kind, f"left out once: {problem}")
 
     def _leave_out(self, gpu: str, metric: str, reason: str) -> None:
         self._absent[gpu, metric] = Note(self._nvml.source, gpu, metric, reason)
@@ -182,10 +209,3 @@ class NvmlMeter:
     def _close(self) -> None:
         for watched in self._watched:
             watched.activity.close()
-
-
-def _given(metric: str, value: int | TelemetryError) -> Mapping[str, int]:
-    """A value that was read together with another; raises what was found in its place."""
-    if isinstance(value, TelemetryError):
-        raise value
-    return {metric: value}

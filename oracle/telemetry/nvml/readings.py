@@ -178,19 +178,19 @@ class Nvml(Library):
             raise
         except NvmlFailed:
             return {}
-        known = [self._field(gpu, field) for field in powers]
-        best = next((value for value in known if isinstance(value, int)), known[-1])
-        return {"energy_mj": self._field(gpu, energy), "power_mw": best}
+        for field in powers:
+            if isinstance(power := self._field(gpu, field), int):
+                break
+        return {"energy_mj": self._field(gpu, energy), "power_mw": power}
 
     def _field(self, gpu: str, field: Any) -> int | TelemetryError:
-        symbol, code = f"nvmlDeviceGetFieldValues:{field.fieldId}", int(field.nvmlReturn)
+        code = int(field.nvmlReturn)
+        member = _VALUE_OF_TYPE.get(int(field.valueType)) if code == SUCCESS else None
+        if member is not None:
+            return int(getattr(field.value, member))
+        symbol = f"nvmlDeviceGetFieldValues:{field.fieldId}"
         if code == SUCCESS:
-            member = _VALUE_OF_TYPE.get(int(field.valueType))
-            return (
-                NvmlFailed(symbol, gpu, code, "no integer")
-                if member is None
-                else int(getattr(field.value, member))
-            )
+            return NvmlFailed(symbol, gpu, code, "no integer")
         problem = self.failed(symbol, gpu, code, "field not read")
         if isinstance(problem, GpuLost):
             raise problem
