@@ -50,7 +50,7 @@ RESULTS: Final = "gateway.json"
 GOALS: Final = {"added_ms_p50": 2.0, "added_ms_p99": 10.0, "stream_loss_pct": 5.0}
 """The most that each may be."""
 CALLS, WARM = 500, 50
-STREAMS, STREAM_TOKENS = 10, 100
+STREAMS, STREAM_TOKENS = 8, 80
 SIZES: Final = (1, 100, 10_000)
 DEPOSIT: Final = 20_000_000
 CALL_UNITS: Final = 40
