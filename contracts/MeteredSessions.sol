@@ -4,12 +4,11 @@ pragma solidity ^0.8.30;
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import {IComputeCredits} from "./interfaces/IComputeCredits.sol";
 import {ICreditReserve} from "./interfaces/ICreditReserve.sol";
 import {IMeteredSessions} from "./interfaces/IMeteredSessions.sol";
-import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {ISpendingBudgets} from "./interfaces/ISpendingBudgets.sol";
 import {ServingTerms, SessionTerms, System} from "./interfaces/Types.sol";
+import {SessionAudits} from "./SessionAudits.sol";
 import {SessionRules} from "./libraries/SessionRules.sol";
 
 /// @title MeteredSessions
@@ -18,7 +17,8 @@ import {SessionRules} from "./libraries/SessionRules.sol";
 ///   leave only to be burned for a claim, or back to that payer.
 /// - A provider claims what was used by its own word, within what the session key authorised and the deposit. So a payer
 ///   risks with a dishonest provider, or a thief of its oracle key, what it authorised and the provider has not earned,
-///   never more. Nobody else can claim: the rest of a voucher that is public would be paid for nothing.
+///   never more. Nobody else can claim: the rest of a voucher that is public would be paid for nothing. What was claimed
+///   and not due can be charged back from stake: see `SessionAudits`.
 /// - Whoever holds the session key can spend the deposit with this one provider and can ask for the session to be closed;
 ///   it can't move credits anywhere else.
 /// - A payer gets back what wasn't claimed, `CLOSE_DELAY` after asking. Until the session is closed the provider can
@@ -29,7 +29,7 @@ import {SessionRules} from "./libraries/SessionRules.sol";
 /// - There is no role, no owner and no pause. A session that nobody closes can be closed by anyone after its expiry.
 /// - Other people's code (signers, session keys, price feeds) is only ever called statically, so it can't come back in;
 ///   a session key gets bounded gas besides, so that it can't stop a batch. State is written before anything is called.
-contract MeteredSessions is IMeteredSessions, EIP712 {
+contract MeteredSessions is SessionAudits {
     /* CONSTANTS */
 
     bytes32 public constant OPEN_TYPEHASH = keccak256("OpenSession(bytes32 sessionId,uint256 units,uint256 deadline)");
@@ -38,26 +38,21 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
     uint256 public constant MAX_LIFETIME = SessionRules.MAX_LIFETIME;
     uint256 public constant KEY_GAS = SessionRules.KEY_GAS;
 
-    IComputeCredits public immutable CREDITS;
     ICreditReserve public immutable RESERVE;
-    IProviderRegistry public immutable REGISTRY;
     ISpendingBudgets public immutable BUDGETS;
     uint256 public immutable CLOSE_DELAY;
 
     /* STORAGE */
 
-    mapping(bytes32 sessionId => Session) private _sessions;
     /// @dev Written only for sessions that name a budget.
     mapping(bytes32 sessionId => uint256) private _charges;
 
     /* CONSTRUCTOR */
 
-    constructor(System memory system, uint256 closeDelay) EIP712("Scrip MeteredSessions", "1") {
+    constructor(System memory system, uint256 closeDelay) EIP712("Scrip MeteredSessions", "1") SessionAudits(system) {
         if (closeDelay < MIN_CLOSE_DELAY) revert MeteredSessions_BadDelay(0, closeDelay, MIN_CLOSE_DELAY);
         if (closeDelay > MAX_CLOSE_DELAY) revert MeteredSessions_BadDelay(0, closeDelay, MAX_CLOSE_DELAY);
-        CREDITS = IComputeCredits(system.credits);
         RESERVE = ICreditReserve(system.reserve);
-        REGISTRY = IProviderRegistry(system.registry);
         BUDGETS = ISpendingBudgets(system.budgets);
         CLOSE_DELAY = closeDelay;
     }
@@ -168,7 +163,8 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
         if (msg.sender != terms.provider) _checkCloseable(sessionId, session.closeAt);
         (uint256 deposit, uint256 claimed) = (session.deposit, session.claimed);
         uint256 left = deposit - claimed;
-        session.closed = true;
+        // When it ended: verdicts about it are taken for a while. Safe cast: block times stay below 2**40.
+        (session.closeAt, session.closed) = (uint40(block.timestamp), true);
         emit SessionClosed(sessionId, claimed, left);
         if (terms.budgetId != 0) _release(sessionId, terms.budgetId, left, deposit);
         // Even of nothing: the deposit stops counting towards the payer's cap on holdings.
@@ -242,7 +238,7 @@ contract MeteredSessions is IMeteredSessions, EIP712 {
 
     function _checkServing(bytes32 sessionId, SessionTerms calldata terms) private view {
         ServingTerms memory class_ = CREDITS.providerTerms(terms.classId, terms.provider);
-        if (class_.listed && REGISTRY.trustedOracleIfItServes(terms.provider, class_.requirement) != address(0)) {
+        if (class_.listed && REGISTRY.trustedOracleIfItQualifies(terms.provider, class_.requirement) != address(0)) {
             return;
         }
         revert MeteredSessions_CannotServe(sessionId, SessionRules.number(terms.provider), terms.classId);

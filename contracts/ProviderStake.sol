@@ -13,11 +13,13 @@ import {ClassTerms, Funding, System} from "./interfaces/Types.sol";
 /// @dev The money of the registry: what providers staked, what stands behind it, and what is owed to others. The
 /// registry's balance is staked + unbonding + bonds + awards, so no call pays out what another account is owed.
 /// Trust model.
-/// - The market sets stake aside for jobs, slashes it by verdict and moves the bonds of challenges. It can't take stake
-///   to itself: what it takes is awarded to accounts, who withdraw it.
+/// - The market sets stake aside for jobs, slashes it by verdict and moves the bonds of challenges. The sessions slash, by
+///   verdict, what stands behind nothing. Neither can take stake to itself: what they take is awarded to accounts, who
+///   withdraw it.
 /// - The reserve awards stake to holders of stake-funded classes that are wound down.
 /// - Nobody else moves a provider's stake but the provider, who can't move what stands behind jobs and credits. By holding
-///   its own stake-funded credits it can take free stake out without the delay; no claim of others is on that.
+///   its own stake-funded credits it can take free stake out without the delay, and keep it from verdicts about sessions:
+///   no claim of others is on it before there is one.
 /// - The stake token is foreign code: state is final before it is called, or what it delivered is measured.
 abstract contract ProviderStake is IProviderRegistry, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
@@ -36,6 +38,7 @@ abstract contract ProviderStake is IProviderRegistry, ReentrancyGuardTransient {
     IComputeCredits public immutable CREDITS;
     address public immutable RESERVE;
     address public immutable MARKET;
+    address public immutable SESSIONS;
 
     /* STORAGE */
 
@@ -77,6 +80,7 @@ abstract contract ProviderStake is IProviderRegistry, ReentrancyGuardTransient {
         CREDITS = IComputeCredits(system.credits);
         RESERVE = system.reserve;
         MARKET = system.market;
+        SESSIONS = system.sessions;
     }
 
     /* STAKE */
@@ -176,8 +180,11 @@ abstract contract ProviderStake is IProviderRegistry, ReentrancyGuardTransient {
         external
         returns (uint256 taken)
     {
-        _only(MARKET, provider);
-        taken = _take(provider, amount);
+        // A job's verdict takes what was set aside for the job, a session's what stands behind nothing.
+        uint256 kept;
+        if (msg.sender == SESSIONS) kept = requiredStakeOf(provider);
+        else _only(MARKET, provider);
+        taken = _take(provider, amount, kept);
         uint256 toPayer = taken / 2;
         uint256 toChallenger = taken - toPayer;
         _awards[payer] += toPayer;
@@ -214,7 +221,7 @@ abstract contract ProviderStake is IProviderRegistry, ReentrancyGuardTransient {
         BoundTerms memory terms = _boundTerms[classId];
         if (terms.stakeFunded && !_isOver(terms)) {
             uint256 claim = units * terms.stakePerMillion / _scale(terms);
-            amount = _take(provider, _covered(provider, claim, _required(provider, classId, units)));
+            amount = _take(provider, _covered(provider, claim, _required(provider, classId, units)), 0);
             _awards[holder] += amount;
         }
         emit Compensated(classId, provider, holder, amount);
@@ -241,6 +248,12 @@ abstract contract ProviderStake is IProviderRegistry, ReentrancyGuardTransient {
     /// @inheritdoc IProviderRegistry
     function requiredStakeOf(address provider) public view returns (uint256) {
         return _required(provider, 0, 0);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function freeStakeOf(address provider) external view returns (uint256) {
+        Account storage account = _accounts[provider];
+        return Math.saturatingSub(account.staked, requiredStakeOf(provider)) + account.unbonding;
     }
 
     /// @inheritdoc IProviderRegistry
@@ -314,11 +327,12 @@ abstract contract ProviderStake is IProviderRegistry, ReentrancyGuardTransient {
 
     /// @dev Takes stake, as much as there is, for the caller to award. May leave less than is reserved: then nothing more
     /// can be reserved or unstaked until enough is freed.
-    function _take(address provider, uint256 amount) private returns (uint256 taken) {
+    /// @param kept Of what isn't unbonding, how much stays.
+    function _take(address provider, uint256 amount, uint256 kept) private returns (uint256 taken) {
         Account storage account = _accounts[provider];
         (uint256 staked, uint256 unbonding) = (account.staked, account.unbonding);
-        taken = Math.min(amount, staked + unbonding);
-        uint256 fromStaked = Math.min(taken, staked);
+        uint256 fromStaked = Math.min(amount, Math.saturatingSub(staked, kept));
+        taken = Math.min(amount, fromStaked + unbonding);
         // Safe casts: both parts only shrink.
         account.staked = uint128(staked - fromStaked);
         if (taken != fromStaked) account.unbonding = uint128(unbonding - (taken - fromStaked));

@@ -18,6 +18,7 @@ from scrip.structs import (
     Bool,
     Bytes,
     Bytes12,
+    Bytes20,
     Bytes32,
     BytesList,
     Struct,
@@ -113,7 +114,8 @@ class ClassTerms(Struct):
     `max_rate` is base units per second per resource; `price_per_million` is payment-token base units per
     1,000,000 credits, `stake_per_million` the same in the stake token; `expiry` 0 is never, `max_per_holder`
     0 is no limit; `region` is ASCII, zero-padded, all zero for any; `sku` is `sku_id(label)`; `arbiter_set`
-    decides disputes and is needed with a `challenge_window`.
+    decides disputes about jobs and what was overcharged in sessions; it is needed with a `challenge_window`
+    or with a `stake_per_million` of a class that isn't stake-funded.
     """
 
     issuer: Address
@@ -285,7 +287,7 @@ class ServingTerms(Struct):
     class's own list admits the provider, `staked` whether its stake is set aside while it works.
     """
 
-    requirement: Bytes32
+    requirement: Bytes20
     listed: Bool
     staked: Bool
 
@@ -334,11 +336,15 @@ class WatcherSet:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Addresses of one deployment by contract name. `block` is the first block that can hold its events."""
+    """Addresses of one deployment by contract name. `block` is the first block that can hold its events.
+
+    `explorer` is the base URL of a block explorer for the chain, "" for none.
+    """
 
     chain_id: int
     block: int
     contracts: Mapping[str, str] = field(default_factory=dict)
+    explorer: str = ""
 
     def __post_init__(self) -> None:
         to_int("deployment.chainId", self.chain_id)

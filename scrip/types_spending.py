@@ -8,6 +8,7 @@ from scrip.structs import (
     Address,
     Bool,
     Bytes,
+    Bytes32,
     Struct,
     Uint32,
     Uint40,
@@ -43,7 +44,7 @@ class SessionState(Struct):
     """A session's slot on chain (`IMeteredSessions.Session`).
 
     `deposit` and `claimed` are base units; from `close_at` (unix seconds, 0 while nobody asked) on anyone can
-    close it; once `closed` it stays so.
+    close it; once `closed` it stays so, and `close_at` is when that was.
     """
 
     deposit: Uint96
@@ -64,6 +65,18 @@ class Claim(Struct):
     units: Uint128
     authorised: Uint128
     signature: Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Overcharge(Struct):
+    """What arbiters find: `units` base units claimed in all of the session and not due, found by `reporter`.
+
+    Cumulative: `MeteredSessions.penalise` takes what verdicts before it didn't.
+    """
+
+    session_id: Bytes32
+    units: Uint256
+    reporter: Address
 
 
 @dataclass(frozen=True, slots=True)

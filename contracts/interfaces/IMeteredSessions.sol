@@ -8,7 +8,7 @@ interface IMeteredSessions {
     /// @notice What the chain stores of a session: one slot.
     /// @param deposit Base units deposited in all.
     /// @param claimed Base units the provider has claimed, at most `deposit`.
-    /// @param closeAt Unix seconds from which anyone can close it; 0 while nobody asked.
+    /// @param closeAt Unix seconds from which anyone can close it; 0 while nobody asked; once it is closed, when that was.
     /// @param closed Ended for good: the same terms can't be opened again.
     struct Session {
         uint96 deposit;
@@ -48,6 +48,12 @@ interface IMeteredSessions {
     /// @notice A row of a batch was left out: its session is as it was. `reason` is the selector of the error that `claim`
     /// would have reverted with.
     event ClaimSkipped(bytes32 indexed sessionId, bytes4 reason, uint256 given, uint256 limit);
+    /// @notice Arbiters found that the provider claimed what was not due.
+    /// @param units Base units overcharged in all of the session, by this verdict.
+    /// @param taken Stake that it took now.
+    event SessionPenalised(
+        bytes32 indexed sessionId, address indexed provider, address indexed reporter, uint256 units, uint256 taken
+    );
 
     // Every error is (sessionId, given, limit). Addresses are given as numbers. AlreadyOpened and NotOpen give the status: 0
     // never opened, 1 open, 2 closed.
@@ -69,6 +75,11 @@ interface IMeteredSessions {
     error MeteredSessions_TooEarly(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_BadBatch(bytes32 sessionId, uint256 given, uint256 limit);
     error MeteredSessions_BadDelay(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_OverClaimed(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_ZeroReporter(bytes32 sessionId, uint256 given, uint256 limit);
+    error MeteredSessions_NoArbiters(bytes32 sessionId, uint256 given, uint256 limit);
+    /// @notice None stands behind the class's units, or all that the provider has stands behind something else.
+    error MeteredSessions_NoStake(bytes32 sessionId, uint256 given, uint256 limit);
     /// @notice Too little gas is left to ask a key that is a contract. Never skips a row: send the call with more.
     error MeteredSessions_LittleGas(bytes32 sessionId, uint256 given, uint256 limit);
 
@@ -106,10 +117,28 @@ interface IMeteredSessions {
     /// @notice Ends the session and gives back what wasn't claimed. Anyone once the delay is over; the provider at any time.
     function close(SessionTerms calldata terms) external;
 
+    /// @notice Takes `PENALTY` times the stake behind units that the provider claimed and was not due, as far as stake is
+    /// free: half for the payer, the rest for the reporter. Anyone may send the verdict, while the session is open and for
+    /// `AUDIT_PERIOD` after it was closed.
+    /// @param units Base units overcharged since the session began, at most those claimed. Cumulative: what was taken by
+    /// verdicts before counts, so that a verdict over more takes the difference, and one over as much nothing.
+    /// @param reporter Who found it.
+    /// @param signatures Of arbiters over `Overcharge(sessionId,units,reporter)`, sorted by ascending signer.
+    /// @return taken Stake taken.
+    function penalise(SessionTerms calldata terms, uint256 units, address reporter, bytes[] calldata signatures)
+        external
+        returns (uint256 taken);
+
     function sessions(bytes32 sessionId) external view returns (Session memory);
+
+    /// @notice Stake that verdicts about a session took.
+    function penaltyOf(bytes32 sessionId) external view returns (uint256);
     function chargeOf(bytes32 sessionId) external view returns (uint256);
     function hashTerms(SessionTerms calldata terms) external view returns (bytes32);
 
     /// @notice Digest of `Voucher(sessionId,units)`, where `units` are those that the key authorises.
     function voucherDigest(bytes32 sessionId, uint256 units) external view returns (bytes32);
+
+    /// @notice Digest of `Overcharge(sessionId,units,reporter)` that arbiters sign.
+    function overchargeDigest(bytes32 sessionId, uint256 units, address reporter) external view returns (bytes32);
 }

@@ -11,6 +11,7 @@ interface IProviderRegistry {
     event StakeWithdrawn(address indexed provider, address indexed to, uint256 amount);
     event StakeReserved(address indexed provider, uint256 amount, uint256 total);
     event StakeFreed(address indexed provider, uint256 amount, uint256 total);
+    /// @param jobId Of a job, or of a session.
     /// @param amount Stake taken in all: `toPayer` and `toChallenger` together.
     event Slashed(
         bytes32 indexed jobId, address indexed provider, uint256 amount, uint256 toPayer, uint256 toChallenger
@@ -113,7 +114,8 @@ interface IProviderRegistry {
     function releaseBond(bytes32 jobId, address to) external;
 
     /// @notice Takes at most `amount` of the provider's stake, unbonding stake last, and awards half to the payer and the
-    /// rest to the challenger. Job market only, for a verdict.
+    /// rest to the challenger. Job market and sessions only, for a verdict; the sessions get free stake alone.
+    /// @param jobId Of a job, or of a session.
     function slash(bytes32 jobId, address provider, uint256 amount, address payer, address challenger)
         external
         returns (uint256 taken);
@@ -137,6 +139,9 @@ interface IProviderRegistry {
     /// @notice Stake that must stay: set aside for jobs, or behind stake-funded credits.
     function requiredStakeOf(address provider) external view returns (uint256);
 
+    /// @notice Stake that stands behind nothing, unbonding stake included: what a verdict about a session can take.
+    function freeStakeOf(address provider) external view returns (uint256);
+
     /// @notice Bond that was taken for a job and not released.
     function bondOf(bytes32 jobId) external view returns (uint256);
     function awardOf(address account) external view returns (uint256);
@@ -158,9 +163,10 @@ interface IProviderRegistry {
     ) external view returns (bytes32);
 
     /// @notice What a class asks of a provider, as one word: the hash of SKU and region, zero for any region. Both kinds are
-    /// hashed, so that nobody can claim a SKU of another region as if it were a SKU's name.
-    function requirementOf(bytes32 sku, bytes12 region) external pure returns (bytes32);
+    /// hashed, so that nobody can claim a SKU of another region as if it were a SKU's name. Cut to the length of an address,
+    /// so that it shares a slot with all else that opening a job asks of a class.
+    function requirementOf(bytes32 sku, bytes12 region) external pure returns (bytes20);
 
     /// @notice Oracle key of `provider` if it meets the requirement, otherwise zero.
-    function trustedOracleIfItServes(address provider, bytes32 requirement) external view returns (address);
+    function trustedOracleIfItQualifies(address provider, bytes20 requirement) external view returns (address);
 }

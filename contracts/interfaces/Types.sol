@@ -64,9 +64,11 @@ enum Outcome {
 /// @param priceFeed Chainlink-shaped feed of the price of 1,000,000 credits; zero for the fixed price.
 /// @param maxPriceAge Oldest feed answer accepted, in seconds.
 /// @param eligibility Contract that says who may hold the class; zero for everyone.
-/// @param arbiterSet Set of watchers whose signatures decide disputes; needed with a challenge window.
+/// @param arbiterSet Set of watchers whose signatures decide disputes about jobs, and what was overcharged in sessions;
+/// needed with a challenge window.
 /// @param stakePerMillion Stake token base units that stand behind 1,000,000 credits: of a stake-funded class while they
-/// exist, and of any class with a challenge window as much again while a provider works on them. 0 for none.
+/// exist, and of any class with a challenge window as much again while a provider works on them. With arbiters it is also
+/// what a provider loses, times `MeteredSessions.PENALTY`, for each million it overcharged. 0 for none.
 /// @param maxDeviationBps How far a feed's answer may lie from `pricePerMillion`, in hundredths of a percent of it.
 /// @param name Name shown to people, at most 64 bytes.
 struct ClassTerms {
@@ -124,7 +126,7 @@ struct SaleTerms {
 /// @param listed Whether the class's own list admits the provider.
 /// @param staked A provider's stake is set aside while it works on a job of the class.
 struct ServingTerms {
-    bytes32 requirement;
+    bytes20 requirement;
     bool listed;
     bool staked;
 }

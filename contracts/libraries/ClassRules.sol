@@ -71,8 +71,8 @@ library ClassRules {
         _check(7, t.watcherSet, watched ? 1 : 0, type(uint32).max);
         _check(8, t.challengeWindow, 0, MAX_CHALLENGE_WINDOW);
         _check(20, t.arbiterSet, windowed ? 1 : 0, type(uint32).max);
-        // Stake of a running job is lost by a verdict alone, and without a window there is none.
-        _check(21, t.stakePerMillion, staked ? 1 : 0, staked || windowed ? type(uint128).max : 0);
+        // Stake is lost by a verdict alone, about a job in its window or about a session, and without arbiters there is none.
+        _check(21, t.stakePerMillion, staked ? 1 : 0, staked || t.arbiterSet != 0 ? type(uint128).max : 0);
     }
 
     function _checkPrice(ClassTerms calldata t) private pure {

@@ -13,7 +13,8 @@ from typing import Any
 from scrip import eip712, eip712_budgets, eip712_credits, eip712_sessions, eip712_watchers
 from scrip.structs import ZERO_ADDRESS, to_address
 from scrip.types import Attestation, Capacity, Fault, Status, Verdict
-from tests.integration.scene import PRICE, WATCHERS, Refusal, Scene
+from scrip.types_spending import Overcharge
+from tests.integration.scene import PRICE, UNIT_PRICE, WATCHERS, Refusal, Scene
 from tests.integration.system import SKU, account, signed
 
 USER = "user"
@@ -182,6 +183,27 @@ def voucher(scene: Scene) -> SignedCall:
     )  # fmt: skip
 
 
+def overcharge(scene: Scene) -> SignedCall:
+    judges = scene.system.watcher_set(["arbiter"], 1)
+    class_id = scene.system.create_class(
+        price_per_million=PRICE, max_rate=10**9, arbiter_set=judges, stake_per_million=PRICE
+    )
+    scene.system.stake(scene.at("provider"), 10**9)
+    scene.give("buyer", UNITS, class_id)
+    terms = scene.session("buyer", class_id=class_id)
+    scene.send("buyer", "MeteredSessions", "openSession", terms.to_abi(), UNITS)
+    scene.send("provider", "MeteredSessions", "claim", scene.claim(terms, UNITS))
+    made = Overcharge(scene.session_id(terms), 100, scene.at("relayer"))
+    return SignedCall(
+        "MeteredSessions", "penalise", "arbiter",
+        digest=lambda *domain: eip712_sessions.overcharge_digest(made, *domain),
+        args=lambda digest: (terms.to_abi(), 100, made.reporter, [scene.sign("arbiter", digest)]),
+        error=lambda by: ("ReceiptVerifier_NotWatcher", judges, by, ZERO_ADDRESS),
+        seen=lambda: scene.chain.at().penalty(made.session_id),
+        expected=10 * 100 * UNIT_PRICE,
+    )  # fmt: skip
+
+
 def approval(scene: Scene) -> SignedCall:
     operator, deadline = scene.at("agent"), scene.now + 60
     return SignedCall(
@@ -306,7 +328,8 @@ def price(scene: Scene) -> SignedCall:
 
 CALLS = (
     job_terms, acceptance, cancel, receipt, receipt_by_watchers, receipt_batch, verdict, open_session,
-    voucher, approval, offer, create_budget, create_child, set_budget, set_providers, revoke, capacity, price,
+    voucher, overcharge, approval, offer, create_budget, create_child, set_budget, set_providers, revoke,
+    capacity, price,
 )  # fmt: skip
 
 

@@ -147,7 +147,7 @@ contract ComputeCreditsTermsTest is Base {
         _expectBadTerm(terms, 20, 0, 1);
     }
 
-    function testFuzz_RevertWhen_StakeWithoutWindow(uint128 stake, bool granted) public {
+    function testFuzz_RevertWhen_StakeWithoutArbiters(uint128 stake, bool granted) public {
         ClassTerms memory terms = granted ? _grantTerms() : _saleTerms();
         terms.stakePerMillion = uint128(bound(stake, 1, type(uint128).max));
         _expectBadTerm(terms, 21, terms.stakePerMillion, 0);

@@ -20,9 +20,7 @@ contract MeteredSessionsBatchTest is MeteredSessionsBase {
     function testFuzz_RevertWhen_CallerIsNotTheProvider(address caller) public {
         vm.assume(caller != provider.addr && caller != oracle.addr);
         bytes32 id = _add(plain, DEPOSIT);
-        _expect(
-            IMeteredSessions.MeteredSessions_NotParty.selector, bytes32(0), _number(caller), _number(provider.addr)
-        );
+        _expect(IMeteredSessions.MeteredSessions_NotParty.selector, bytes32(0), _number(caller), _number(provider.addr));
         vm.prank(caller);
         sessions.claimBatch(provider.addr, rows);
         _assertOpen(id, DEPOSIT, 0);

@@ -36,9 +36,7 @@ contract MeteredSessionsClaimTest is MeteredSessionsBase {
         IMeteredSessions.Claim memory row = _row(terms, _units(units), DEPOSIT);
         address[4] memory callers = [caller, alice.addr, key.addr, anyone];
         for (uint256 i; i < callers.length; ++i) {
-            _expect(
-                IMeteredSessions.MeteredSessions_NotParty.selector, id, _number(callers[i]), _number(provider.addr)
-            );
+            _expect(IMeteredSessions.MeteredSessions_NotParty.selector, id, _number(callers[i]), _number(provider.addr));
             vm.prank(callers[i]);
             sessions.claim(row);
         }

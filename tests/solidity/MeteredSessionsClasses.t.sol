@@ -148,7 +148,7 @@ contract MeteredSessionsClassesTest is MeteredSessionsBase {
         assertEq(_claim(terms, used), used, "units");
         assertEq(_earned(), 0, "earned");
         _closeByProvider(terms);
-        _assertSession(id, DEPOSIT, used, 0, true);
+        _assertSession(id, DEPOSIT, used, _now(), true);
         assertEq(credits.balanceOf(alice.addr, classId), DEPOSIT - used, "balance");
         assertEq(credits.totalSupply(classId), DEPOSIT - used, "supply");
     }

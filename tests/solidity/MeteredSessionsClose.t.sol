@@ -129,26 +129,26 @@ contract MeteredSessionsCloseTest is MeteredSessionsBase {
         if (claimed != 0) _claim(terms, claimed);
         uint256 closeAt = _requestClose(terms);
         vm.warp(bound(wait, closeAt, type(uint40).max));
-        _expectClosed(caller, claimed, closeAt);
+        _expectClosed(caller, claimed);
     }
 
     function testFuzz_Close_ByTheProvider(uint256 claimed, uint256 wait) public {
         claimed = bound(claimed, 0, DEPOSIT);
         if (claimed != 0) _claim(terms, claimed);
         vm.warp(bound(wait, START, type(uint40).max));
-        _expectClosed(provider.addr, claimed, 0);
+        _expectClosed(provider.addr, claimed);
     }
 
     function testFuzz_Close_ByTheProviderWhileClosing(uint256 wait) public {
         uint256 closeAt = _requestClose(terms);
         vm.warp(bound(wait, START, closeAt));
-        _expectClosed(provider.addr, 0, closeAt);
+        _expectClosed(provider.addr, 0);
     }
 
     /// @dev With nothing left the session ends all the same.
     function test_Close_WhenAllIsClaimed() public {
         _claim(terms, DEPOSIT);
-        _expectClosed(provider.addr, DEPOSIT, 0);
+        _expectClosed(provider.addr, DEPOSIT);
         _assertHeld(plain, 0);
     }
 
@@ -159,7 +159,7 @@ contract MeteredSessionsCloseTest is MeteredSessionsBase {
         _requestClose(terms);
         vm.etch(alice.addr, address(new BurningKey()).code);
         vm.warp(START + CLOSE_DELAY);
-        _expectClosed(anyone, claimed, START + CLOSE_DELAY);
+        _expectClosed(anyone, claimed);
     }
 
     /// @dev The whole way out without payer, key or provider: expiry, request, delay.
@@ -171,7 +171,7 @@ contract MeteredSessionsCloseTest is MeteredSessionsBase {
         sessions.requestClose(terms);
         uint256 closeAt = _now() + CLOSE_DELAY;
         vm.warp(closeAt);
-        _expectClosed(caller, claimed, closeAt);
+        _expectClosed(caller, claimed);
     }
 
     /// @dev Only this session's part comes out of what the sessions hold.
@@ -197,13 +197,13 @@ contract MeteredSessionsCloseTest is MeteredSessionsBase {
         _assertHeld(plain, DEPOSIT);
     }
 
-    function _expectClosed(address caller, uint256 claimed, uint256 closeAt) private {
+    function _expectClosed(address caller, uint256 claimed) private {
         uint256 left = DEPOSIT - claimed;
         vm.expectEmit(address(sessions));
         emit IMeteredSessions.SessionClosed(id, claimed, left);
         vm.prank(caller);
         sessions.close(terms);
-        _assertSession(id, DEPOSIT, claimed, closeAt, true);
+        _assertSession(id, DEPOSIT, claimed, _now(), true);
         _assertHeld(plain, 0);
         _assertCredits(alice.addr, plain, left, "back to the payer");
         assertEq(credits.totalSupply(plain), left, "supply");

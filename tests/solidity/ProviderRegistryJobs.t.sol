@@ -11,7 +11,7 @@ contract ProviderRegistryJobsTest is RegistryBase {
     /* REVERTS */
 
     function testFuzz_RevertWhen_NotMarket(address caller, uint256 amount) public {
-        vm.assume(caller != market);
+        vm.assume(caller != market && caller != sessions);
         bytes4 reason = IProviderRegistry.ProviderRegistry_NotAuthorised.selector;
         vm.startPrank(caller);
         _expect(reason, provider.addr, caller, market);
@@ -93,7 +93,59 @@ contract ProviderRegistryJobsTest is RegistryBase {
         assertEq(registry.stakeOf(provider.addr), staked, "stake stays");
     }
 
+    /// @dev The sessions slash, and that is all.
+    function testFuzz_RevertWhen_SessionsMoveJobsStake(uint256 amount) public {
+        bytes4 reason = IProviderRegistry.ProviderRegistry_NotAuthorised.selector;
+        vm.startPrank(sessions);
+        _expect(reason, provider.addr, sessions, market);
+        registry.reserveStake(provider.addr, amount);
+        _expect(reason, provider.addr, sessions, market);
+        registry.freeStake(provider.addr, amount);
+        _expect(reason, address(0), sessions, market);
+        registry.takeBond(JOB, challenger);
+        _expect(reason, address(0), sessions, market);
+        registry.releaseBond(JOB, challenger);
+    }
+
     /* SLASH */
+
+    /// @dev The sessions reach what stands behind nothing: staked and not required, then unbonding.
+    function testFuzz_Slash_BySessions(uint256 staked, uint256 unbonding, uint256 reserved, uint256 amount) public {
+        staked = bound(staked, 1, MAX_STAKE);
+        unbonding = bound(unbonding, 0, staked);
+        reserved = bound(reserved, 0, staked - unbonding);
+        amount = bound(amount, 0, 2 * MAX_STAKE);
+        _stake(staked);
+        if (unbonding != 0) _unstake(unbonding);
+        _reserve(reserved);
+        uint256 free = staked - reserved;
+        assertEq(registry.freeStakeOf(provider.addr), free, "free");
+        uint256 taken = amount < free ? amount : free;
+        uint256 fromStaked = taken < free - unbonding ? taken : free - unbonding;
+        vm.expectEmit(address(registry));
+        emit IProviderRegistry.Slashed(JOB, provider.addr, taken, taken / 2, taken - taken / 2);
+        vm.prank(sessions);
+        assertEq(registry.slash(JOB, provider.addr, amount, payer, challenger), taken, "taken");
+        assertEq(registry.stakeOf(provider.addr), staked - unbonding - fromStaked, "stake left");
+        assertEq(_unbonding(provider.addr), unbonding - (taken - fromStaked), "unbonding left");
+        assertEq(registry.freeStakeOf(provider.addr), free - taken, "free left");
+        assertEq(registry.awardOf(payer) + registry.awardOf(challenger), taken, "awarded");
+        _assertSolvent();
+    }
+
+    /// @dev Nor what backs credits.
+    function testFuzz_Slash_BySessions_LeavesWhatBacksCredits(uint256 supply, uint256 amount) public {
+        supply = bound(supply, 0, 1e18);
+        amount = bound(amount, 0, 4e18);
+        _stake(3e18);
+        _newClass(_stakeTerms(), supply);
+        uint256 required = registry.requiredStakeOf(provider.addr);
+        assertEq(registry.freeStakeOf(provider.addr), 3e18 - required, "free");
+        vm.prank(sessions);
+        registry.slash(JOB, provider.addr, amount, payer, challenger);
+        assertGe(registry.stakeOf(provider.addr), required, "what backs credits");
+        _assertSolvent();
+    }
 
     /// @dev Takes what there is, staked first, and gives away exactly that: half rounded down to the payer.
     function testFuzz_Slash(uint256 staked, uint256 unbonding, uint256 amount) public {

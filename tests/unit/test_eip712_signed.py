@@ -13,7 +13,7 @@ from scrip.eip712 import MARKET_DOMAIN, VERIFIER_DOMAIN
 from scrip.errors import BadInput
 from scrip.structs import Struct
 from scrip.types import Capacity, Commitment, Fault, Reveal, Verdict
-from scrip.types_spending import Limits, Offer, SessionTerms
+from scrip.types_spending import Limits, Offer, Overcharge, SessionTerms
 from tests.unit.test_eip712 import AT, BYTES32, CHAIN, OTHER, message_of, reference
 
 
@@ -37,6 +37,7 @@ OFFERS = st.builds(
     maker=ADDRESS, selling=st.booleans(), class_id=uint(256), units=uint(128), token=ADDRESS,
     price=uint(128), taker=ADDRESS, expiry=uint(40), epoch=uint(64), salt=uint(256),
 )  # fmt: skip
+OVERCHARGES = st.builds(Overcharge, session_id=BYTES32, units=uint(256), reporter=ADDRESS)
 VERDICTS = st.builds(Verdict, job_id=BYTES32, units=uint(128), fault=st.sampled_from(Fault))
 CAPACITIES = st.builds(
     Capacity,
@@ -52,6 +53,7 @@ FEW = settings(max_examples=25)
     ("kind", "type_string"),
     [
         (SessionTerms, eip712_sessions.SESSION_TERMS_TYPE),
+        (Overcharge, eip712_sessions.OVERCHARGE_TYPE),
         (Limits, eip712_budgets.LIMITS_TYPE),
         (Offer, eip712_credits.OFFER_TYPE),
         (Verdict, eip712_watchers.VERDICT_TYPE),
@@ -226,3 +228,10 @@ def test_commitment_and_reveal__any_values__equal_eth_accounts_digests(
     assert eip712_watchers.commitment_digest(commitment, CHAIN, AT) == expected
     expected = reference(VERIFIER_DOMAIN, types[1], message_of(reveal))
     assert eip712_watchers.reveal_digest(reveal, CHAIN, AT) == expected
+
+
+@FEW
+@given(OVERCHARGES)
+def test_overcharge_digest__any_finding__equals_eth_accounts_digest(found: Overcharge) -> None:
+    expected = reference(eip712_sessions.SESSIONS_DOMAIN, eip712_sessions.OVERCHARGE_TYPE, message_of(found))
+    assert eip712_sessions.overcharge_digest(found, CHAIN, AT) == expected

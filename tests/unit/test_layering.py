@@ -23,7 +23,7 @@ FORBIDDEN = {
 EXTRAS: dict[str, tuple[str, ...]] = {
     "scrip": ("attestation",),
     "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm"),
-    "agents": (),
+    "agents": ("agents",),
 }
 # The model's package is installed without its dependencies by the set-up, so no extra can name it. The others
 # are parts of a declared package (pydantic, fastapi), which fixes their versions.

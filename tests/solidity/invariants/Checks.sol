@@ -32,6 +32,7 @@ abstract contract Checks is Attacks {
         }
         for (uint256 i; i < openSessions.length; ++i) {
             _i09_claimsFitTheDeposit(openSessions[i]);
+            _i27_penaltiesFitTheClaims(openSessions[i]);
         }
         _i11_registryOwesWhatItHolds();
         _i15_stakeStandsBehindItsUse(providers[0]);

@@ -189,6 +189,9 @@ abstract contract CreditActions is Model {
 
     function unpauseClass(uint256 class_) external action {
         uint256 id = _class(class_);
+        for (uint256 i; i < classes.length && ghosts[id].pausedUntil <= _now(); ++i) {
+            id = classes[(class_ % classes.length + i) % classes.length];
+        }
         vm.assume(ghosts[id].pausedUntil > _now());
         bytes memory call = abi.encodeCall(IComputeCredits.pauseClass, (id, uint40(_now() - 1)));
         if (!_must(admin.addr, address(credits), call, 21)) return;

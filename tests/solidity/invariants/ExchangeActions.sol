@@ -4,10 +4,10 @@ pragma solidity ^0.8.30;
 import {ICreditExchange} from "contracts/interfaces/ICreditExchange.sol";
 import {Offer} from "contracts/interfaces/Types.sol";
 import {IDemoUSD} from "../support/IDemoUSD.sol";
-import {SessionActions} from "./SessionActions.sol";
+import {AuditActions} from "./AuditActions.sol";
 
 /// @dev Signed offers, filled in parts, by budgets and in batches; and the fee on them.
-abstract contract ExchangeActions is SessionActions {
+abstract contract ExchangeActions is AuditActions {
     uint256 private constant MAX_OFFERS = 8;
     uint256 private constant MAX_EXCHANGE_FEE = 100;
     uint256 private _salt;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {AuditActions} from "./AuditActions.sol";
 import {BudgetActions} from "./BudgetActions.sol";
 import {CreditActions} from "./CreditActions.sol";
 import {DisputeActions} from "./DisputeActions.sol";
@@ -80,6 +81,8 @@ contract Handler is WayOut {
         _add(1, SessionActions.requestClose.selector);
         _add(2, SessionActions.closeSession.selector);
         _add(1, SessionActions.reviveSession.selector);
+        _add(3, AuditActions.penalise.selector);
+        _add(1, AuditActions.penaliseForged.selector);
     }
 
     function _listMoney() private {

@@ -11,7 +11,7 @@ import {Mood, WildToken} from "./WildToken.sol";
 /// function named `_...Rule` returns the number of the rule, or 0 if nothing forbids it.
 abstract contract Model is State {
     uint256 internal constant MAX_CLASSES = 16;
-    uint256 internal constant KINDS = 13;
+    uint256 internal constant KINDS = 14;
     uint128 internal constant STAKE_PRICE = 500_000;
     uint256 private constant FEED_AGE = 1 days;
     uint256 private constant FEED_DEVIATION = 2_000;
@@ -42,6 +42,8 @@ abstract contract Model is State {
         if (kind == 11) (t.eligibility, t.region) = (address(allowList), REGION);
         // Two of a kind that is special each: account-bound and capped, watched, disputable and staked.
         if (kind == 12) (t.transferable, t.maxPerHolder, t.stakePerMillion) = (false, MOST, 2 * STAKE_PRICE);
+        // Stake that only what was overcharged in sessions can cost: there is no window for jobs.
+        if (kind == 13) (t.arbiterSet, t.stakePerMillion) = (uint32(arbiterSet), STAKE_PRICE);
     }
 
     function _newClass(uint256 kind) internal {
@@ -206,10 +208,13 @@ abstract contract Model is State {
         }
     }
 
+    /// @dev Stake that is set aside for a job.
     function _stakeFor(uint256 id, uint256 units) internal view returns (uint256) {
-        ClassTerms storage t = termsOf[id];
-        if (t.challengeWindow == 0) return 0;
-        return _ceil(units * t.stakePerMillion, _priced(id));
+        return termsOf[id].challengeWindow == 0 ? 0 : _stakeBehind(id, units);
+    }
+
+    function _stakeBehind(uint256 id, uint256 units) internal view returns (uint256) {
+        return _ceil(units * termsOf[id].stakePerMillion, _priced(id));
     }
 
     function _exceedsCapacity(uint256 id, uint256 units) private view returns (bool) {

@@ -10,8 +10,6 @@ abstract contract SessionActions is DisputeActions {
     uint256 private constant MAX_OPEN = 8;
     bytes32 private constant OPEN_TYPEHASH = keccak256("OpenSession(bytes32 sessionId,uint256 units,uint256 deadline)");
     uint256 private _salt;
-    /// @dev The last session that was closed.
-    Session private _closed;
 
     /* OPENING */
 
@@ -164,7 +162,8 @@ abstract contract SessionActions is DisputeActions {
         view
         returns (bool)
     {
-        bool fits = row.units > session.claimed && row.units <= session.deposit && row.units <= row.authorised;
+        bool fits =
+            row.units > session.claimed && row.units <= session.deposit && row.units <= row.authorised;
         return fits && session.terms.provider == by && _isHonest(session);
     }
 
@@ -237,16 +236,17 @@ abstract contract SessionActions is DisputeActions {
         _released(terms.budgetId, session.charge * left / session.deposit);
         bool returned = credits.availableOf(terms.payer, terms.classId) == _available(terms.payer, terms.classId);
         _check(returned, 9, "the rest of a deposit did not return");
-        _closed = session;
+        closedSession = session;
+        closedSession.closeAt = _now();
         openSessions[index] = openSessions[openSessions.length - 1];
         openSessions.pop();
     }
 
     /// @dev A closed session stays closed.
     function reviveSession(uint256 what) external action {
-        SessionTerms memory terms = _closed.terms;
+        SessionTerms memory terms = closedSession.terms;
         vm.assume(terms.payer != address(0));
-        bytes memory call = abi.encodeCall(IMeteredSessions.claim, (_voucher(_closed, _closed.deposit)));
+        bytes memory call = abi.encodeCall(IMeteredSessions.claim, (_voucher(closedSession, closedSession.deposit)));
         if (what % 4 == 1) call = abi.encodeCall(IMeteredSessions.close, (terms));
         if (what % 4 == 2) call = abi.encodeCall(IMeteredSessions.openSession, (terms, 1));
         if (what % 4 == 3) call = abi.encodeCall(IMeteredSessions.topUp, (terms, 1));

@@ -71,6 +71,7 @@ abstract contract State is Record {
         uint256 claimed;
         uint256 charge;
         uint256 closeAt;
+        uint256 penalty;
     }
 
     struct Node {
@@ -129,6 +130,8 @@ abstract contract State is Record {
     Job[8] internal ended;
     uint256 internal endedCount;
     Session[] internal openSessions;
+    /// @dev The last session that was closed; `closeAt` is when.
+    Session internal closedSession;
     uint256[] internal budgetIds;
     mapping(uint256 budgetId => Node) internal nodes;
     mapping(uint256 budgetId => mapping(address payee => bool)) internal mayPay;

@@ -9,7 +9,7 @@ import {CreditsDouble} from "./CreditsDouble.sol";
 import {IDemoUSD} from "./IDemoUSD.sol";
 import {TestHelpers} from "./TestHelpers.sol";
 
-/// @dev The registry alone, with a double of the credits and plain accounts for the market and the reserve: their part is
+/// @dev The registry alone, with a double of the credits and plain accounts for market, sessions and reserve: their part is
 /// played by the tests, so that every amount and every order of calls can be tried. `ProviderRegistrySystem.t.sol` has the
 /// real ones.
 abstract contract RegistryBase is TestHelpers {
@@ -34,6 +34,7 @@ abstract contract RegistryBase is TestHelpers {
     address internal holder = makeAddr("holder");
     address internal anyone = makeAddr("anyone");
     address internal market = makeAddr("market");
+    address internal sessions = makeAddr("sessions");
     address internal reserve = makeAddr("reserve");
     /// @dev Sorted by address.
     Account[] internal watchers;
@@ -72,6 +73,7 @@ abstract contract RegistryBase is TestHelpers {
         system.reserve = reserve;
         system.verifier = address(verifier);
         system.market = market;
+        system.sessions = sessions;
     }
 
     function _makeWatchers() private {
