@@ -60,8 +60,8 @@ class Options:
     real GPUs with the label `gpu_sku`; without any the GPU class is served by the simulated NVML and says so.
     `tick_ms` is how often meters are read, `max_batch` how many receipts the provider sends at once,
     `finality_depth` is blocks. With `gateway` the provider sells the small model by the call, from a
-    llama.cpp of its own that serves `llm_slots` calls at once. `more_providers` serve CPU-seconds only, each a
-    class of its own.
+    llama.cpp of its own that serves `llm_slots` calls at once. `more_providers` serve CPU-seconds only, each
+    a class of its own.
     """
 
     run_dir: Path | None = None
