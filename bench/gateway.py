@@ -28,10 +28,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from hexbytes import HexBytes
 from rich.console import Console
 from rich.table import Table
 
@@ -157,10 +159,11 @@ def added(there: Place) -> dict[str, float]:
     model = gateway_upstream.MODEL
     body = {"model": model, "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": 16}
     direct, through = Caller(there.urls[model]), Caller(there.up.provider_url, there.key)
-    alone, bought = [], []
+    alone: list[float] = []
+    bought: list[float] = []
     for number in range(CALLS + WARM):
         for caller, times in ((direct, alone), (through, bought)):
-            took = timed(lambda caller=caller: caller.ask("/v1/chat/completions", body))
+            took = timed(partial(caller.ask, "/v1/chat/completions", body))
             if number >= WARM:
                 times.append(took)
     base = median(alone)
@@ -175,11 +178,12 @@ def stream_loss(there: Place) -> dict[str, float]:
         "stream": True,
     }  # fmt: skip
     places = (there.urls[llm_server.MODEL], there.up.provider_url)
-    alone, bought = [], []
+    alone: list[float] = []
+    bought: list[float] = []
     for _ in range(STREAMS):
         for url, times in zip(places, (alone, bought), strict=True):
             caller = Caller(url, there.key)  # llama.cpp closes idle connections
-            times.append(timed(lambda caller=caller: caller.ask("/v1/completions", body)))
+            times.append(timed(partial(caller.ask, "/v1/completions", body)))
     loss = 100 * (1 - median(alone) / median(bought))
     return {"stream_loss_pct": round(max(0.0, loss), 2)}
 
@@ -224,7 +228,7 @@ def claim_and_close(up: stack.Stack, terms: SessionTerms, units: int) -> tuple[i
 def last_gas(up: stack.Stack, event: str) -> int:
     """Gas of the transaction with the latest event of this name."""
     *_, last = up.chain.at().events("MeteredSessions", event)
-    return int(up.chain.w3.eth.get_transaction_receipt(last.tx_hash)["gasUsed"])
+    return int(up.chain.w3.eth.get_transaction_receipt(HexBytes(last.tx_hash))["gasUsed"])
 
 
 def show(figures: dict[str, float]) -> None:
