@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +25,7 @@ from agents.policy import Need
 from scrip.errors import BadInput, ScripError
 from scrip.redeem import Plan
 from scrip.spec import JobSpec
+from scrip.sqlite_file import transaction
 from scrip.types import JobTerms, Resource
 
 RECENT: Final = 1_000
@@ -45,7 +46,6 @@ CREATE INDEX IF NOT EXISTS needs_by_state ON needs (state, content);
 CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key);
 """
 _COLUMNS = "job, key, plan, state, reason, bought, charge, detail, started_ms, ended_ms"
-_WAIT_SECONDS = 30.0
 
 
 class NeedState(StrEnum):
@@ -291,12 +291,9 @@ class Book:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes are on the disk when the block ends, or not made at all."""
         try:
-            with self._lock, closing(sqlite3.connect(self.path, timeout=_WAIT_SECONDS)) as database:
-                database.execute("PRAGMA synchronous = FULL")
-                with database:
-                    yield database
+            with transaction(self.path, self._lock) as database:
+                yield database
         except sqlite3.Error as error:
             raise BadInput(
                 f"book {self.path}", str(error), "a readable database",

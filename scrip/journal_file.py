@@ -13,6 +13,7 @@ from typing import Any
 
 from scrip.errors import ScripError
 from scrip.journal import TxOutcome, TxRecord
+from scrip.sqlite_file import transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS versions (
@@ -24,7 +25,6 @@ CREATE TABLE IF NOT EXISTS versions (
     record TEXT NOT NULL
 )
 """
-_WAIT_SECONDS = 30.0
 _TURN_SECONDS = 120.0
 """How long to wait for another command of the same account: it asks its node a few questions meanwhile."""
 
@@ -103,13 +103,9 @@ class FileJournal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes are on the disk when the block ends, or not made at all."""
         try:
-            with self._lock, closing(sqlite3.connect(self.path, timeout=_WAIT_SECONDS)) as database:
-                # The default rollback journal with FULL: a commit that returned survives a power cut.
-                database.execute("PRAGMA synchronous = FULL")
-                with database:
-                    yield database
+            with transaction(self.path, self._lock) as database:
+                yield database
         except sqlite3.Error as error:
             raise JournalProblem(
                 f"journal {self.path}: {error}. It holds transactions that may be in flight: mend it, "

@@ -14,13 +14,14 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from scrip.errors import BadInput
+from scrip.sqlite_file import transaction
 
 _KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _SCHEMA = """
@@ -28,7 +29,6 @@ CREATE TABLE IF NOT EXISTS orders (
     key TEXT PRIMARY KEY, tool TEXT NOT NULL, content TEXT NOT NULL, state TEXT NOT NULL, data TEXT NOT NULL
 )
 """
-_WAIT_SECONDS: Final = 30.0
 
 
 class OrderState(StrEnum):
@@ -112,10 +112,8 @@ class Orders:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            with self._lock, closing(sqlite3.connect(self.path, timeout=_WAIT_SECONDS)) as database:
-                database.execute("PRAGMA synchronous = FULL")
-                with database:
-                    yield database
+            with transaction(self.path, self._lock) as database:
+                yield database
         except sqlite3.Error as error:
             raise BadInput(
                 f"orders {self.path}", str(error), "a readable database",
