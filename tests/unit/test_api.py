@@ -234,7 +234,9 @@ def test_registration__is_what_the_sdk_reads(lab: Lab) -> None:
     data = client(lab.start()).get("/.well-known/agent-registration.json").json()
     offer = _offer("http://provider.test", data)
     assert offer.endpoint == "http://127.0.0.1:8800"
-    assert set(offer.templates) == {"llm.generate", "matmul.int8", "hash.chain", "keep"}
+    assert set(offer.templates) == {
+        "llm.generate", "matmul.int8", "hash.chain", "keep", "text.retrieve", "text.check",
+    }  # fmt: skip
     assert not offer.simulated
     assert data["x402Support"] is False
     assert data["scrip"]["provider"] == PROVIDER

@@ -46,7 +46,7 @@ class World:
         return 1_000 + block
 
     def contract(self, name: str) -> Any:
-        return SimpleNamespace(functions=SimpleNamespace(open=lambda terms, quote: "open"))
+        return SimpleNamespace(functions={"open": lambda terms, quote: "open"})
 
     # The view
 

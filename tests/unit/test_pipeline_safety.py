@@ -31,7 +31,9 @@ from agents.policy import Means
 from scrip.errors import ScripError
 from scrip.provider_client import Offer
 from scrip.types import ProviderInfo, Status
-from tests.unit.agent_world import AGENT, TOKEN, Kill, Provider, SimClient, SimSender, World, discovered
+from tests.unit.agent_edges import SimClient, SimSender, discovered
+from tests.unit.agent_parties import AGENT, TOKEN, Kill
+from tests.unit.agent_world import Provider, World
 from tests.unit.evidence_factory import CHAIN_ID, MARKET
 from tests.unit.pipeline_factory import FAST, snapshot, stage
 from tests.unit.test_agent_safety import EVIDENCE, FATES, FAULTS, QUOTES, SECONDS, UNITS, WORK

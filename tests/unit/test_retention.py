@@ -190,7 +190,7 @@ def test_cycle_of_the_daemon__prunes(lab: Lab) -> None:
     clocks(lab, node, ours=2**40, chains=2**40)
     parts: Any = SimpleNamespace(
         base=SimpleNamespace(settings=node.settings), reconciler=node.reconciler, dispatcher=node.dispatcher,
-        tasks=node.tasks, retention=node.retention,
+        tasks=node.tasks, retention=node.retention, shop=None, gateway=None,
     )  # fmt: skip
     cycle = ProviderCycle(parts)
     cycle()

@@ -27,6 +27,7 @@ NAMED: Mapping[str, str] = {
     "JobWords": "JobMarket",
     "JsonText": "ClassMetadata",
     "ReceiptHash": "ReceiptVerifier",
+    "SessionAudits": "MeteredSessionsAudit",
     "SessionRules": "MeteredSessions",
     "UsageList": "JobMarket",
 }
