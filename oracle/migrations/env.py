@@ -15,8 +15,8 @@ with engine.connect() as connection:
     if connection.dialect.name == "postgresql":
         # Two nodes may start at once on one database; SQLite's write lock does the same.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    # SQLite can't alter most things in place; batches copy the table instead. All steps are one transaction, on
-    # SQLite too: by default its lock would be given up between them, and another node would take a step of ours.
+    # SQLite can't alter most things in place; batches copy the table instead. All steps are one transaction,
+    # there too: by default its lock would be given up between them, and another node take a step of ours.
     context.configure(
         connection=connection, target_metadata=TABLES, render_as_batch=True, transactional_ddl=True
     )
