@@ -93,6 +93,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        made.listen()  # from here on connections wait: the URL may be told
     except OSError as error:
         made.close()
         raise BadInput("--port", port, f"a port that is free on {host} ({error.strerror})") from None

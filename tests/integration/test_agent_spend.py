@@ -99,7 +99,7 @@ def test_spend__jobs_sessions_and_fills__sums_are_the_chains(history: History) -
     teams = history.open(900, TEAM)
     history.settle((teams, 0 + 900))
     history.fill(2_000, 1_234_567)
-    scene.send("relayer", "MeteredSessions", "claim", scene.voucher(session, 2_500))
+    scene.send("provider", "MeteredSessions", "claim", scene.claim(session, 2_500))
     scene.send("provider", "MeteredSessions", "close", session.to_abi())
     scene.system.anvil.advance(4_000)
     scene.send("relayer", "JobMarket", "expire", lost.to_abi())
