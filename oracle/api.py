@@ -20,6 +20,8 @@ from oracle.api_limits import RateLimit
 from oracle.api_models import errors
 from oracle.desk import Desk
 from oracle.evidence import EvidenceStore
+from oracle.gateway.api import add_sessions
+from oracle.gateway.service import Gateway
 from oracle.health import Probe, Pulse, readiness
 from oracle.metrics import Metrics
 from oracle.models import JobRow
@@ -57,6 +59,7 @@ class ProviderParts:
     chain_id: int
     market: str
     registry: str
+    gateway: Gateway | None = None
 
     @property
     def gate(self) -> Gate:
@@ -76,6 +79,8 @@ def provider_app(parts: ProviderParts) -> FastAPI:
     _add_market(app, parts)
     _add_jobs(app, parts)
     _add_evidence(app, parts)
+    if parts.gateway is not None:
+        add_sessions(app, parts.gateway)
     return app
 
 
@@ -283,6 +288,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
             "templates": [template.describe() for template in policy.catalogue if template.offered],
+            "gateway": None if parts.gateway is None else parts.gateway.describe(parts.oracle),
         },
     }
 

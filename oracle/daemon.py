@@ -84,6 +84,8 @@ class ProviderCycle:
         _log.info("taken up", **{state.value: counts[state] for state in State if state in ACTIVE})
         self._node.dispatcher.recover()
         self._node.dispatcher.follow_open()
+        if self._node.gateway is not None:
+            self._node.gateway.begin()
 
     def __call__(self) -> None:
         """Scan, reconcile when due, dispatch; now and then prune evidence."""
@@ -94,10 +96,14 @@ class ProviderCycle:
             node.dispatcher.follow_open()
             self._due = time.monotonic() + self._every_s
         node.dispatcher.dispatch()
+        if node.gateway is not None:
+            node.gateway.step(node.tasks)
         node.tasks.check()
         if time.monotonic() >= self._prune_due:
             self._prune_due = time.monotonic() + PRUNE_EVERY_S
             node.tasks.start(PRUNE, PRUNE, node.retention.prune)
+            if node.gateway is not None:
+                node.tasks.start(PRUNE, "gateway", node.gateway.prune)
 
     def quiet(self) -> bool:
         """Whether no task runs."""
@@ -282,6 +288,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         chain_id=base.chain.chain_id,
         market=base.facts.market,
         registry=base.chain.address("ProviderRegistry"),
+        gateway=node.gateway,
     )
     _announce(base)
     server = Server(provider_app(parts), settings.api.host, settings.api.port)

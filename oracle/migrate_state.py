@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from oracle.database import shown
 from oracle.identity import MOVED
 from oracle.lead import Lead
-from oracle.models import TABLES, IdentityRow, LeadRow
+from oracle.models import IdentityRow, LeadRow
 from oracle.store import Store
+from oracle.tables import TABLES
 from scrip.errors import ScripError
 
 ROWS_AT_ONCE: Final = 500

@@ -1,12 +1,13 @@
 """Tables of the store. Times are unix milliseconds; hashes and signatures are 0x hex, for people to read.
 
-`oracle/migrations` builds these tables; `tests/unit/test_store.py` compares the two.
+The gateway has its own in `oracle/gateway/tables.py`. `oracle/migrations` builds them all;
+`tests/unit/test_database.py` compares the two.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.engine import Dialect
@@ -351,7 +352,3 @@ class EquivocationRow(Base):
     watcher: Mapped[str] = mapped_column(String(42), primary_key=True)
     proof: Mapped[str] = mapped_column(Text)
     at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
-
-
-TABLES: Any = Base.metadata
-"""Metadata that migrations are compared with."""

@@ -26,6 +26,7 @@ from oracle.executors.base import Executor
 from oracle.executors.engines import Engines, cluster_gpus, open_engines, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
+from oracle.gateway.service import Gateway
 from oracle.identity import claim, claim_evidence
 from oracle.intake import Policy
 from oracle.journal import SqlJournal
@@ -102,6 +103,7 @@ class ProviderNode:
     dispatcher: Dispatcher
     tasks: Tasks
     stopping: threading.Event
+    gateway: Gateway | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +292,23 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
         reconcile_jobs=reconciler.reconcile_jobs, dry=account is None,
     )  # fmt: skip
+    gateway = None if settings.gateway is None else Gateway.of(
+        settings.gateway, settings, store=store, facts=facts, outbox=outbox, signer=account,
+        metrics=base.metrics,
+    )  # fmt: skip
     return ProviderNode(
-        base, lead, desk, evidence, retention, engines, worker, reconciler, dispatcher, tasks, stopping
+        base,
+        lead,
+        desk,
+        evidence,
+        retention,
+        engines,
+        worker,
+        reconciler,
+        dispatcher,
+        tasks,
+        stopping,
+        gateway,
     )
 
 

@@ -38,6 +38,7 @@ from oracle.settings_fields import (
     split,
 )
 from oracle.settings_fields import Section as _Section
+from oracle.settings_gateway import GatewaySettings
 from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
 from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS
@@ -241,6 +242,7 @@ class Settings(_Section):
     settle: SettleSettings = SettleSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     watcher: WatcherSettings = WatcherSettings()
+    gateway: GatewaySettings | None = None
 
     @field_validator("log_level")
     @classmethod

@@ -140,6 +140,11 @@ class Chain:
         with _typed():
             return int(self.w3.eth.get_balance(_checksum(to_address("address", address)), block))
 
+    def code(self, address: str, block: BlockIdentifier = "latest") -> bytes:
+        """Code of an account: empty unless it is a contract, or delegates to one (EIP-7702)."""
+        with _typed():
+            return bytes(self.w3.eth.get_code(_checksum(to_address("address", address)), block))
+
     def nonce(self, address: str, block: BlockIdentifier = "latest") -> int:
         """How many transactions of an account are mined at `block`, i.e. the next nonce there."""
         with _typed():

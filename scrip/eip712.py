@@ -136,12 +136,16 @@ def sign(message: bytes, account: DigestSigner) -> bytes:
 
 
 def recover(message: bytes, signature: bytes) -> str:
-    """Checksum address that signed the 32-byte digest.
+    """Checksum address that signed the 32-byte digest. Raises BadSignature, as `recover_key`."""
+    return address_of(recover_key(to_bytes("digest", message, 32), signature))
+
+
+def recover_key(message: bytes, signature: bytes) -> bytes:
+    """Public key that signed the 32-byte digest: 65 bytes, uncompressed.
 
     Accepts exactly what the contracts accept: 65 bytes, v of 27 or 28, s in the lower half of the order (no
     malleability). Raises BadSignature for anything else.
     """
-    to_bytes("digest", message, 32)
     if len(signature) != 65:
         raise BadSignature("signature", f"{len(signature)} bytes", "65 bytes: r, s, v")
     if signature[64] not in (27, 28):
@@ -154,4 +158,9 @@ def recover(message: bytes, signature: bytes) -> str:
         )
     except Exception as error:  # coincurve raises bare Exception and ValueError here
         raise BadSignature("signature", signature, "one that recovers to a public key") from error
-    return str(to_checksum_address(keccak(key.format(compressed=False)[1:])[12:]))
+    return key.format(compressed=False)
+
+
+def address_of(public_key: bytes) -> str:
+    """Checksum address of an uncompressed public key."""
+    return str(to_checksum_address(keccak(public_key[1:])[12:]))

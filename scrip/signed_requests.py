@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpx
 from eth_utils.crypto import keccak
@@ -85,3 +85,8 @@ class SignedBy(httpx.Auth):
         signature = sign(message, self._account)
         request.headers["Authorization"] = str(Credentials(self._account.address, expires, signature))
         yield request
+
+    def __call__(self, request: Any) -> Any:
+        """For clients of a library that is httpx under another name (httpx2), which take a function."""
+        request.read()
+        return next(self.auth_flow(request))

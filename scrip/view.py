@@ -84,15 +84,13 @@ class ChainView:
         return [Status(int.from_bytes(slot)) for slot in self._jobs(job_ids, WORD)]
 
     def _jobs(self, job_ids: Sequence[bytes], size: int) -> Iterator[bytes]:
-        ids = [to_bytes("job_id", job_id, 32) for job_id in job_ids]
-        return bulk.read(
-            self.chain,
-            self.chain.address("JobMarket"),
-            signature("JobMarket", "jobs").selector,
-            ids,
-            size,
-            self.block,
-        )
+        return self._slots("JobMarket", "jobs", job_ids, size)
+
+    def _slots(self, contract: str, function: str, ids: Sequence[bytes], size: int) -> Iterator[bytes]:
+        """The first `size` bytes of what `function` returns for each id."""
+        keys = [to_bytes("id", one, 32) for one in ids]
+        selector = signature(contract, function).selector
+        return bulk.read(self.chain, self.chain.address(contract), selector, keys, size, self.block)
 
     def submission(self, job_id: bytes) -> Submission:
         """The receipt waiting for its window; all zero if there is none."""
@@ -170,6 +168,12 @@ class ChainView:
     def free_stake(self, provider: str) -> int:
         """Stake-token base units of the provider behind no job or credits: what such verdicts can take."""
         return int(self.read("ProviderRegistry", "freeStakeOf", to_address("provider", provider)))
+
+    def sessions(self, session_ids: Sequence[bytes]) -> list[SessionState]:
+        """`session` of each, with a request for some hundreds of them."""
+        types = SessionState.abi_types()
+        slots = self._slots("MeteredSessions", "sessions", session_ids, WORD * len(types))
+        return [SessionState.from_abi(words.decode(types, slot)) for slot in slots]
 
     def budget(self, budget_id: int) -> Budget:
         """A budget with what is spent of it. Raises NotFound."""

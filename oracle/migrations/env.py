@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import text
 
-from oracle.models import TABLES
+from oracle.tables import TABLES
 
 LOCK = 0x5C819
 """Number of the advisory lock under which PostgreSQL's tables change."""

@@ -50,6 +50,8 @@ _REVERTS = {
     "JobMarket_NotParty": "Only its payer, while it is open, or its provider may do this",
     "JobMarket_NotPayer": "Only the job's payer may do this, with its own key",
     "JobMarket_WrongStatus": "The job is {status}. See: scrip job show",
+    "MeteredSessions_CannotServe": "The provider may not serve this class. See: scrip provider list",
+    "MeteredSessions_NotParty": "Only its payer, its key or its budget's spender may do this",
     "ProviderRegistry_StakeExceeded": "Too little of the provider's stake is free. Choose another",
 }
 

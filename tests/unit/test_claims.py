@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from oracle.journal import SqlJournal
 from oracle.lead import Lead
-from oracle.models import TABLES
 from oracle.states import FINAL, LIVE_STAGES, Stage, State, may_follow
 from oracle.store import NOBODY, LeadLost, StateConflict, Store
+from oracle.tables import TABLES
 from tests.unit.evidence_factory import make_bundle, make_terms
 from tests.unit.test_store import SENDER, record
 

@@ -73,7 +73,9 @@ def test_help__starting__imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", [(), ("class",), ("job",), ("key",), ("provider",), ("agent",)])
+@pytest.mark.parametrize(
+    "path", [(), ("class",), ("job",), ("key",), ("provider",), ("session",), ("agent",)]
+)
 def test_group__called_bare__shows_its_help(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, list(path))
     assert (result.exit_code, result.stderr) == (0, "")

@@ -18,11 +18,11 @@ from sqlalchemy.exc import DBAPIError
 from oracle.database import DatabaseProblem, engine_of, parse, probe, shown
 from oracle.journal import SqlJournal
 from oracle.migrations import config
-from oracle.models import TABLES
 from oracle.reviews import Reviewed, Reviews, Verdict
 from oracle.settings import Settings, SettingsProblem
 from oracle.states import Stage, State
 from oracle.store import Store
+from oracle.tables import TABLES
 from oracle.tasks import is_passing
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Attestation

@@ -1,0 +1,190 @@
+"""What the store holds of session accounts: loading, storing and listing. No rule of money is here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from oracle.gateway.account import MOST_OWED, Account, KeyState
+from oracle.gateway.commits import Change
+from oracle.gateway.seen import KEPT
+from oracle.gateway.tables import CallBodyRow, CallRow, KeyRow, SessionRow
+from oracle.store import Store
+from scrip.call_receipts import SignedCallReceipt
+from scrip.errors import NotFound
+
+PRUNED_AT_ONCE: Final = 1_000
+CHANGING: Final = (
+    "deposit", "claimed", "close_at", "closed", "authorised", "signature", "charged", "calls", "last",
+    "owed_ms", "owed_units", "urgent_at", "opened_ms",
+)  # fmt: skip
+"""Columns of a session that follow its account."""
+
+
+def _setting(table: Any, key: str, columns: Sequence[str]) -> Any:
+    """An update of one row, by its key."""
+    where = table.c[key] == bindparam("known", type_=table.c[key].type)
+    return update(table).where(where).values({name: bindparam(name) for name in columns})
+
+
+# Made once: building them takes longer than running them, and every charge runs them.
+_UPDATE_SESSION: Final = _setting(SessionRow.__table__, "session_id", CHANGING)
+_UPDATE_KEY: Final = _setting(KeyRow.__table__, "key_id", ("spent",))
+_ADD_CALL: Final = insert(CallRow.__table__)  # type: ignore[arg-type]
+_ADD_BODY: Final = insert(CallBodyRow.__table__)  # type: ignore[arg-type]
+
+
+class Book:
+    """Rows of sessions, calls and API keys. Safe to share between threads."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    # Sessions
+
+    def session(self, session_id: bytes) -> SessionRow | None:
+        """The session's row, None if it isn't known."""
+        with self.store.reading() as db:
+            return db.get(SessionRow, session_id)
+
+    def live(self) -> Sequence[bytes]:
+        """Ids of all sessions that aren't closed on chain."""
+        with self.store.reading() as db:
+            return db.scalars(select(SessionRow.session_id).where(SessionRow.closed.is_(False))).all()
+
+    def count(self) -> int:
+        """How many sessions aren't closed."""
+        with self.store.reading() as db:
+            query = select(func.count()).select_from(SessionRow).where(SessionRow.closed.is_(False))
+            return db.scalar(query) or 0
+
+    def add(self, account: Account) -> None:
+        """Insert a session, unless it is known."""
+        with self.store.writing() as db:
+            if db.get(SessionRow, account.session) is None:
+                fixed = {"terms": account.terms, "class_id": account.terms.class_id}
+                db.add(SessionRow(session_id=account.session, **fixed, **values(account)))
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Store changes, all or none, in their order."""
+        sessions = {change.account.session: change.session for change in changes}
+        spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
+        rows = (
+            (_UPDATE_SESSION, [{**row, "known": session} for session, row in sessions.items()]),
+            (_ADD_CALL, [change.call for change in changes if change.call]),
+            (_ADD_BODY, [change.body for change in changes if change.body]),
+            (_UPDATE_KEY, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),
+        )
+        with self.store.writing() as db:
+            connection = db.connection()
+            for statement, parameters in rows:
+                if parameters:
+                    connection.execute(statement, parameters)
+
+    # Calls
+
+    def vouchers(self, session_id: bytes) -> list[int]:
+        """Numbers of the vouchers of the newest charged calls, as many as are told apart."""
+        query = (
+            select(CallRow.voucher)
+            .where(CallRow.session_id == session_id, CallRow.voucher.is_not(None))
+            .order_by(CallRow.number.desc())
+            .limit(KEPT)
+        )
+        with self.store.reading() as db:
+            return [number for number in db.scalars(query) if number is not None]
+
+    def receipt_of(self, call_id: str) -> SignedCallReceipt | None:
+        """The receipt of a call, None if it wasn't charged."""
+        with self.store.reading() as db:
+            text = db.scalar(select(CallRow.receipt).where(CallRow.call_id == call_id))
+        return None if text is None else SignedCallReceipt.from_json(json.loads(text))
+
+    def charged(self, call_ids: Sequence[str]) -> frozenset[str]:
+        """Those of the calls that were charged."""
+        with self.store.reading() as db:
+            return frozenset(db.scalars(select(CallRow.call_id).where(CallRow.call_id.in_(call_ids))))
+
+    def calls(self, session_id: bytes, after: int, limit: int) -> Sequence[CallRow]:
+        """Charged calls with numbers above `after`, in order."""
+        query = (
+            select(CallRow)
+            .where(CallRow.session_id == session_id, CallRow.number > after)
+            .order_by(CallRow.number)
+            .limit(limit)
+        )
+        with self.store.reading() as db:
+            return db.scalars(query).all()
+
+    def body(self, session_id: bytes, number: int) -> CallBodyRow:
+        """Request and answer of a deterministic call. Raises NotFound once they were deleted."""
+        with self.store.reading() as db:
+            row = db.get(CallBodyRow, (session_id, number))
+        if row is None:
+            raise NotFound("bytes of call", number, "Only deterministic calls are kept, for the audit window")
+        return row
+
+    # Keys
+
+    def keys(self, session_id: bytes) -> Sequence[KeyRow]:
+        """API keys of a session, oldest first, revoked ones too."""
+        query = select(KeyRow).where(KeyRow.session_id == session_id)
+        with self.store.reading() as db:
+            return db.scalars(query.order_by(KeyRow.created_ms, KeyRow.key_id)).all()
+
+    def key_with(self, secret_hash: bytes) -> KeyRow | None:
+        """The API key with this hash of its secret."""
+        with self.store.reading() as db:
+            return db.scalar(select(KeyRow).where(KeyRow.secret_hash == secret_hash))
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction of the node that leads."""
+        with self.store.writing() as db:
+            yield db
+
+    # Ageing
+
+    def prune(self, bodies_before_ms: int, receipts_before_ms: int) -> int:
+        """Delete bodies, and receipts of closed sessions, that are older. Returns how many rows went."""
+        closed = select(SessionRow.session_id).where(SessionRow.closed.is_(True))
+        old_calls = (CallRow.at_ms < receipts_before_ms) & CallRow.session_id.in_(closed)
+        deleted = 0
+        while gone := self._prune_some(bodies_before_ms, old_calls):
+            deleted += gone
+        return deleted
+
+    def _prune_some(self, bodies_before_ms: int, old_calls: Any) -> int:
+        """Some at a time, so that calls don't wait for it."""
+        with self.store.writing() as db:
+            bodies = db.execute(
+                select(CallBodyRow.session_id, CallBodyRow.number)
+                .where(CallBodyRow.at_ms < bodies_before_ms)
+                .limit(PRUNED_AT_ONCE)
+            ).all()
+            calls = db.execute(
+                select(CallRow.session_id, CallRow.number).where(old_calls).limit(PRUNED_AT_ONCE)
+            ).all()
+            for table, rows in ((CallBodyRow, bodies), (CallRow, calls)):
+                for session_id, number in rows:
+                    db.execute(delete(table).where(table.session_id == session_id, table.number == number))
+        return len(bodies) + len(calls)
+
+
+def values(account: Account) -> dict[str, Any]:
+    """The columns of an account that change, as they are now. The caller holds its lock."""
+    known = {name: getattr(account, name) for name in CHANGING if name != "owed_units"}
+    return known | {"owed_units": min(account.owed, MOST_OWED)}
+
+
+def state_of(row: KeyRow) -> KeyState:
+    """An API key as it is used."""
+    return KeyState(
+        row.key_id, row.session_id, row.cap, row.spent, row.models, row.expires_ms, row.per_minute,
+        revoked=bool(row.revoked_ms),
+    )  # fmt: skip

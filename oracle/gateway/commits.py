@@ -1,0 +1,82 @@
+"""Group commit: changes of accounts are stored together, one transaction for all that wait.
+
+A transaction costs a sync of the disk, whatever is in it. So while one is being made durable, the changes of
+other calls gather, and the next transaction takes them all, in the order they were put.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from oracle.gateway.account import Account
+
+MOST: Final = 256
+"""Changes in one transaction."""
+
+
+@dataclass(slots=True)
+class Change:
+    """What is to be stored of one account: its values as they were when it was put, and new rows."""
+
+    account: Account
+    session: dict[str, Any]
+    call: dict[str, Any] | None = None
+    body: dict[str, Any] | None = None
+    key: dict[str, Any] | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+
+
+class GroupCommit:
+    """Stores changes by `commit`, which takes some and stores all or none of them. Thread-safe.
+
+    A change builds on those of its account before it. If one fails, its account is marked stale, and those
+    already put on top of it fail with it.
+    """
+
+    def __init__(self, commit: Callable[[Sequence[Change]], None]) -> None:
+        self._commit = commit
+        self._waiting: list[Change] = []
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+
+    def put(self, change: Change) -> Change:
+        """Queue a change; the caller holds its account's lock, so that they stay in order. Then `wait`."""
+        with self._lock:
+            self._waiting.append(change)
+        return change
+
+    def wait(self, change: Change) -> None:
+        """Return once the change is durable. Raises what kept it from being stored."""
+        while not change.done.is_set():
+            with self._turn:
+                if not change.done.is_set():
+                    self._next()
+        if change.error is not None:
+            raise change.error
+
+    def _next(self) -> None:
+        with self._lock:
+            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        try:
+            self._commit(batch)
+        except BaseException as error:  # each waiter raises it
+            self._fail(batch, error)
+        for change in batch:
+            change.done.set()
+
+    def _fail(self, batch: list[Change], error: BaseException) -> None:
+        failed = {id(change.account): change.account for change in batch}
+        for account in failed.values():
+            with account.lock:
+                account.stale = True
+        # Nobody puts changes of a stale account, so these are all.
+        with self._lock:
+            later = [change for change in self._waiting if id(change.account) in failed]
+            self._waiting = [change for change in self._waiting if id(change.account) not in failed]
+        for change in (*batch, *later):
+            change.error = error
+        for change in later:
+            change.done.set()

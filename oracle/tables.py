@@ -1,0 +1,12 @@
+"""Every table of the store, wherever it is declared: what migrations are compared with, and moves copy."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from oracle.gateway import tables as gateway
+from oracle.models import Base
+
+TABLES: Final[Any] = Base.metadata
+
+__all__ = ["TABLES", "gateway"]
