@@ -45,7 +45,7 @@ _OBJECT: Final = {"content": {BUNDLE_TYPE: {"schema": {"type": "object"}}}}
 
 @dataclass(frozen=True, slots=True)
 class ProviderParts:
-    """What the API shows. `oracle` is our key's address, None in a dry run."""
+    """What the API shows. `oracle` is our key's address, None in a dry run; `gateway` sells calls, if any."""
 
     settings: Settings
     store: Store
@@ -72,15 +72,18 @@ class ProviderParts:
 
 def provider_app(parts: ProviderParts) -> FastAPI:
     """The app of a provider node."""
-    app = FastAPI(title="Scrip provider", version="1", docs_url=None, redoc_url=None)
+    gateway = parts.gateway
+    lifespan = None if gateway is None else gateway.proxy.lifespan
+    app = FastAPI(title="Scrip provider", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.gate = parts.gate
     api_errors.install(app, parts.settings.api.max_body_bytes)
     add_common(app, parts.metrics, parts.pulse, parts.probes, parts.settings)
     _add_market(app, parts)
     _add_jobs(app, parts)
     _add_evidence(app, parts)
-    if parts.gateway is not None:
-        add_sessions(app, parts.gateway)
+    if gateway is not None:
+        add_sessions(app, gateway)
+        gateway.proxy.install(app)
     return app
 
 

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from oracle.settings_fields import Seconds, Section
+from oracle.settings_fields import Seconds, Section, parsed
+from oracle.settings_upstreams import ServingSettings
 from scrip.rates import Rate
 
 Units = Annotated[int, Field(ge=0, lt=1 << 96)]
-
-
-def _parsed(value: object) -> object:
-    """JSON text, as a variable holds it, as what it says; anything else as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ValueError("must be a list of tables, as JSON") from None
 
 
 class RateSettings(Section):
@@ -41,7 +31,7 @@ class RateSettings(Section):
         return Rate(self.input, cached, self.output)
 
 
-class GatewaySettings(Section):
+class GatewaySettings(ServingSettings):
     """Sessions that are paid by vouchers. `rates` is the rate card; a class without one isn't served.
 
     Charges of a session are claimed once `claim_units` base units wait, or the oldest has waited
@@ -51,7 +41,7 @@ class GatewaySettings(Section):
     and were answered is kept for `audit_window_s`; receipts of a closed session for `receipts_kept_s`.
     """
 
-    rates: Annotated[tuple[RateSettings, ...], BeforeValidator(_parsed)] = ()
+    rates: Annotated[tuple[RateSettings, ...], BeforeValidator(parsed)] = ()
     claim_units: Annotated[int, Field(ge=1, lt=1 << 63)] = 1_000_000
     claim_age_s: Annotated[int, Field(ge=1, le=30 * 86_400)] = 900
     claim_batch: Annotated[int, Field(ge=1, le=200)] = 50

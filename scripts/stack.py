@@ -30,7 +30,7 @@ from scrip.errors import BadInput, ChainError, ScripError
 from scrip.journal import InMemoryJournal
 from scrip.sender import LOCAL_POLICY, Sender
 from scrip.types import Deployment, region_bytes, sku_id
-from scripts import anvil
+from scripts import anvil, llm_server
 from scripts.classes import SKUS, DemoClasses, create_demo_classes
 from scripts.deployment_steps import FIRST_SET
 from scripts.processes import free_ports, spawn, stop_group, tail
@@ -41,6 +41,7 @@ from scripts.stack_config import (
     Options,
     Table,
     deploy_tables,
+    gateway_table,
     node_tables,
     provider_tables,
     render,
@@ -70,6 +71,8 @@ class Stack:
     classes: DemoClasses
     nodes: Mapping[str, Node]
     senders: dict[str, Sender] = field(default_factory=dict)
+    engines: tuple[Node, ...] = ()
+    """Inference servers behind the provider's gateway."""
 
     @property
     def rpc_url(self) -> str:
@@ -107,9 +110,9 @@ class Stack:
 
     def start_nodes(self) -> None:
         """Start watchers and provider and wait until all are ready. Raises NodeFailed."""
-        for node in self.nodes.values():
+        for node in (*self.engines, *self.nodes.values()):
             node.start()
-        for node in self.nodes.values():
+        for node in (*self.engines, *self.nodes.values()):
             node.wait_ready()
 
     def start_oracle(self) -> None:
@@ -121,6 +124,8 @@ class Stack:
         """Stop every node, the provider first: its last receipts may still need the watchers."""
         for name in reversed(list(self.nodes)):
             self.nodes[name].stop()
+        for engine in self.engines:
+            engine.stop()
 
 
 @contextlib.contextmanager
@@ -157,7 +162,8 @@ def _bring_up(options: Options, layout: Layout, node: anvil.Anvil) -> Stack:
     classes = create_demo_classes(
         chain, senders["issuer"], payment_token=deployment.address("DemoUSD"), watcher_set=FIRST_SET
     )
-    return Stack(options, layout, node, deployment, chain, accounts, classes, nodes, senders)
+    engines = (_sell_inference(layout, classes.llm, options.llm_slots),) if options.gateway else ()
+    return Stack(options, layout, node, deployment, chain, accounts, classes, nodes, senders, engines)
 
 
 def mint(chain: Chain, sender: Sender, amount: int) -> None:
@@ -244,6 +250,16 @@ def _configure_nodes(options: Options, layout: Layout, rpc_url: str, provider: s
     }
 
 
+def _sell_inference(layout: Layout, class_id: int, slots: int) -> Node:
+    """Add a gateway to the provider's settings; the inference server behind it, not started yet."""
+    engine = llm_server.server(layout.log("llm"), slots=slots)
+    upstream = llm_server.upstream(engine.url, slots=slots)
+    config = layout.config(PROVIDER)
+    tables = gateway_table(class_id, llm_server.MODEL, upstream)
+    config.write_text(f"{config.read_text('utf-8')}\n{render(tables)}", "utf-8")
+    return engine
+
+
 def _write(path: Path, tables: Mapping[str, Table]) -> None:
     path.write_text(render(tables), "utf-8")
 
@@ -255,13 +271,14 @@ def main(arguments: Sequence[str]) -> int:
         "up", help="run until interrupted"
     )
     up.add_argument("--run-dir", type=Path, help="keep keys, settings, state and logs there")
+    up.add_argument("--gateway", action="store_true", help="the provider sells the small model by the call")
     up.add_argument("--no-nodes", action="store_true", help="chain, contracts and classes only")
     given = parser.parse_args(arguments)
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
     try:
-        with running(Options(run_dir=given.run_dir)) as stack:
+        with running(Options(run_dir=given.run_dir, gateway=given.gateway)) as stack:
             if not given.no_nodes:
                 stack.start_nodes()
             print(summary(stack), flush=True)

@@ -59,7 +59,8 @@ class Options:
     `run_dir` must be missing or empty; None is a temporary folder, removed in the end. `gpus` are UUIDs of
     real GPUs with the label `gpu_sku`; without any the GPU class is served by the simulated NVML and says so.
     `tick_ms` is how often meters are read, `max_batch` how many receipts the provider sends at once,
-    `finality_depth` is blocks.
+    `finality_depth` is blocks. With `gateway` the provider sells the small model by the call, from a
+    llama.cpp of its own that serves `llm_slots` calls at once.
     """
 
     run_dir: Path | None = None
@@ -74,6 +75,8 @@ class Options:
     finality_depth: int = 0
     gpus: tuple[str, ...] = ()
     gpu_sku: str = GPU_SKU
+    gateway: bool = False
+    llm_slots: int = 4
 
     @property
     def watcher_names(self) -> tuple[str, ...]:
@@ -129,6 +132,21 @@ def provider_tables(
         "quorum": {"watchers": list(watchers), "timeout_s": 60},
         "settle": {"max_batch": options.max_batch, "max_age_s": 2, "retry_s": 1},
     }
+
+
+def gateway_table(class_id: int, model: str, upstream: Mapping[str, object]) -> dict[str, Table]:
+    """Settings of a gateway that sells `model` for credits of a class of output tokens: one a token, a
+    quarter for one of the input, a fortieth for one that the server had cached.
+    """
+    rate = {
+        "model": model, "class_id": class_id, "input": 250_000, "cached_input": 25_000, "output": 1_000_000,
+    }  # fmt: skip
+    return {
+        "gateway": {
+            "upstreams": json.dumps({model: upstream}), "rates": json.dumps([rate]), "claim_age_s": 5,
+            "claim_retry_s": 1,
+        }
+    }  # fmt: skip
 
 
 def render(tables: Mapping[str, Table]) -> str:

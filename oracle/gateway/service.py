@@ -9,6 +9,7 @@ from typing import Any
 from oracle.dispatch import SEND
 from oracle.facts import Facts
 from oracle.gateway.accounts import Accounts
+from oracle.gateway.app import Proxy
 from oracle.gateway.book import Book
 from oracle.gateway.chain import SessionChain
 from oracle.gateway.claim_book import ClaimBook
@@ -27,7 +28,7 @@ from scrip.eip712 import Wallet
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Session accounts, their claims and their watch."""
+    """Session accounts, their claims and their watch, and the calls they pay for."""
 
     settings: GatewaySettings
     accounts: Accounts
@@ -35,6 +36,7 @@ class Gateway:
     watch: Watch
     claims: Claims
     metrics: GatewayMetrics
+    proxy: Proxy
 
     @classmethod
     def of(
@@ -70,7 +72,8 @@ class Gateway:
             now=facts.now,
         )
         watch = Watch(store, accounts, facts.chain, settings.reconcile_s)
-        return cls(given, accounts, rates, watch, claims, counted)
+        proxy = Proxy.of(given, accounts, rates, settings.of_provider().address, metrics.registry)
+        return cls(given, accounts, rates, watch, claims, counted, proxy)
 
     def begin(self) -> None:
         """As this node begins to lead."""
@@ -96,5 +99,6 @@ class Gateway:
         return {
             "sessions": self.accounts.chain.contract,
             "oracle": oracle,
+            "models": self.proxy.offer.describe(),
             "rates": self.rates.describe(),
         }
