@@ -17,6 +17,7 @@ from typing import IO, Final
 from eth_account.signers.local import LocalAccount
 
 from oracle import tracing
+from oracle.audits.service import Audits
 from oracle.ballot_box import BallotBox
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
@@ -61,6 +62,8 @@ from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
 SENDS: Final = 4
 SETTLES: Final = 4
 """Threads that wait for transactions and for watchers; neither may hold up the other."""
+AUDIT: Final = "audit"
+"""Pool of a watcher that audits: its calls are run again beside the loop."""
 DRAW_KEY: Final = "draw.key"
 """File in a watcher's state folder: whoever reads it knows which jobs are run again."""
 
@@ -113,6 +116,9 @@ class WatcherNode:
     base: Base
     watcher: Watcher
     executor: LocalExecutor | None
+    tasks: Tasks
+    stopping: threading.Event
+    audits: Audits | None = None
 
 
 def open_base(settings: Settings) -> Base:
@@ -333,8 +339,14 @@ def open_watcher(settings: Settings) -> WatcherNode:
             settings=settings.watcher,
             metrics=base.metrics,
         )
+        stopping = threading.Event()
+        audits = None if settings.audits is None else Audits.of(
+            settings.audits, facts=base.facts, store=base.store, account=base.account,
+            secret=load_secret(settings.state_dir / DRAW_KEY),
+            outbox=Outbox(base.chain, SqlJournal(base.store), _sender(base, stopping)),
+        )  # fmt: skip
         undo.pop_all()
-        return WatcherNode(base, watcher, executor)
+        return WatcherNode(base, watcher, executor, Tasks(base.metrics, {AUDIT: 1}), stopping, audits)
 
 
 def _owner(base: Base) -> dict[str, str]:

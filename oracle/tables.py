@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from oracle.audits import tables as audits
 from oracle.gateway import tables as gateway
 from oracle.models import Base
 
 TABLES: Final[Any] = Base.metadata
 
-__all__ = ["TABLES", "gateway"]
+__all__ = ["TABLES", "audits", "gateway"]

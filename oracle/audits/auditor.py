@@ -1,0 +1,130 @@
+"""Audits sessions: checks that their receipts are a chain and cover what was claimed, draws calls, and has those
+run again.
+
+Only what was claimed is audited, since nothing else can be punished: calls up to the last receipt whose
+`totalUnits` the chain has seen claimed. Each call is drawn by the watcher's secret, which a provider can't
+foresee, and the same way after a restart. If a provider claimed more than its own newest receipt says it had
+charged, the rest wasn't due. If it shows no receipts at all, or none from the first on, that proves nothing: a
+provider that has lost its store looks the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from eth_utils.crypto import keccak
+
+from oracle.audits.book import OVERCLAIMED, WHOLE, AuditBook
+from oracle.audits.provider import ProviderBooks
+from oracle.audits.recount import Found, judge
+from oracle.audits.tables import AuditedSessionRow
+from oracle.facts import Facts
+from oracle.logging import get
+from oracle.rerun import Unable
+from oracle.sampling import Budget, Draw
+from oracle.settings_audits import AuditSettings
+from scrip.call_receipts import CallReceipt, SignedCallReceipt, check_follows
+from scrip.eip712 import Wallet
+from scrip.types_spending import SessionTerms
+
+MOST_RECEIPTS: Final = 10_000
+"""Receipts of a session that are looked at in one go."""
+_NUMBER_BYTES: Final = 8
+_log = get(__name__)
+
+
+class Auditor:
+    """Audits calls with the watcher's own servers. Safe to share between threads: calls are run again one at
+    a time.
+    """
+
+    def __init__(
+        self, facts: Facts, book: AuditBook, draw: Draw, settings: AuditSettings, account: Wallet
+    ) -> None:
+        self._facts, self._book, self._draw = facts, book, draw
+        self._settings, self._account = settings, account
+        self._budget = Budget(settings.rerun_s_per_hour)
+        self._place = facts.chain.chain_id, facts.chain.address("MeteredSessions")
+        self._running = threading.Lock()
+
+    def audit(self, row: AuditedSessionRow, claimed: int) -> None:
+        """Audit what was claimed since the last time. Raises Unable, BudgetSpent and ReceiptWrong, from which
+        it goes on the next time.
+        """
+        before, session = self._book.last(row), row.session_id
+        with ProviderBooks(self._facts, self._account, session, row.terms) as books:
+            shown = books.receipts(before.number if before else 0)
+            for signed in itertools.islice(shown, MOST_RECEIPTS):
+                self._check_follows(signed.receipt, before)
+                if signed.receipt.total_units > claimed:
+                    break  # charged, but not claimed yet
+                if self._draw.picks(_draw_key(signed.receipt), self._settings.rate_ppm):
+                    self._run(books, row.terms, signed)
+                before = signed.receipt
+                self._book.note(session, last=signed.header())
+            else:
+                if next(shown, None) is not None:
+                    return  # more the next time, so that no provider keeps us from the others
+                self._check_claimed(session, before, claimed)
+        self._book.note(session, claimed=claimed, reason="")
+
+    def recheck(
+        self, session: bytes, terms: SessionTerms, numbers: Sequence[int], claimed: int
+    ) -> dict[int, int]:
+        """Units overcharged in the calls of these numbers, as we find ourselves. Raises as `audit`."""
+        with ProviderBooks(self._facts, self._account, session, terms) as books:
+            for number in numbers:
+                if self._book.judged(session, number) is not None:
+                    continue
+                if number == WHOLE:
+                    newest = None
+                    for signed in books.receipts(0):
+                        newest = signed.receipt
+                    self._check_claimed(session, newest, claimed)
+                    continue
+                shown = next(books.receipts(number - 1), None)
+                if shown is None or shown.receipt.number != number or shown.receipt.total_units > claimed:
+                    raise Unable(f"call {number} of the session isn't shown, or wasn't claimed")
+                self._run(books, terms, shown)
+        found = self._book.overcharged(session)
+        return {number: found[number] for number in numbers if number in found}
+
+    def _run(self, books: ProviderBooks, terms: SessionTerms, signed: SignedCallReceipt) -> None:
+        receipt = signed.receipt
+        session, number = receipt.session_id, receipt.number
+        if self._book.judged(session, number) is not None:
+            return
+        with self._running:
+            self._budget.check()
+            started = time.monotonic()
+            try:
+                found = judge(receipt, books.body(number), books.rate(receipt.model), self._settings)
+            finally:
+                self._budget.charge(time.monotonic() - started)
+        self._book.record(session, number, found)
+        _log.info(
+            "call audited", session="0x" + session.hex(), number=number, check=found.check,
+            reason=found.reason, units=found.units, provider=terms.provider,
+        )  # fmt: skip
+
+    def _check_follows(self, receipt: CallReceipt, before: CallReceipt | None) -> None:
+        """Raise ReceiptWrong unless the chain of receipts goes on. It may begin anywhere: with the store a
+        provider may have lost receipts, which their buyers have.
+        """
+        if before is not None:
+            check_follows(receipt, before, *self._place)
+
+    def _check_claimed(self, session: bytes, newest: CallReceipt | None, claimed: int) -> None:
+        if newest is None or newest.total_units >= claimed:
+            return
+        reason = f"claimed {claimed} units, its newest receipt says {newest.total_units}"
+        self._book.record(session, WHOLE, Found(OVERCLAIMED, reason, claimed - newest.total_units))
+
+
+def _draw_key(receipt: CallReceipt) -> bytes:
+    """What a call is drawn by: its place, so that another receipt for it isn't another try."""
+    return keccak(receipt.session_id + receipt.number.to_bytes(_NUMBER_BYTES, "big"))
