@@ -1,8 +1,8 @@
-"""Audits sessions: checks that their receipts are a chain and cover what was claimed, draws calls, and has those
-run again.
+"""Audits sessions: checks that their receipts are a chain and cover what was claimed, and has drawn calls run
+again.
 
 Only what was claimed is audited, since nothing else can be punished: calls up to the last receipt whose
-`totalUnits` the chain has seen claimed. Each call is drawn by the watcher's secret, which a provider can't
+`totalUnits` the chain has seen claimed. Each call is drawn by the watcher's secret, which no provider can
 foresee, and the same way after a restart. If a provider claimed more than its own newest receipt says it had
 charged, the rest wasn't due. If it shows no receipts at all, or none from the first on, that proves nothing: a
 provider that has lost its store looks the same.

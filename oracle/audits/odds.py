@@ -1,7 +1,7 @@
 """How many calls have to be run again so that adding tokens doesn't pay.
 
-A provider that adds units to its calls gains their price for each of them, and keeps it. Of calls run again at
-the rate r, only what was found in just these counts, and a verdict takes `PENALTY` times the stake that stands
+A provider that adds units to its calls gains their price for each of them, and keeps it. Of calls that are run
+again at the rate r only what was found in just these counts, and a verdict takes `PENALTY` times the stake
 behind each unit found (`contracts/SessionAudits.sol`). With `price` and `stake` of the same number of units,
 
     expected loss of a unit added = r * PENALTY * stake,   its gain = price,
@@ -61,13 +61,13 @@ def check_rate(facts: Facts, class_id: int, rate_ppm: int) -> None:
     least = least_ppm(price, stake)
     if least > PPM:
         raise AuditProblem(
-            f"{where} costs {price} for a million credits with {stake} of stake behind them: {PENALTY} times "
-            "that is too little for adding tokens to lose at any rate. It must be above the price"
+            f"{where} costs {price} for a million credits with {stake} of stake behind them: {PENALTY} "
+            "times that must be above the price, or adding tokens pays at any rate"
         )
     if rate_ppm < least:
         raise AuditProblem(
-            f"audits.rate_ppm: given {rate_ppm}, must be at least {least}: class {class_id} costs {price} for "
-            f"a million credits, and verdicts take {PENALTY} times {stake} of stake. Below, adding tokens pays"
+            f"audits.rate_ppm: given {rate_ppm}, must be at least {least}: class {class_id} costs {price} "
+            f"for a million credits, verdicts take {PENALTY} times {stake} of stake. Below, adding tokens pays"
         )
 
 

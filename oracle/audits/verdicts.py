@@ -1,9 +1,9 @@
 """Verdicts on overcharging: a threshold of a class's arbiters signs what each has found itself.
 
 Who has found an overcharge names its calls to the others. Each fetches and runs these again, and signs if it
-finds as much; nobody signs for a call that it hasn't seen, and nothing is extrapolated to others. A verdict is
-cumulative (`SessionAudits.penalise`): more that is found later takes the difference, and sending one twice takes
-nothing.
+finds as much; nobody signs for a call that it hasn't seen, and nothing is extrapolated to others. A verdict
+is cumulative (`SessionAudits.penalise`): more that is found later takes the difference, and sending one twice
+takes nothing.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _log = get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A verdict to sign: the session's terms, the units, who reports them, in which calls they were found, and
-    the reporter's own signature over the verdict.
+    """A verdict to sign: the session's terms, the units, who reports them, in which calls they were found,
+    and the reporter's own signature over the verdict.
     """
 
     terms: SessionTerms

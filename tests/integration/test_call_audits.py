@@ -1,0 +1,317 @@
+"""Audits of calls with everything real: a provider's gateway in front of llama.cpp, watchers with a llama.cpp of
+their own, and verdicts on Anvil. The dishonest provider adds a tenth to the tokens of its receipts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from oracle.audits.odds import PENALTY, AuditProblem
+from oracle.audits.recount import HONEST, INFLATED, UNFIT
+from oracle.audits.verdicts import SIGN_PATH, Asked
+from oracle.gateway.service import Gateway
+from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
+from oracle.settings import Settings
+from oracle.settings_audits import AuditSettings
+from scrip import sessions
+from scrip.call_receipts import SignedCallReceipt
+from scrip.chain import Chain
+from scrip.eip712 import sign
+from scrip.eip712_sessions import overcharge_digest
+from scrip.errors import NotFound, Refused
+from scrip.session_api import SessionApi
+from scrip.sessions import SessionInfo
+from scrip.signed_requests import SignedBy
+from scrip.types import Resource
+from scrip.types_spending import Overcharge
+from scrip.vouchers import sign_voucher
+from scripts import llm_server
+from scripts.llm_server import MODEL, LlmServer
+from tests.integration.oracle_lab import OracleLab, lab
+from tests.integration.system import System, account
+
+UNIT_PRICE: Final = 1_000
+"""Token base units for a base unit of credits, which is a token's price."""
+PRICE: Final = UNIT_PRICE * 10**9
+STAKE: Final = 10**9
+DEPOSIT: Final = 20_000
+KEY: Final = "session key"
+CALLS: Final = 12
+OFTEN_ENOUGH: Final = 600_000
+"""Two watchers draw from twelve calls: fewer than two of them in one of ten million runs."""
+
+
+@dataclass
+class Inflating:
+    """What a dishonest provider puts between its gateway and its accounts: a tenth more output."""
+
+    honest: Any
+    added: int = 0
+
+    def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
+        held: Reservation = self.honest.reserve(credential, model, replace(most, output=2 * most.output))
+        return held
+
+    def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
+        more = math.ceil(used.output / 10)
+        self.added += more
+        signed: SignedCallReceipt = self.honest.charge(held, replace(used, output=used.output + more))
+        return signed
+
+    def release(self, held: Reservation) -> None:
+        self.honest.release(held)
+
+
+@dataclass
+class Trial:
+    """A provider that sells inference, three watchers who are the class's arbiters, two of whom must sign."""
+
+    place: OracleLab
+    class_id: int
+    server: LlmServer
+    own: LlmServer
+    used: dict[bytes, int] = field(default_factory=dict)
+
+    # Nodes
+
+    def start_provider(self) -> Gateway:
+        table = {
+            "rates": [{"model": MODEL, "class_id": self.class_id, "input": 10**6, "output": 10**6}],
+            "upstreams": {MODEL: llm_server.upstream(self.server.url)},
+            "claim_age_s": 1, "claim_retry_s": 1,
+        }  # fmt: skip
+        running = self.place.start("provider", self.place.provider_settings(gateway=table))
+        found: Gateway = running.daemon._cycle._node.gateway  # type: ignore[attr-defined]
+        return found
+
+    def watcher(self, number: int, **changes: Any) -> Settings:
+        others = [url for at, url in enumerate(self.place.watcher_urls) if at != number]
+        rules = {
+            "classes": [self.class_id], "upstreams": {MODEL: llm_server.upstream(self.own.url)},
+            "rate_ppm": OFTEN_ENOUGH, "interval_s": 1, "arbiters": others,
+        } | changes  # fmt: skip
+        return self.place.watcher_settings(number).model_copy(
+            update={"audits": AuditSettings.model_validate(rules)}
+        )
+
+    def start_watcher(self, number: int, **changes: Any) -> None:
+        self.place.start(f"watcher-{number}", self.watcher(number, **changes))
+
+    # Buying
+
+    def open(self, salt: int) -> SessionInfo:
+        place = self.place
+        buyer = place.buy(self.class_id, DEPOSIT)
+        signer = account(KEY)
+        made = sessions.terms_for(
+            place.chain, buyer.address, place.provider, self.class_id, signer.address, salt=salt
+        )
+        info = sessions.open_session(place.chain, buyer, made, DEPOSIT)
+        with self.api(KEY) as client:
+            client.open_session(info.terms)
+            contract = place.chain.address("MeteredSessions")
+            client.authorise(sign_voucher(info.session, DEPOSIT, signer, place.chain.chain_id, contract))
+        return info
+
+    def buy_calls(self, info: SessionInfo, calls: int = CALLS) -> int:
+        """Deterministic calls; the tokens that their answers say they took."""
+        with self.api(KEY) as client:
+            secret = client.make_key(info.session, {"capUnits": str(DEPOSIT)})["secret"]
+        tokens = 0
+        for number in range(calls):
+            body = {"model": MODEL, "prompt": f"Story {number}: once", "max_tokens": 24, "temperature": 0}
+            answer = httpx.post(
+                f"{self.place.url}/v1/completions", json=body, trust_env=False, timeout=60,
+                headers={"Authorization": f"Bearer {secret}"},
+            )  # fmt: skip
+            assert answer.status_code == 200, answer.text
+            tokens += answer.json()["usage"]["total_tokens"]
+        return tokens
+
+    def api(self, name: str) -> SessionApi:
+        auth = SignedBy(account(name), self.place.chain.chain_id, self.place.chain.address("JobMarket"))
+        return SessionApi(self.place.url, auth=auth)
+
+    # Looking
+
+    def claimed(self, info: SessionInfo) -> int:
+        return self.place.chain.at().session(info.session).claimed
+
+    def penalty(self, info: SessionInfo) -> int:
+        return self.place.chain.at().penalty(info.session)
+
+    def audits(self, number: int, info: SessionInfo) -> list[dict[str, Any]]:
+        url = f"{self.place.watcher_urls[number]}/audits?limit=200"
+        found = httpx.get(url, trust_env=False, timeout=30).json()["audits"]
+        return [one for one in found if one["sessionId"] == "0x" + info.session.hex()]
+
+    def audited(self, number: int, info: SessionInfo, claimed: int) -> bool:
+        """Whether a watcher has come to the end of what was claimed."""
+        audits = self.place.running[f"watcher-{number}"].daemon._cycle._node.audits  # type: ignore[attr-defined]
+        rows = {row.session_id: row for row in audits.book.sessions()}
+        return info.session in rows and rows[info.session].claimed == claimed
+
+    def stake(self) -> int:
+        return int(self.place.chain.at().read("ProviderRegistry", "stakeOf", self.place.provider))
+
+    def earned(self) -> int:
+        token = self.place.chain.at().class_terms(self.class_id).payment_token
+        return self.place.chain.at().earnings(self.place.provider, token)
+
+    def withdraw(self, name: str) -> int:
+        """Token base units that an award brings."""
+        who, dollar = account(name).address, self.place.system.contract("DemoUSD").functions
+        before = dollar.balanceOf(who).call()
+        self.place.system.send("ProviderRegistry", "withdrawAward", who, sender=who)
+        return int(dollar.balanceOf(who).call()) - int(before)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[LlmServer, LlmServer]]:
+    """The provider's llama.cpp, and the watchers' own."""
+    with llm_server.running(slots=2) as first, llm_server.running(slots=2) as second:
+        yield first, second
+
+
+@pytest.fixture
+def trial(
+    system: System, chain: Chain, tmp_path: Path, servers: tuple[LlmServer, LlmServer]
+) -> Iterator[Trial]:
+    with lab(system, chain, tmp_path / "lab", watchers=3, threshold=2) as place:
+        class_id = system.create_class(
+            resource=Resource.OUTPUT_TOKEN, max_rate=10**9, min_assurance=1, price_per_million=PRICE,
+            arbiter_set=1, stake_per_million=PRICE,
+        )  # fmt: skip
+        system.stake(place.provider, STAKE)
+        yield Trial(place, class_id, *servers)
+
+
+# What is refused
+
+
+def test_start__rate_at_which_adding_tokens_pays__is_refused(trial: Trial) -> None:
+    with pytest.raises(AuditProblem, match=r"given 100000, must be at least 100001"):
+        trial.start_watcher(0, rate_ppm=100_000)
+    trial.start_watcher(0, rate_ppm=100_001)
+
+
+def test_start__class_without_arbiters__is_refused(trial: Trial) -> None:
+    other = trial.place.system.create_class(resource=Resource.OUTPUT_TOKEN, min_assurance=1)
+    with pytest.raises(AuditProblem, match="no arbiters or no stake"):
+        trial.start_watcher(0, classes=[other])
+
+
+# What providers show
+
+
+def test_calls__are_shown_to_parties_and_judges_alone(trial: Trial) -> None:
+    gateway = trial.start_provider()
+    info = trial.open(1)
+    trial.buy_calls(info, 1)
+    for name in (KEY, "watcher 0"):
+        with trial.api(name) as client:
+            (signed,) = client.calls(info.session)
+            body = client.call_body(info.session, 1)
+            assert b"Story 0" in body.request
+            with pytest.raises(NotFound):
+                client.call_body(info.session, 2)
+    with trial.api("stranger") as client:
+        with pytest.raises(Refused, match="watchers and arbiters of its class"):
+            list(client.calls(info.session))
+        with pytest.raises(Refused, match="watchers and arbiters of its class"):
+            client.call_body(info.session, 1)
+    with trial.api("watcher 0") as client, pytest.raises(Refused, match="may not see this"):
+        client.keys(info.session)
+    assert signed.receipt.total_units == gateway.accounts.view(info.session).charged
+
+
+# The story
+
+
+def test_tenth_added__is_caught_refunded_and_slashed__costs_more_than_it_brought(trial: Trial) -> None:
+    place, gateway = trial.place, trial.start_provider()
+    trial.start_watcher(0)
+    trial.start_watcher(1)
+    # The third one hasn't got the model.
+    trial.start_watcher(2, upstreams={"another": llm_server.upstream(trial.own.url)})
+
+    honest = trial.open(1)
+    due = trial.buy_calls(honest)
+    place.wait(lambda: trial.claimed(honest) == due)
+    place.wait(lambda: all(trial.audited(number, honest, due) for number in range(3)))
+    assert {one["check"] for number in (0, 1) for one in trial.audits(number, honest)} == {HONEST}
+    assert {one["check"] for one in trial.audits(2, honest)} <= {UNFIT}
+    assert (trial.penalty(honest), trial.stake(), trial.earned()) == (0, STAKE, due * UNIT_PRICE)
+
+    calls = gateway.proxy.calls
+    cheat = Inflating(calls._accounts)
+    calls._accounts = cheat
+    cheated = trial.open(2)
+    true = trial.buy_calls(cheated)
+    place.wait(lambda: trial.claimed(cheated) == true + cheat.added)
+    assert cheat.added >= 3 * CALLS - 3
+    place.wait(lambda: all(trial.audited(number, cheated, trial.claimed(cheated)) for number in (0, 1)))
+    found = {one["number"]: int(one["units"]) for n in (0, 1) for one in trial.audits(n, cheated)}
+    assert {one["check"] for n in (0, 1) for one in trial.audits(n, cheated)} == {INFLATED}
+    assert {one["check"] for one in trial.audits(2, cheated)} <= {UNFIT}
+    # Nobody counts more than was added, and each has at least its own draw on chain.
+    assert sum(found.values()) <= cheat.added
+    own = [sum(int(one["units"]) for one in trial.audits(n, cheated)) for n in (0, 1)]
+    place.wait(lambda: trial.penalty(cheated) >= PENALTY * max(own) * UNIT_PRICE)
+
+    taken, gained = trial.penalty(cheated), cheat.added * UNIT_PRICE
+    assert taken <= PENALTY * cheat.added * UNIT_PRICE
+    assert trial.stake() == STAKE - taken
+    # With its stake the provider has less than honest calls would have left it: by more than it gained.
+    had_it_been_honest = STAKE + (due + true) * UNIT_PRICE
+    assert trial.earned() + trial.stake() == had_it_been_honest + gained - taken
+    assert had_it_been_honest - (trial.earned() + trial.stake()) > gained or taken > 2 * gained
+    assert taken > gained
+
+    # Half is the payer's, more than it was overcharged where the sample is; half the reporters'.
+    reporters = [n for n in (0, 1) if trial.place.chain.at().read(
+        "ProviderRegistry", "awardOf", account(f"watcher {n}").address
+    )]  # fmt: skip
+    awards = sum(trial.withdraw(f"watcher {n}") for n in reporters)
+    refund = trial.withdraw("buyer")
+    assert awards + refund == taken
+    assert abs(awards - refund) <= 2
+    assert refund > gained // 2
+    assert trial.penalty(honest) == 0
+
+
+def test_one_watcher_lies__others_run_the_calls_again_and_sign_nothing(trial: Trial) -> None:
+    place = trial.place
+    trial.start_provider()
+    trial.start_watcher(1)
+    info = trial.open(1)
+    due = trial.buy_calls(info, 2)
+    place.wait(lambda: trial.claimed(info) == due)
+    liar = account("watcher 0")
+    found = Overcharge(info.session, 20, liar.address)
+    message = overcharge_digest(found, place.chain.chain_id, place.chain.address("MeteredSessions"))
+    asked = Asked(info.terms, 20, liar.address, (1, 2), sign(message, liar))
+
+    def ask(body: Any) -> httpx.Response:
+        url = place.watcher_urls[1] + SIGN_PATH
+        return httpx.post(url, json=body, trust_env=False, timeout=60)
+
+    refused = ask(asked.to_json())
+    assert refused.status_code == 409
+    assert "20 units, we find 0 in these calls" in refused.json()["error"]["message"]
+    assert {one["check"] for one in trial.audits(1, info)} == {HONEST}
+    # Nor does anyone have watchers run calls again who isn't one.
+    stranger = account("stranger")
+    found = Overcharge(info.session, 20, stranger.address)
+    message = overcharge_digest(found, place.chain.chain_id, place.chain.address("MeteredSessions"))
+    unknown = replace(asked, reporter=stranger.address, signature=sign(message, stranger))
+    assert "no watcher or arbiter" in ask(unknown.to_json()).json()["error"]["message"]
+    assert ask({**asked.to_json(), "calls": []}).status_code == 422
+    assert trial.penalty(info) == 0
