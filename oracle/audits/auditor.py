@@ -4,8 +4,8 @@ again.
 Only what was claimed is audited, since nothing else can be punished: calls up to the last receipt whose
 `totalUnits` the chain has seen claimed. Each call is drawn by the watcher's secret, which no provider can
 foresee, and the same way after a restart. If a provider claimed more than its own newest receipt says it had
-charged, the rest wasn't due. If it shows no receipts at all, or none from the first on, that proves nothing: a
-provider that has lost its store looks the same.
+charged, the rest wasn't due. If it shows no receipts at all, or not from the first on, that proves nothing:
+one that has lost its store looks the same.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Auditor:
             else:
                 if next(shown, None) is not None:
                     return  # more the next time, so that no provider keeps us from the others
-                self._check_claimed(session, before, claimed)
+                if before is not None and before.total_units < claimed:
+                    self._check_claimed(books, session, claimed)
         self._book.note(session, claimed=claimed, reason="")
 
     def recheck(
@@ -77,14 +78,12 @@ class Auditor:
     ) -> dict[int, int]:
         """Units overcharged in the calls of these numbers, as we find ourselves. Raises as `audit`."""
         with ProviderBooks(self._facts, self._account, session, terms) as books:
+            known = self._book.overcharged(session)
             for number in numbers:
-                if self._book.judged(session, number) is not None:
+                if number in known:
                     continue
                 if number == WHOLE:
-                    newest = None
-                    for signed in books.receipts(0):
-                        newest = signed.receipt
-                    self._check_claimed(session, newest, claimed)
+                    self._check_claimed(books, session, claimed)
                     continue
                 shown = next(books.receipts(number - 1), None)
                 if shown is None or shown.receipt.number != number or shown.receipt.total_units > claimed:
@@ -95,8 +94,8 @@ class Auditor:
 
     def _run(self, books: ProviderBooks, terms: SessionTerms, signed: SignedCallReceipt) -> None:
         receipt = signed.receipt
-        session, number = receipt.session_id, receipt.number
-        if self._book.judged(session, number) is not None:
+        session, number, digest = receipt.session_id, receipt.number, receipt.digest(*self._place)
+        if self._book.is_judged(session, number, digest):
             return
         with self._running:
             self._budget.check()
@@ -105,7 +104,7 @@ class Auditor:
                 found = judge(receipt, books.body(number), books.rate(receipt.model), self._settings)
             finally:
                 self._budget.charge(time.monotonic() - started)
-        self._book.record(session, number, found)
+        self._book.record(session, number, found, digest)
         _log.info(
             "call audited", session="0x" + session.hex(), number=number, check=found.check,
             reason=found.reason, units=found.units, provider=terms.provider,
@@ -118,11 +117,20 @@ class Auditor:
         if before is not None:
             check_follows(receipt, before, *self._place)
 
-    def _check_claimed(self, session: bytes, newest: CallReceipt | None, claimed: int) -> None:
-        if newest is None or newest.total_units >= claimed:
-            return
-        reason = f"claimed {claimed} units, its newest receipt says {newest.total_units}"
-        self._book.record(session, WHOLE, Found(OVERCLAIMED, reason, claimed - newest.total_units))
+    def _check_claimed(self, books: ProviderBooks, session: bytes, claimed: int) -> None:
+        """Compare claims with all receipts that are shown, from the first on: a provider that lost its store
+        and went on has begun to count them anew, and then these are audited too.
+        """
+        last, most = None, 0
+        for signed in books.receipts(0):
+            last, most = signed.receipt, max(most, signed.receipt.total_units)
+        if last is None:
+            raise Unable(f"the provider shows no receipts and has claimed {claimed} units")
+        if most >= claimed:
+            self._book.note(session, last="")
+            raise Unable("the provider's receipts have begun anew")
+        reason = f"claimed {claimed} units, its newest receipt says {most}"
+        self._book.record(session, WHOLE, Found(OVERCLAIMED, reason, claimed - most))
 
 
 def _draw_key(receipt: CallReceipt) -> bytes:

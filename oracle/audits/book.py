@@ -11,6 +11,7 @@ from oracle.audits.recount import DIFFERS, HONEST, INFLATED, Found
 from oracle.audits.tables import AuditedSessionRow, AuditRow
 from oracle.store import Store
 from scrip.call_receipts import CallReceipt, SignedCallReceipt
+from scrip.structs import ZERO_BYTES32
 from scrip.types_spending import SessionTerms
 
 OVERCLAIMED: Final = "claims.exceed"
@@ -48,18 +49,23 @@ class AuditBook:
             for name, value in values.items():
                 setattr(row, name, value)
 
-    def record(self, session: bytes, number: int, found: Found) -> None:
-        """Keep what an audit came to; a later one of the same call replaces it."""
-        values = {"check": found.check, "reason": found.reason, "units": found.units}
+    def record(self, session: bytes, number: int, found: Found, digest: bytes = ZERO_BYTES32) -> None:
+        """Keep what an audit of the call with this receipt came to. Of two receipts for one place in a
+        session the costlier finding stays.
+        """
         with self.store.writing() as db:
+            row = db.get(AuditRow, (session, number))
+            if row is not None and row.digest != digest and row.units > found.units:
+                return
+            values = {"check": found.check, "reason": found.reason, "units": found.units}
             now_ms = self.store.now_ms()
-            db.merge(AuditRow(session_id=session, number=number, at_ms=now_ms, **values))
+            db.merge(AuditRow(session_id=session, number=number, digest=digest, at_ms=now_ms, **values))
 
-    def judged(self, session: bytes, number: int) -> Found | None:
-        """What the audit of a call came to, None if it wasn't judged."""
+    def is_judged(self, session: bytes, number: int, digest: bytes) -> bool:
+        """Whether the call with this receipt was run again, so that it needn't be once more."""
         with self.store.reading() as db:
             row = db.get(AuditRow, (session, number))
-        return None if row is None or row.check not in JUDGED else Found(row.check, row.reason, row.units)
+        return row is not None and row.digest == digest and row.check in JUDGED
 
     def overcharged(self, session: bytes) -> Mapping[int, int]:
         """Units that were charged and not due, by call."""

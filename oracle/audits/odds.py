@@ -1,8 +1,8 @@
 """How many calls have to be run again so that adding tokens doesn't pay.
 
-A provider that adds units to its calls gains their price for each of them, and keeps it. Of calls that are run
-again at the rate r only what was found in just these counts, and a verdict takes `PENALTY` times the stake
-behind each unit found (`contracts/SessionAudits.sol`). With `price` and `stake` of the same number of units,
+A provider that adds units to its calls gains their price for each of them, and keeps it. Of calls that are
+run again at the rate r only what was found in just these counts, and a verdict takes `PENALTY` times the
+stake behind each unit found (`contracts/SessionAudits.sol`). With `price` and `stake` of equally many units,
 
     expected loss of a unit added = r * PENALTY * stake,   its gain = price,
 
@@ -67,7 +67,7 @@ def check_rate(facts: Facts, class_id: int, rate_ppm: int) -> None:
     if rate_ppm < least:
         raise AuditProblem(
             f"audits.rate_ppm: given {rate_ppm}, must be at least {least}: class {class_id} costs {price} "
-            f"for a million credits, verdicts take {PENALTY} times {stake} of stake. Below, adding tokens pays"
+            f"for a million credits, verdicts take {PENALTY} times {stake} of stake. Below, adding pays"
         )
 
 

@@ -1,11 +1,11 @@
 """One call, run again: what it should have cost by a server of the watcher's own, and what was charged.
 
 **Counts judge, texts don't.** The same model at temperature 0 may say something else on another platform, so
-another text is no fraud. Where text and end are the same, the tokens are those that running it again took, with
-room for one end mark that servers may count or not (`END_TOKENS`). Where they differ, the most that the text
-which was answered can be is what counts: its length by the watcher's tokeniser, and what no text shows, as in
-`oracle.gateway.counting`. The prompt is tokenised by running the call again; a difference of `BEGIN_TOKENS` is
-none. Within the room nothing is found; beyond it, everything above our count is.
+another text is no fraud. Where text and end are the same, the tokens are those that running it again took,
+with room for one end mark that servers may count or not (`END_TOKENS`). Where they differ, the most that the
+text which was answered can be is what counts: its length by the watcher's tokeniser, and what no text shows,
+as in `oracle.gateway.counting`. The prompt is tokenised by running the call again; a difference of
+`BEGIN_TOKENS` is none. Within the room nothing is found; beyond it, everything above our count is.
 
 Nothing is found either where the watcher can't say: a call that isn't shown any more, or whose bytes aren't
 those that the receipt has the hashes of, or that its servers can't run. What wasn't seen proves nothing; it

@@ -25,12 +25,15 @@ class AuditedSessionRow(Base):
 
 
 class AuditRow(Base):
-    """What the audit of a call came to; number 0 is of the session's claims as a whole."""
+    """What the audit of a call came to, and the digest of its receipt; number 0 is of the session's claims as
+    a whole.
+    """
 
     __tablename__ = "audits"
 
     session_id: Mapped[bytes] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    digest: Mapped[bytes]
     check: Mapped[str] = mapped_column(String(32))
     reason: Mapped[str] = mapped_column(Words)
     units: Mapped[int] = mapped_column(Number)

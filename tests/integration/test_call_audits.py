@@ -1,5 +1,5 @@
-"""Audits of calls with everything real: a provider's gateway in front of llama.cpp, watchers with a llama.cpp of
-their own, and verdicts on Anvil. The dishonest provider adds a tenth to the tokens of its receipts.
+"""Audits of calls with everything real: a provider's gateway in front of llama.cpp, watchers with a llama.cpp
+of their own, and verdicts on Anvil. The dishonest provider adds a tenth to the tokens of its receipts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from oracle.audits.book import OVERCLAIMED, WHOLE
 from oracle.audits.odds import PENALTY, AuditProblem
 from oracle.audits.recount import HONEST, INFLATED, UNFIT
 from oracle.audits.verdicts import SIGN_PATH, Asked
@@ -30,7 +31,7 @@ from scrip.session_api import SessionApi
 from scrip.sessions import SessionInfo
 from scrip.signed_requests import SignedBy
 from scrip.types import Resource
-from scrip.types_spending import Overcharge
+from scrip.types_spending import Claim, Overcharge
 from scrip.vouchers import sign_voucher
 from scripts import llm_server
 from scripts.llm_server import MODEL, LlmServer
@@ -165,6 +166,9 @@ class Trial:
         token = self.place.chain.at().class_terms(self.class_id).payment_token
         return self.place.chain.at().earnings(self.place.provider, token)
 
+    def award(self, name: str) -> int:
+        return int(self.place.chain.at().read("ProviderRegistry", "awardOf", account(name).address))
+
     def withdraw(self, name: str) -> int:
         """Token base units that an award brings."""
         who, dollar = account(name).address, self.place.system.contract("DemoUSD").functions
@@ -258,33 +262,94 @@ def test_tenth_added__is_caught_refunded_and_slashed__costs_more_than_it_brought
     place.wait(lambda: trial.claimed(cheated) == true + cheat.added)
     assert cheat.added >= 3 * CALLS - 3
     place.wait(lambda: all(trial.audited(number, cheated, trial.claimed(cheated)) for number in (0, 1)))
-    found = {one["number"]: int(one["units"]) for n in (0, 1) for one in trial.audits(n, cheated)}
     assert {one["check"] for n in (0, 1) for one in trial.audits(n, cheated)} == {INFLATED}
     assert {one["check"] for one in trial.audits(2, cheated)} <= {UNFIT}
-    # Nobody counts more than was added, and each has at least its own draw on chain.
-    assert sum(found.values()) <= cheat.added
-    own = [sum(int(one["units"]) for one in trial.audits(n, cheated)) for n in (0, 1)]
-    place.wait(lambda: trial.penalty(cheated) >= PENALTY * max(own) * UNIT_PRICE)
 
+    def units() -> int:
+        """What both found together: who signs for another has run its calls too, and reports them next."""
+        found = {one["number"]: int(one["units"]) for n in (0, 1) for one in trial.audits(n, cheated)}
+        return sum(found.values())
+
+    place.wait(lambda: 0 < trial.penalty(cheated) == PENALTY * units() * UNIT_PRICE)
     taken, gained = trial.penalty(cheated), cheat.added * UNIT_PRICE
-    assert taken <= PENALTY * cheat.added * UNIT_PRICE
+    assert taken <= PENALTY * gained  # nobody counts more than was added
     assert trial.stake() == STAKE - taken
     # With its stake the provider has less than honest calls would have left it: by more than it gained.
     had_it_been_honest = STAKE + (due + true) * UNIT_PRICE
     assert trial.earned() + trial.stake() == had_it_been_honest + gained - taken
-    assert had_it_been_honest - (trial.earned() + trial.stake()) > gained or taken > 2 * gained
-    assert taken > gained
+    assert had_it_been_honest - (trial.earned() + trial.stake()) > gained
 
-    # Half is the payer's, more than it was overcharged where the sample is; half the reporters'.
-    reporters = [n for n in (0, 1) if trial.place.chain.at().read(
-        "ProviderRegistry", "awardOf", account(f"watcher {n}").address
-    )]  # fmt: skip
-    awards = sum(trial.withdraw(f"watcher {n}") for n in reporters)
+    # Half is the payer's, more than it was overcharged; half the reporters', who share it.
     refund = trial.withdraw("buyer")
+    awards = sum(trial.withdraw(name) for name in ("watcher 0", "watcher 1") if trial.award(name))
     assert awards + refund == taken
     assert abs(awards - refund) <= 2
-    assert refund > gained // 2
+    assert refund > gained
     assert trial.penalty(honest) == 0
+
+
+def test_found_by_one_alone__waits_for_the_others__also_over_a_restart(trial: Trial) -> None:
+    place, gateway = trial.place, trial.start_provider()
+    calls = gateway.proxy.calls
+    calls._accounts = cheat = Inflating(calls._accounts)
+    trial.start_watcher(0, rate_ppm=1_000_000)
+    info = trial.open(1)
+    claimed = trial.buy_calls(info, 3) + cheat.added
+    place.wait(lambda: trial.claimed(info) == claimed)
+    place.wait(lambda: trial.audited(0, info, claimed))
+    assert [one["check"] for one in trial.audits(0, info)] == [INFLATED] * 3
+    assert sum(int(one["units"]) for one in trial.audits(0, info)) == cheat.added
+    assert trial.penalty(info) == 0
+    place.stop("watcher-0")
+    trial.start_watcher(1, rate_ppm=100_001, interval_s=600)
+    trial.start_watcher(0, rate_ppm=1_000_000)
+    place.wait(lambda: trial.penalty(info) == PENALTY * cheat.added * UNIT_PRICE)
+    assert trial.award("watcher 0") == trial.award("buyer") == trial.penalty(info) // 2
+    assert trial.award("watcher 1") == 0
+
+
+def test_claimed_beyond_its_receipts__the_rest_is_an_overcharge(trial: Trial) -> None:
+    place = trial.place
+    trial.start_provider()
+    info = trial.open(1)
+    due, beyond = trial.buy_calls(info, 1), 70
+    place.wait(lambda: trial.claimed(info) == due)
+    contract = place.chain.address("MeteredSessions")
+    voucher = sign_voucher(info.session, DEPOSIT, account(KEY), place.chain.chain_id, contract)
+    row = Claim(info.terms, due + beyond, DEPOSIT, voucher.signature)
+    place.system.send("MeteredSessions", "claim", row.to_abi(), sender=place.provider)
+    trial.start_watcher(0)
+    trial.start_watcher(1)
+    place.wait(lambda: trial.penalty(info) == PENALTY * beyond * UNIT_PRICE)
+    (found,) = [one for one in trial.audits(0, info) if one["number"] == WHOLE]
+    assert (found["check"], found["units"]) == (OVERCLAIMED, str(beyond))
+
+
+def test_provider_lost_its_store__is_not_found_guilty(trial: Trial) -> None:
+    place = trial.place
+    trial.start_provider()
+    trial.start_watcher(0, rate_ppm=1_000_000)
+    trial.start_watcher(1)
+    info = trial.open(1)
+    due = trial.buy_calls(info, 3)
+    place.wait(lambda: trial.claimed(info) == due)
+    place.wait(lambda: trial.audited(0, info, due))
+    place.stop("provider")
+    for file in [
+        *(place.folder / "provider").glob("oracle.db*"),
+        *(place.folder / "provider" / "evidence").glob("*"),
+    ]:
+        file.unlink()
+    trial.start_provider()
+    with trial.api(KEY) as client:
+        client.open_session(info.terms)
+        contract = place.chain.address("MeteredSessions")
+        client.authorise(sign_voucher(info.session, DEPOSIT, account(KEY), place.chain.chain_id, contract))
+    due += trial.buy_calls(info, 1)
+    place.wait(lambda: trial.claimed(info) == due)
+    place.wait(lambda: trial.audited(0, info, due))
+    assert {one["check"] for one in trial.audits(0, info)} == {HONEST}
+    assert trial.penalty(info) == 0
 
 
 def test_one_watcher_lies__others_run_the_calls_again_and_sign_nothing(trial: Trial) -> None:

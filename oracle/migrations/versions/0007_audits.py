@@ -28,6 +28,7 @@ def upgrade() -> None:
         "audits",
         sa.Column("session_id", sa.String(), nullable=False),
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
         sa.Column("check", sa.String(length=32), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("units", sa.String(), nullable=False),
