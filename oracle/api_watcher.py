@@ -11,6 +11,7 @@ from fastapi import Body, FastAPI, Query
 from oracle import api_errors, statements
 from oracle.api import add_common
 from oracle.api_models import errors
+from oracle.audits.brought import BRING_PATH, Brought
 from oracle.audits.service import Audits
 from oracle.audits.verdicts import SIGN_PATH, Asked
 from oracle.health import Probe, Pulse
@@ -130,6 +131,13 @@ def _add_audits(app: FastAPI, audits: Audits) -> None:
         find as much when we run these calls again. 409 if we don't, 503 if we can't judge now.
         """
         return audits.sign(Asked.from_json(asked))
+
+    @app.post(BRING_PATH, responses=errors(409, 413, 422, 503))
+    def bring(asked: JsonObject) -> dict[str, str]:
+        """Audit a call that the provider doesn't show, {terms, receipt, signature, request, response} (bytes
+        in base64) -> {check, reason, units}: docs/gateway.md.
+        """
+        return audits.hear(Brought.from_json(asked))
 
     @app.get("/audits", responses=errors(422, 503))
     def show(limit: Limit = 50) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from oracle.sampling import Budget, Draw
 from oracle.settings_audits import AuditSettings
 from scrip.call_receipts import CallReceipt, SignedCallReceipt, check_follows
 from scrip.eip712 import Wallet
+from scrip.errors import Refused
+from scrip.session_api import CallBody
 from scrip.types_spending import SessionTerms
 
 MOST_RECEIPTS: Final = 10_000
@@ -92,19 +94,37 @@ class Auditor:
         found = self._book.overcharged(session)
         return {number: found[number] for number in numbers if number in found}
 
-    def _run(self, books: ProviderBooks, terms: SessionTerms, signed: SignedCallReceipt) -> None:
+    def hear(self, terms: SessionTerms, signed: SignedCallReceipt, body: CallBody, claimed: int) -> Found:
+        """Audit a call that its buyer brings. Raises as `audit`, Refused for one that wasn't claimed yet."""
+        session = signed.receipt.session_id
+        if signed.receipt.total_units > claimed:
+            raise Refused(f"call {signed.receipt.number} isn't claimed yet, ask again then", "audit.claimed")
+        with ProviderBooks(self._facts, self._account, session, terms) as books:
+            books.check_signer(signed)
+            self._run(books, terms, signed, body)
+        return self._book.found(session, signed.receipt.number)
+
+    def _run(
+        self,
+        books: ProviderBooks,
+        terms: SessionTerms,
+        signed: SignedCallReceipt,
+        body: CallBody | None = None,
+    ) -> None:
+        """Run a call again, unless that was done. `body` None is asked of the provider."""
         receipt = signed.receipt
         session, number, digest = receipt.session_id, receipt.number, receipt.digest(*self._place)
-        if self._book.is_judged(session, number, digest):
-            return
-        with self._running:
+        with self._running:  # from the look to the record, or what isn't shown could replace what was found
+            if self._book.is_judged(session, number, digest):
+                return
             self._budget.check()
             started = time.monotonic()
             try:
-                found = judge(receipt, books.body(number), books.rate(receipt.model), self._settings)
+                shown = books.body(number) if body is None else body
+                found = judge(receipt, shown, books.rate(receipt.model), self._settings)
             finally:
                 self._budget.charge(time.monotonic() - started)
-        self._book.record(session, number, found, digest)
+            self._book.record(session, number, found, digest)
         _log.info(
             "call audited", session="0x" + session.hex(), number=number, check=found.check,
             reason=found.reason, units=found.units, provider=terms.provider,

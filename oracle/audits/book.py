@@ -67,6 +67,12 @@ class AuditBook:
             row = db.get(AuditRow, (session, number))
         return row is not None and row.digest == digest and row.check in JUDGED
 
+    def found(self, session: bytes, number: int) -> Found:
+        """What the audit of a call came to."""
+        with self.store.reading() as db:
+            row = db.get_one(AuditRow, (session, number))
+        return Found(row.check, row.reason, row.units)
+
     def overcharged(self, session: bytes) -> Mapping[int, int]:
         """Units that were charged and not due, by call."""
         query = select(AuditRow).where(AuditRow.session_id == session, AuditRow.check.in_(JUDGED))

@@ -46,10 +46,14 @@ class ProviderBooks:
         """
         shown = self._api.calls(self._session, after)
         while (signed := self._asked(lambda: next(shown, None))) is not None:
-            signed.check_signer(self._oracle, *self._place)
+            self.check_signer(signed)
             if signed.receipt.session_id != self._session:
                 raise Unable("the provider shows receipts of another session")
             yield signed
+
+    def check_signer(self, signed: SignedCallReceipt) -> None:
+        """Raise ReceiptWrong unless the provider's oracle key signed the receipt."""
+        signed.check_signer(self._oracle, *self._place)
 
     def body(self, number: int) -> CallBody | None:
         """What a call asked and was answered, None if the provider says that it doesn't keep it."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from oracle.audits.auditor import Auditor
 from oracle.audits.book import AuditBook
+from oracle.audits.brought import Brought
 from oracle.audits.odds import AuditProblem, check_rate
 from oracle.audits.tables import AuditedSessionRow
 from oracle.audits.verdicts import CONTRACT, Asked, Verdicts
@@ -21,7 +22,7 @@ from oracle.settings_audits import AuditSettings
 from oracle.store import Store
 from scrip.call_receipts import ReceiptWrong
 from scrip.eip712 import Wallet
-from scrip.errors import BadSignature
+from scrip.errors import BadSignature, Refused
 from scrip.sessions import id_of, terms_of
 from scrip.view import ChainView
 
@@ -89,6 +90,18 @@ class Audits:
     def sign(self, asked: Asked) -> dict[str, Any]:
         """Sign another's verdict; see `Verdicts.sign`."""
         return {"signature": "0x" + self.verdicts.sign(asked).hex()}
+
+    def hear(self, brought: Brought) -> dict[str, str]:
+        """Audit a call that its buyer brings. Raises Refused, Unable, BudgetSpent, ReceiptWrong."""
+        terms, session = brought.terms, id_of(self.facts.chain, brought.terms)
+        if terms.class_id not in self.settings.classes or session != brought.signed.receipt.session_id:
+            raise Refused(
+                "the receipt must be of the session, in a class that is audited here", "audit.class"
+            )
+        claimed = self.facts.finalized().session(session).claimed
+        self.book.add(session, terms)
+        found = self.auditor.hear(terms, brought.signed, brought.body, claimed)
+        return {"check": found.check, "reason": found.reason, "units": str(found.units)}
 
     def shown(self, limit: int) -> dict[str, Any]:
         """What was found, newest first, and what can't be audited now."""

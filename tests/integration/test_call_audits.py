@@ -12,12 +12,15 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from oracle.audits.book import OVERCLAIMED, WHOLE
+from oracle.audits.brought import BRING_PATH, Brought
 from oracle.audits.odds import PENALTY, AuditProblem
-from oracle.audits.recount import HONEST, INFLATED, UNFIT
+from oracle.audits.recount import HONEST, INFLATED, UNFIT, UNSHOWN
 from oracle.audits.verdicts import SIGN_PATH, Asked
 from oracle.gateway.service import Gateway
+from oracle.gateway.tables import CallBodyRow
 from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
 from oracle.settings import Settings
 from oracle.settings_audits import AuditSettings
@@ -306,6 +309,36 @@ def test_found_by_one_alone__waits_for_the_others__also_over_a_restart(trial: Tr
     place.wait(lambda: trial.penalty(info) == PENALTY * cheat.added * UNIT_PRICE)
     assert trial.award("watcher 0") == trial.award("buyer") == trial.penalty(info) // 2
     assert trial.award("watcher 1") == 0
+
+
+def test_calls_that_the_provider_hides__their_buyer_brings_them(trial: Trial) -> None:
+    place, gateway = trial.place, trial.start_provider()
+    calls = gateway.proxy.calls
+    calls._accounts = cheat = Inflating(calls._accounts)
+    info = trial.open(1)
+    claimed = trial.buy_calls(info, 2) + cheat.added
+    place.wait(lambda: trial.claimed(info) == claimed)
+    with trial.api(KEY) as client:
+        signed = list(client.calls(info.session))[1]
+        body = client.call_body(info.session, 2)
+    with gateway.accounts.book.store.writing() as db:
+        db.execute(delete(CallBodyRow))
+    trial.start_watcher(0, rate_ppm=1_000_000)
+    trial.start_watcher(1, rate_ppm=1_000_000)
+    place.wait(lambda: trial.audited(0, info, claimed))
+    assert {one["check"] for one in trial.audits(0, info)} == {UNSHOWN}
+
+    def bring(to: int, shown: SignedCallReceipt) -> httpx.Response:
+        url = place.watcher_urls[to] + BRING_PATH
+        brought = Brought(info.terms, shown, body).to_json()
+        return httpx.post(url, json=brought, trust_env=False, timeout=60)
+
+    forged = SignedCallReceipt(replace(signed.receipt, output_tokens=500), signed.signature)
+    assert "must be the oracle key" in bring(0, forged).json()["error"]["message"]
+    for watcher in (0, 1):
+        assert bring(watcher, signed).json()["check"] == INFLATED
+    added = signed.receipt.output_tokens - 24
+    place.wait(lambda: trial.penalty(info) == PENALTY * added * UNIT_PRICE)
 
 
 def test_claimed_beyond_its_receipts__the_rest_is_an_overcharge(trial: Trial) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from oracle.audits.book import AuditBook
+from oracle.audits.brought import Brought
 from oracle.audits.odds import PENALTY, expected_loss, least_ppm
 from oracle.audits.recount import (
     DIFFERS,
@@ -33,7 +34,7 @@ from oracle.rerun import Unable
 from oracle.sampling import PPM, Draw
 from oracle.settings_audits import AuditSettings
 from oracle.store import Store
-from scrip.call_receipts import CallReceipt, model_id
+from scrip.call_receipts import CallReceipt, SignedCallReceipt, model_id
 from scrip.errors import BadInput
 from scrip.rates import Rate
 from scrip.session_api import CallBody
@@ -253,6 +254,14 @@ def test_asked__round_trip() -> None:
 def test_asked__malformed__is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         Asked.from_json({**ASK.to_json(), **change})
+
+
+def test_brought__round_trip_and_malformed() -> None:
+    made = Brought(TERMS, SignedCallReceipt(receipt(), b"\1" * 65), CallBody(b"asked", b"answered"))
+    assert Brought.from_json(json.loads(json.dumps(made.to_json()))) == made
+    for change in ({"request": "no base64"}, {"response": 7}, {"receipt": {}}, {"more": 1}):
+        with pytest.raises(BadInput):
+            Brought.from_json({**made.to_json(), **change})
 
 
 def test_settings__without_servers_or_classes__are_refused() -> None:
