@@ -33,14 +33,19 @@ class Ledger:
             raise BadInput("limit", limit, "at least 0")
         self.path, self.limit = path, limit
 
-    def spent(self) -> int:
-        """Everything spent and reserved."""
+    def spent(self, prefix: str = "") -> int:
+        """Everything spent and reserved, under keys that begin with `prefix`."""
         with self._locked() as state:
-            return sum(state.values())
+            return sum(amount for key, amount in state.items() if key.startswith(prefix))
 
     def left(self) -> int:
         """What may still be spent."""
         return max(0, self.limit - self.spent())
+
+    def holds(self, key: str) -> bool:
+        """Whether something was reserved under a key, settled or not."""
+        with self._locked() as state:
+            return key in state
 
     def reserve(self, key: str, amount: int) -> None:
         """Count `amount` as spent under a key of the caller's. Raises LimitReached, BadInput."""

@@ -28,14 +28,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from hexbytes import HexBytes
 from rich.console import Console
 from rich.table import Table
 
-from bench import gateway_upstream, results
+from bench import gateway_upstream, gateway_vouchers, results
 from scrip import sessions
 from scrip.session_api import SessionApi
 from scrip.signed_requests import SignedBy
@@ -50,7 +52,7 @@ RESULTS: Final = "gateway.json"
 GOALS: Final = {"added_ms_p50": 2.0, "added_ms_p99": 10.0, "stream_loss_pct": 5.0}
 """The most that each may be."""
 CALLS, WARM = 500, 50
-STREAMS, STREAM_TOKENS = 12, 150
+STREAMS, STREAM_TOKENS = 8, 80
 SIZES: Final = (1, 100, 10_000)
 DEPOSIT: Final = 20_000_000
 CALL_UNITS: Final = 40
@@ -157,10 +159,11 @@ def added(there: Place) -> dict[str, float]:
     model = gateway_upstream.MODEL
     body = {"model": model, "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": 16}
     direct, through = Caller(there.urls[model]), Caller(there.up.provider_url, there.key)
-    alone, bought = [], []
+    alone: list[float] = []
+    bought: list[float] = []
     for number in range(CALLS + WARM):
         for caller, times in ((direct, alone), (through, bought)):
-            took = timed(lambda caller=caller: caller.ask("/v1/chat/completions", body))
+            took = timed(partial(caller.ask, "/v1/chat/completions", body))
             if number >= WARM:
                 times.append(took)
     base = median(alone)
@@ -175,11 +178,12 @@ def stream_loss(there: Place) -> dict[str, float]:
         "stream": True,
     }  # fmt: skip
     places = (there.urls[llm_server.MODEL], there.up.provider_url)
-    alone, bought = [], []
+    alone: list[float] = []
+    bought: list[float] = []
     for _ in range(STREAMS):
         for url, times in zip(places, (alone, bought), strict=True):
             caller = Caller(url, there.key)  # llama.cpp closes idle connections
-            times.append(timed(lambda caller=caller: caller.ask("/v1/completions", body)))
+            times.append(timed(partial(caller.ask, "/v1/completions", body)))
     loss = 100 * (1 - median(alone) / median(bought))
     return {"stream_loss_pct": round(max(0.0, loss), 2)}
 
@@ -224,7 +228,7 @@ def claim_and_close(up: stack.Stack, terms: SessionTerms, units: int) -> tuple[i
 def last_gas(up: stack.Stack, event: str) -> int:
     """Gas of the transaction with the latest event of this name."""
     *_, last = up.chain.at().events("MeteredSessions", event)
-    return int(up.chain.w3.eth.get_transaction_receipt(last.tx_hash)["gasUsed"])
+    return int(up.chain.w3.eth.get_transaction_receipt(HexBytes(last.tx_hash))["gasUsed"])
 
 
 def show(figures: dict[str, float]) -> None:
@@ -242,7 +246,7 @@ def main() -> int:
         figures = added(there) | stream_loss(there)
         there.up.stop_nodes()
         figures |= gas(there.up)
-    # VOUCHERS
+    figures |= gateway_vouchers.measure()
     results.merge(RESULTS, figures)
     show(figures)
     return int(any(figures[name] > most for name, most in GOALS.items()))

@@ -169,9 +169,14 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
     }
 
     /// @inheritdoc IComputeCredits
-    function rules(uint256 classId) external view returns (uint256) {
+    function classRateCeiling(uint256 classId) external view returns (uint256) {
+        return _classes[classId].maxRate;
+    }
+
+    /// @inheritdoc IComputeCredits
+    function policyOf(uint256 classId) external view returns (uint256) {
         Class storage class_ = _classes[classId];
-        return ClassPolicy.pack(class_.maxRate, class_.minAssurance, class_.flags);
+        return ClassPolicy.pack(class_.flags, class_.minAssurance, class_.requirement);
     }
 
     /// @inheritdoc IComputeCredits
@@ -271,7 +276,7 @@ contract ComputeCredits is CreditLedger, DelayedRoles, UnorderedNonces, EIP712 {
         r.resource = t.resource;
         r.funding = t.funding;
         // As `ProviderRegistry.requirementOf`.
-        c.requirement = keccak256(abi.encode(t.sku, t.region));
+        c.requirement = bytes20(keccak256(abi.encode(t.sku, t.region)));
         c.sku = t.sku;
         c.region = t.region;
         c.name = t.name;

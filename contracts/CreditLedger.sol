@@ -9,6 +9,7 @@ import {IEligibility} from "./interfaces/IEligibility.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {ReviewTerms, System, Usage} from "./interfaces/Types.sol";
 import {ClassFlags} from "./libraries/ClassFlags.sol";
+import {ClassPolicy} from "./libraries/ClassPolicy.sol";
 
 /// @title CreditLedger
 /// @dev ERC-1155 balances under the policy of their class. OpenZeppelin's ERC1155 keeps the interface, approvals and
@@ -33,18 +34,20 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
 
     /* STORAGE */
 
-    /// @dev Each paragraph is one slot. `maxRate` is never zero in a class that exists.
+    /// @dev Each paragraph is one slot. A `requirement` is a hash: it is never zero in a class that exists.
     struct Class {
-        // Whatever uses credits.
+        // Whatever makes or burns credits, with what settlement asks in the same transaction.
         uint96 supply;
+        uint96 maxSupply;
+        uint64 maxRate;
+        // Whatever brings credits into use.
+        uint8 flags;
+        uint8 minAssurance;
         uint40 expiry;
         uint40 pausedUntil;
-        uint64 maxRate;
-        uint8 minAssurance;
-        uint8 flags;
-        // Whatever makes credits.
+        bytes20 requirement;
+        // Whatever only the issuer does.
         address issuer;
-        uint96 maxSupply;
         // Whoever receives credits of a class that is RESTRICTED.
         address eligibility;
         uint96 maxPerHolder;
@@ -58,8 +61,6 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         bool capacityBound;
         // Watched, disputable and staked jobs.
         ReviewTerms review;
-        // Providers.
-        bytes32 requirement;
         // For display only.
         bytes32 sku;
         bytes12 region;
@@ -88,10 +89,10 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /* JOBS */
 
     /// @inheritdoc IComputeCredits
-    function lockUnits(address from, uint256 classId, uint256 units) external {
+    function lockUnits(address from, uint256 classId, uint256 units) external returns (uint256 policy) {
         _only(MARKET, classId);
         Class storage class_ = _classes[classId];
-        _checkOpen(classId, class_);
+        policy = _checkOpen(classId, class_);
         Holding storage holding = class_.holdings[from];
         uint256 word = holding.word;
         _checkAvailable(from, classId, word, units);
@@ -233,7 +234,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
         // Safe: no supply is over the uint96 that limits it, and no holding over the supply.
         unchecked {
             class_.supply = uint96(supply);
-            class_.holdings[to].word = (class_.holdings[to].word | _policy(class_)) + units;
+            class_.holdings[to].word = (class_.holdings[to].word | _carried(class_)) + units;
         }
         if (flags & ClassFlags.RESTRICTED != 0) _checkHolder(to, classId, class_);
         emit TransferSingle(msg.sender, address(0), to, classId, units);
@@ -286,9 +287,11 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     /* INTERNAL: CHECKS */
 
     /// @dev Whatever brings units of a class into use needs it to exist, and to be neither expired nor paused.
-    function _checkOpen(uint256 classId, Class storage class_) private view {
-        (uint256 rate, uint256 expiry, uint256 until) = (class_.maxRate, class_.expiry, class_.pausedUntil);
-        if (rate == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
+    /// @return policy What it asks of a job, from the slot that is read anyway.
+    function _checkOpen(uint256 classId, Class storage class_) private view returns (uint256 policy) {
+        (bytes20 requirement, uint256 expiry, uint256 until) = (class_.requirement, class_.expiry, class_.pausedUntil);
+        policy = ClassPolicy.pack(class_.flags, class_.minAssurance, requirement);
+        if (requirement == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
         _checkExpiry(classId, expiry);
         if (block.timestamp < until) revert ComputeCredits_Paused(classId, block.timestamp, until);
     }
@@ -298,7 +301,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     }
 
     function _checkExists(uint256 classId) internal view {
-        if (_classes[classId].maxRate == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
+        if (_classes[classId].requirement == 0) revert ComputeCredits_UnknownClass(classId, classId, classCount);
     }
 
     function _checkAvailable(address from, uint256 classId, uint256 word, uint256 units) private pure {
@@ -340,7 +343,7 @@ abstract contract CreditLedger is ERC1155, IComputeCredits {
     }
 
     /// @dev What holdings of the class carry of it.
-    function _policy(Class storage class_) private view returns (uint256) {
+    function _carried(Class storage class_) private view returns (uint256) {
         bool free = class_.flags & (ClassFlags.TRANSFERABLE | ClassFlags.RESTRICTED) == ClassFlags.TRANSFERABLE;
         return free ? uint256(class_.expiry) << EXPIRY | FREE : 0;
     }

@@ -12,7 +12,7 @@ import {IJobMarket} from "./interfaces/IJobMarket.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {IReceiptVerifier} from "./interfaces/IReceiptVerifier.sol";
 import {ISpendingBudgets} from "./interfaces/ISpendingBudgets.sol";
-import {JobTerms, ReviewTerms, ServingTerms, Status, System} from "./interfaces/Types.sol";
+import {JobTerms, ReviewTerms, Status, System} from "./interfaces/Types.sol";
 import {ClassPolicy} from "./libraries/ClassPolicy.sol";
 import {JobRules} from "./libraries/JobRules.sol";
 import {JobSlot} from "./libraries/JobSlot.sol";
@@ -40,7 +40,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
         uint256 classId;
         uint256 usages;
         uint256 count;
-        uint256 policy;
+        uint256 maxRate;
         ReviewTerms review;
         bool reviewed;
     }
@@ -90,7 +90,8 @@ abstract contract JobBook is IJobMarket, EIP712 {
         bool quoted = quote.length != 0;
         // Truncated on purpose: 96 unpredictable bits are enough to date evidence, which is bound to the job besides.
         uint96 nonce = uint96(uint256(blockhash(block.number - 1)));
-        _jobs[jobId] = JobSlot.pack(quoted ? Status.Running : Status.Open, block.timestamp, nonce, charge);
+        uint256 policy = CREDITS.lockUnits(JobWords.payer(terms), terms.classId, JobWords.maxUnits(terms));
+        _jobs[jobId] = JobSlot.pack(quoted ? Status.Running : Status.Open, block.timestamp, nonce, charge, policy);
         emit JobOpened(
             jobId,
             terms.payer,
@@ -103,31 +104,29 @@ abstract contract JobBook is IJobMarket, EIP712 {
             terms.specHash,
             terms.budgetId,
             terms.salt,
-            nonce
+            nonce,
+            quoted
         );
-        CREDITS.lockUnits(terms.payer, terms.classId, terms.maxUnits);
-        if (quoted) _acceptQuoted(jobId, terms, quote);
+        if (quoted) _acceptQuoted(jobId, terms, policy, quote);
     }
 
-    function _acceptQuoted(bytes32 jobId, JobTerms calldata terms, bytes calldata quote) internal {
-        (address oracle, bool staked) = _serving(jobId, terms);
-        _checkOracle(jobId, quoteDigest(jobId), oracle, quote);
-        _accepted(jobId, terms, staked);
+    /// @param policy `CREDITS.policyOf` the class.
+    function _acceptQuoted(bytes32 jobId, JobTerms calldata terms, uint256 policy, bytes calldata quote) internal {
+        _checkOracle(jobId, quoteDigest(jobId), _serving(jobId, terms, policy), quote);
+        _reserve(terms, policy);
     }
 
-    function _accepted(bytes32 jobId, JobTerms calldata terms, bool staked) internal {
-        emit JobAccepted(jobId, terms.provider);
-        if (staked) REGISTRY.reserveStake(terms.provider, _stakeOf(terms));
+    function _reserve(JobTerms calldata terms, uint256 policy) internal {
+        if (ClassPolicy.isStaked(policy)) REGISTRY.reserveStake(terms.provider, _stakeOf(terms));
     }
 
     /// @dev The oracle key of a provider that may serve the job's class.
-    function _serving(bytes32 jobId, JobTerms calldata terms) internal view returns (address oracle, bool staked) {
-        ServingTerms memory class_ = CREDITS.providerTerms(terms.classId, terms.provider);
-        oracle = REGISTRY.trustedOracleIfItServes(terms.provider, class_.requirement);
-        if (oracle == address(0) || !class_.listed) {
+    function _serving(bytes32 jobId, JobTerms calldata terms, uint256 policy) internal view returns (address oracle) {
+        oracle = REGISTRY.trustedOracleIfItQualifies(JobWords.provider(terms), ClassPolicy.requirement(policy));
+        bool listed = !ClassPolicy.isListed(policy) || CREDITS.isListed(terms.classId, terms.provider);
+        if (oracle == address(0) || !listed) {
             revert JobMarket_CannotServe(jobId, JobRules.number(terms.provider), terms.classId);
         }
-        return (oracle, class_.staked);
     }
 
     /* INTERNAL: ENDING */
@@ -138,7 +137,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
         uint256 usages = UsageList.create(1);
         UsageList.set(usages, 0, terms.payer, terms.maxUnits, 0);
         UsageList.release(usages, 1, CREDITS, terms.classId);
-        if (JobSlot.status(job) == Status.Running && ClassPolicy.isStaked(CREDITS.rules(terms.classId))) {
+        if (JobSlot.status(job) == Status.Running && ClassPolicy.isStaked(JobSlot.policy(job))) {
             REGISTRY.freeStake(terms.provider, _stakeOf(terms));
         }
     }
@@ -161,7 +160,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
     }
 
     function _load(Group memory group, uint256 classId) internal view {
-        (group.classId, group.policy, group.reviewed) = (classId, CREDITS.rules(classId), false);
+        (group.classId, group.maxRate, group.reviewed) = (classId, CREDITS.classRateCeiling(classId), false);
     }
 
     /// @dev Most jobs need none of it, so it is read only when one does.
@@ -195,7 +194,7 @@ abstract contract JobBook is IJobMarket, EIP712 {
     {
         _end(jobId, job, terms, status, used);
         UsageList.set(group.usages, group.count++, JobWords.payer(terms), JobWords.maxUnits(terms), used);
-        if (ClassPolicy.isStaked(group.policy)) {
+        if (ClassPolicy.isStaked(JobSlot.policy(job))) {
             REGISTRY.freeStake(terms.provider, JobRules.stakeFor(_review(group), terms.maxUnits));
         }
     }

@@ -73,16 +73,20 @@ contract JobMarket is JobDisputes {
     /// @inheritdoc IJobMarket
     function accept(JobTerms calldata terms) external {
         bytes32 jobId = _run(terms);
-        (address oracle, bool staked) = _serving(jobId, terms);
+        uint256 policy = CREDITS.policyOf(terms.classId);
+        address oracle = _serving(jobId, terms, policy);
         if (msg.sender != terms.provider && msg.sender != oracle) {
             revert JobMarket_NotProvider(jobId, JobRules.number(msg.sender), JobRules.number(terms.provider));
         }
-        _accepted(jobId, terms, staked);
+        emit JobAccepted(jobId, terms.provider);
+        _reserve(terms, policy);
     }
 
     /// @inheritdoc IJobMarket
     function acceptBySig(JobTerms calldata terms, bytes calldata quote) external {
-        _acceptQuoted(_run(terms), terms, quote);
+        bytes32 jobId = _run(terms);
+        emit JobAccepted(jobId, terms.provider);
+        _acceptQuoted(jobId, terms, CREDITS.policyOf(terms.classId), quote);
     }
 
     /* ENDING WITHOUT PAY */
@@ -135,7 +139,7 @@ contract JobMarket is JobDisputes {
         Group memory group = _group(1);
         _load(group, terms.classId);
         uint256 job = _jobs[jobId];
-        (bytes4 reason, uint256 given, uint256 limit) = JobRules.fault(jobId, job, terms, receipt, group.policy);
+        (bytes4 reason, uint256 given, uint256 limit) = JobRules.fault(jobId, job, terms, receipt, group.maxRate);
         if (reason != 0) JobRules.raise(reason, jobId, given, limit);
         bytes32 receiptHash = ReceiptHash.hash(receipt);
         bool watched = JobWords.assurance(receipt) >= JobRules.WATCHED_ASSURANCE;
@@ -225,7 +229,7 @@ contract JobMarket is JobDisputes {
         Group memory group
     ) private returns (bool) {
         uint256 job = _jobs[jobId];
-        (bytes4 reason, uint256 given, uint256 limit) = JobRules.fault(jobId, job, terms, receipt, group.policy);
+        (bytes4 reason, uint256 given, uint256 limit) = JobRules.fault(jobId, job, terms, receipt, group.maxRate);
         if (reason == 0 && JobWords.provider(terms) != provider) {
             (reason, given, limit) =
             (JobMarket_NotProvider.selector, JobRules.number(terms.provider), JobRules.number(provider));
@@ -254,7 +258,7 @@ contract JobMarket is JobDisputes {
     ) private {
         if (JobWords.outcome(receipt) == uint256(Outcome.Failed)) {
             _refund(jobId, job, terms, receiptHash, group);
-        } else if (ClassPolicy.isWindowed(group.policy)) {
+        } else if (ClassPolicy.isWindowed(JobSlot.policy(job))) {
             _await(jobId, job, receipt, receiptHash, group);
         } else {
             _settle(jobId, job, terms, JobWords.units(receipt), receiptHash, group);

@@ -238,7 +238,7 @@ contract MeteredSessions is SessionAudits {
 
     function _checkServing(bytes32 sessionId, SessionTerms calldata terms) private view {
         ServingTerms memory class_ = CREDITS.providerTerms(terms.classId, terms.provider);
-        if (class_.listed && REGISTRY.trustedOracleIfItServes(terms.provider, class_.requirement) != address(0)) {
+        if (class_.listed && REGISTRY.trustedOracleIfItQualifies(terms.provider, class_.requirement) != address(0)) {
             return;
         }
         revert MeteredSessions_CannotServe(sessionId, SessionRules.number(terms.provider), terms.classId);

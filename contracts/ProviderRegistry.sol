@@ -53,7 +53,7 @@ contract ProviderRegistry is ProviderStake, EIP712 {
     mapping(address provider => Details) private _details;
     mapping(address provider => string) private _uris;
     /// @dev By requirement: each SKU alone, and with the region. A new epoch forgets them all without a loop.
-    mapping(address provider => mapping(uint256 epoch => mapping(bytes32 requirement => bool))) private _served;
+    mapping(address provider => mapping(uint256 epoch => mapping(bytes20 requirement => bool))) private _served;
     mapping(address provider => mapping(bytes32 pool => Capacity)) private _capacities;
 
     /* CONSTRUCTOR */
@@ -136,9 +136,10 @@ contract ProviderRegistry is ProviderStake, EIP712 {
     }
 
     /// @inheritdoc IProviderRegistry
-    function trustedOracleIfItServes(address provider, bytes32 requirement) external view returns (address) {
-        Record memory record = _records[provider];
-        return _served[provider][record.epoch][requirement] ? record.oracle : address(0);
+    function trustedOracleIfItQualifies(address provider, bytes20 requirement) external view returns (address) {
+        Record storage record = _records[provider];
+        (address oracle, uint256 epoch) = (record.oracle, record.epoch);
+        return _served[provider][epoch][requirement] ? oracle : address(0);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -173,8 +174,8 @@ contract ProviderRegistry is ProviderStake, EIP712 {
     }
 
     /// @inheritdoc IProviderRegistry
-    function requirementOf(bytes32 sku, bytes12 region) public pure returns (bytes32) {
-        return keccak256(abi.encode(sku, region));
+    function requirementOf(bytes32 sku, bytes12 region) public pure returns (bytes20) {
+        return bytes20(keccak256(abi.encode(sku, region)));
     }
 
     /// @inheritdoc IProviderRegistry
@@ -212,7 +213,7 @@ contract ProviderRegistry is ProviderStake, EIP712 {
             revert ProviderRegistry_TooManySkus(msg.sender, skus.length, MAX_SKUS_PER_CALL);
         }
         bytes12 region = _details[msg.sender].region;
-        mapping(bytes32 => bool) storage list = _served[msg.sender][_records[msg.sender].epoch];
+        mapping(bytes20 => bool) storage list = _served[msg.sender][_records[msg.sender].epoch];
         for (uint256 i; i < skus.length; ++i) {
             list[requirementOf(skus[i], 0)] = served;
             if (region != 0) list[requirementOf(skus[i], region)] = served;

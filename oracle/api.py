@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query, Response
 from fastapi.responses import JSONResponse
@@ -31,6 +31,9 @@ from oracle.store import Store
 from scrip.errors import BadInput, NotFound
 from scrip.evidence import Bundle, merkle_proof
 from scrip.structs import to_bytes
+
+if TYPE_CHECKING:
+    from oracle.x402.shop import Shop
 
 REGISTRATION_TYPE: Final = "https://eips.ethereum.org/EIPS/eip-8004#registration-v1"
 SERVICE: Final = "scrip"
@@ -59,6 +62,7 @@ class ProviderParts:
     chain_id: int
     market: str
     registry: str
+    shop: Shop | None = None
     gateway: Gateway | None = None
 
     @property
@@ -81,6 +85,10 @@ def provider_app(parts: ProviderParts) -> FastAPI:
     _add_market(app, parts)
     _add_jobs(app, parts)
     _add_evidence(app, parts)
+    if parts.shop is not None:
+        from oracle.x402.api import add_shop
+
+        add_shop(app, parts.shop, parts.store, parts.evidence)
     if gateway is not None:
         add_sessions(app, gateway)
         gateway.proxy.install(app)
@@ -272,7 +280,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             {"name": SERVICE, "endpoint": api.public_url, "version": "1"},
             {"name": "web", "endpoint": api.public_url},
         ],
-        "x402Support": False,
+        "x402Support": parts.shop is not None,
         "active": parts.oracle is not None,
         "registrations": [
             {"agentId": offer.address, "agentRegistry": f"eip155:{parts.chain_id}:{parts.registry}"}
@@ -290,6 +298,7 @@ def registration_file(parts: ProviderParts) -> dict[str, Any]:
             "slots": offer.slots,
             "dryRun": parts.settings.dry,
             "simulated": policy.simulated,
+            "sells": [] if parts.shop is None else [str(item) for item in parts.shop.rules.sell],
             "templates": [template.describe() for template in policy.catalogue if template.offered],
             "gateway": None if parts.gateway is None else parts.gateway.describe(parts.oracle),
         },

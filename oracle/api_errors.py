@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oracle.api_auth import Forbidden, Unauthorised
@@ -150,8 +152,19 @@ async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:
     refused = answer(error.status_code, "http", str(error.detail), request.url.path)
-    refused.headers.update(error.headers or {})  # as 405 says what is allowed
+    refused.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        refused.headers["Allow"] = ", ".join(_allowed(request))
     return refused
+
+
+def _allowed(request: Request) -> list[str]:
+    """Methods of all routes of the path: the framework names those of the first."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

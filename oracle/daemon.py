@@ -18,10 +18,11 @@ from typing import Any, Final, Protocol
 
 from oracle.api import ProviderParts, provider_app
 from oracle.api_watcher import WatcherParts, watcher_app
+from oracle.audits.service import AUDIT
 from oracle.dispatch import WORK
 from oracle.health import Probe, Pulse
 from oracle.logging import get
-from oracle.node import AUDIT, Base, ProviderNode, WatcherNode, open_provider, open_watcher
+from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
 from oracle.retention import PRUNE
 from oracle.room import check_room
 from oracle.server import Server, ServerProblem
@@ -94,6 +95,8 @@ class ProviderCycle:
         if time.monotonic() >= self._due:
             node.reconciler.reconcile()
             node.dispatcher.follow_open()
+            if node.shop is not None:
+                node.shop.settlements.resume()
             self._due = time.monotonic() + self._every_s
         node.dispatcher.dispatch()
         if node.gateway is not None:
@@ -294,6 +297,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         chain_id=base.chain.chain_id,
         market=base.facts.market,
         registry=base.chain.address("ProviderRegistry"),
+        shop=node.shop,
         gateway=node.gateway,
     )
     _announce(base)

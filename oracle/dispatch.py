@@ -31,6 +31,7 @@ from scrip.types import Status
 WORK: Final = "work"
 SEND: Final = "send"
 SETTLE: Final = "settle"
+PAY: Final = "pay"
 RETRY_MS: Final = 5_000
 CONSIDERED: Final = 200
 """Jobs nobody has taken that are considered in one pass."""

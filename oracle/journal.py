@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnExpressionArgument, func, select
 
 from oracle.models import TransactionRow
 from oracle.store import Store
@@ -83,12 +83,14 @@ class SqlJournal:
 
     def mined(self, label: str) -> bytes | None:
         """Hash of the newest mined transaction with this label."""
-        query = (
-            select(TransactionRow.tx_hash)
-            .where(TransactionRow.label == label, TransactionRow.mined)
-            .order_by(TransactionRow.serial.desc())
-            .limit(1)
-        )
+        return self._newest(TransactionRow.label == label, TransactionRow.mined)
+
+    def newest(self, label: str) -> bytes | None:
+        """Hash of the newest version of any transaction with this label."""
+        return self._newest(TransactionRow.label == label)
+
+    def _newest(self, *which: ColumnExpressionArgument[bool]) -> bytes | None:
+        query = select(TransactionRow.tx_hash).where(*which).order_by(TransactionRow.serial.desc()).limit(1)
         with self._store.reading() as session:
             return session.scalar(query)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import secrets
 import shutil
@@ -12,16 +13,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from eth_account.signers.local import LocalAccount
 
 from oracle import tracing
-from oracle.audits.service import Audits
+from oracle.audits.service import AUDIT, Audits
 from oracle.ballot_box import BallotBox
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
-from oracle.dispatch import SEND, SETTLE, WORK, Dispatcher
+from oracle.dispatch import PAY, SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
 from oracle.executors.base import Executor
 from oracle.executors.engines import Engines, cluster_gpus, open_engines, require_engines
@@ -59,11 +60,13 @@ from scrip.errors import ScripError
 from scrip.rpc import OnFailure
 from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
 
+if TYPE_CHECKING:
+    from oracle.x402.shop import Shop
+
 SENDS: Final = 4
 SETTLES: Final = 4
-"""Threads that wait for transactions and for watchers; neither may hold up the other."""
-AUDIT: Final = "audit"
-"""Pool of a watcher that audits: its calls are run again beside the loop."""
+PAYING: Final = 4
+"""Threads that wait for transactions, for watchers, and for payments; none may hold up the others."""
 DRAW_KEY: Final = "draw.key"
 """File in a watcher's state folder: whoever reads it knows which jobs are run again."""
 
@@ -107,6 +110,7 @@ class ProviderNode:
     tasks: Tasks
     stopping: threading.Event
     gateway: Gateway | None = None
+    shop: Shop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +297,8 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
         evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_jobs,
     )  # fmt: skip
-    tasks = Tasks(base.metrics, {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES, PRUNE: 1})
+    pools = {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES, PRUNE: 1, PAY: PAYING}
+    tasks = Tasks(base.metrics, pools)
     dispatcher = Dispatcher(
         store=store, facts=facts, desk=desk, worker=worker, settler=settler, outbox=outbox, tasks=tasks,
         reconcile_jobs=reconciler.reconcile_jobs, dry=account is None,
@@ -315,6 +320,25 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         tasks,
         stopping,
         gateway,
+        _open_shop(base, desk, outbox, tasks, gateway, stopping),
+    )
+
+
+def _open_shop(
+    base: Base, desk: Desk, outbox: Outbox, tasks: Tasks, gateway: Gateway | None, stopping: threading.Event
+) -> Shop | None:
+    """What is paid for by x402, None unless the settings say so. Raises NodeProblem without the SDK."""
+    rules = base.settings.x402
+    if rules is None:
+        return None
+    if importlib.util.find_spec("x402") is None:
+        raise NodeProblem("[x402] is set, but the SDK isn't installed. Install scrip[oracle,x402]")
+    from oracle.x402.assemble import open_shop
+
+    account = None if base.account is None else base.account.address
+    accounts = None if gateway is None else gateway.accounts
+    return open_shop(
+        base.settings, rules, base.store, base.facts, desk, outbox, tasks, account, accounts, stopping
     )
 
 

@@ -64,9 +64,14 @@ class Outbox:
 
     def send(self, label: str, contract: str, function: str, *args: object) -> TxReceipt:
         """Send a call of one of our contracts and wait for it. Raises as `Sender.send`, and DryRun."""
+        return self.send_call(
+            label, Call(self._chain.address(contract), signature(contract, function).encode(args))
+        )
+
+    def send_call(self, label: str, call: Call) -> TxReceipt:
+        """Send any call and wait for it. Raises as `Sender.send`, and DryRun."""
         if self._sender is None:
             raise DryRun(f"send {label}")
-        call = Call(self._chain.address(contract), signature(contract, function).encode(args))
         with self._marked(label):
             return self._sender.send(call, label=label)
 
@@ -84,6 +89,16 @@ class Outbox:
             return False
         block = self._chain.mined_in(mined)
         return block is not None and block > self._chain.finalized()
+
+    def newest(self, label: str) -> bytes | None:
+        """Hash of the newest transaction that was signed for this intent, whatever became of it."""
+        return self._journal.newest(label)
+
+    def recorded(self, label: str) -> bytes | None:
+        """Hash of the transaction for this intent that was once seen in a block, whether or not the chain
+        shows it now. While there is one, what can't be done twice isn't sent again.
+        """
+        return self._journal.mined(label)
 
     def mined(self, label: str) -> bytes | None:
         """Hash of the mined transaction for this intent, None if there is none or a reorganisation took

@@ -46,7 +46,7 @@ class Server:
             raise ServerProblem(
                 f"api: can't listen on {where}: {error.strerror}. Choose another api.port"
             ) from error
-        # Connections inherit it. asyncio sets it for sockets made with a protocol number alone; without it the
+        # Connections inherit it. asyncio only sets it for sockets made with a protocol number; without it the
         # second packet of an answer waits for the client's delayed acknowledgement, 40 ms.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = int(bound.getsockname()[1])

@@ -40,6 +40,7 @@ from oracle.settings_fields import (
 )
 from oracle.settings_fields import Section as _Section
 from oracle.settings_gateway import GatewaySettings
+from oracle.settings_x402 import X402Settings
 from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
 from scrip.errors import ScripError
 from scrip.keys import LOCAL_CHAINS
@@ -243,6 +244,7 @@ class Settings(_Section):
     settle: SettleSettings = SettleSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     watcher: WatcherSettings = WatcherSettings()
+    x402: X402Settings | None = None
     gateway: GatewaySettings | None = None
     audits: AuditSettings | None = None
 

@@ -27,11 +27,15 @@ _NO_QUESTIONS: TxParams = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a transaction does: calls `to` with `data` and sends `value` wei."""
+    """What a transaction does: calls `to` with `data` and sends `value` wei.
+
+    `spare_gas` is added to the estimate, where what others do before it is mined makes it cost more.
+    """
 
     to: str
     data: bytes = b""
     value: int = 0
+    spare_gas: int = 0
 
     @classmethod
     def of(cls, function: ContractFunction, value: int = 0) -> Self:

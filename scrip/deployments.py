@@ -2,7 +2,7 @@
 
     {"chainId": 31337, "block": 1, "contracts": {"JobMarket": "0x..", ...}}
 
-Other keys are left to their writers and ignored here.
+`"explorer": "https://.."` may name a block explorer. Other keys are left to their writers and ignored here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ def from_json(data: object) -> Deployment:
         raise BadInput("deployment", data, "an object with chainId, block and contracts")
     if not isinstance(data["contracts"], dict):
         raise BadInput("deployment.contracts", data["contracts"], "an object of addresses by contract name")
-    return Deployment(chain_id=data["chainId"], block=data["block"], contracts=data["contracts"])
+    explorer = data.get("explorer", "")
+    if not isinstance(explorer, str) or (explorer and not explorer.startswith(("https://", "http://"))):
+        raise BadInput("deployment.explorer", explorer, "a URL")
+    return Deployment(
+        chain_id=data["chainId"], block=data["block"], contracts=data["contracts"], explorer=explorer
+    )
 
 
 def to_json(deployment: Deployment) -> dict[str, object]:
@@ -53,6 +58,7 @@ def to_json(deployment: Deployment) -> dict[str, object]:
         "chainId": deployment.chain_id,
         "block": deployment.block,
         "contracts": dict(sorted(deployment.contracts.items())),
+        **({"explorer": deployment.explorer} if deployment.explorer else {}),
     }
 
 

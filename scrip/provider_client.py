@@ -36,6 +36,7 @@ class Offer:
     """What a provider says of itself in its registration file. Claims, not proofs.
 
     `details` is what it says of each template, by name: the JSON schema of its `params`, its time limit.
+    `active` and `x402` (it sells over HTTP) are its own flags, `trust` names what it says backs its work.
     """
 
     name: str
@@ -43,6 +44,9 @@ class Offer:
     templates: tuple[str, ...]
     simulated: bool
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    active: bool = True
+    x402: bool = False
+    trust: tuple[str, ...] = ()
 
 
 class ProviderClient:
@@ -77,7 +81,11 @@ class ProviderClient:
         Raises Refused with the provider's reason, ProviderUnreachable.
         """
         body = {"terms": terms.to_json(), "spec": spec.to_json()}
-        return to_bytes("quote", self._json("POST", "/quotes", json=body).get("quote"))
+        answer = self._json("POST", "/quotes", json=body).get("quote")
+        try:
+            return to_bytes("quote", answer)
+        except BadInput:
+            raise ProviderUnreachable(self.endpoint, "/quotes answered without a quote") from None
 
     def put_spec(self, spec: JobSpec) -> bytes:
         """Deposit a spec, for a job opened without a quote. Returns its hash."""
@@ -169,6 +177,8 @@ def _offer(uri: str, data: object) -> Offer:
     ]
     if not isinstance(data, dict) or not found:
         raise ProviderUnreachable(uri, f"its registration file lists no service named {SERVICE!r}")
+    if not _is_url(found[0]["endpoint"]):
+        raise ProviderUnreachable(uri, "its registration file gives no http or https URL as endpoint")
     own = data.get("scrip")
     own = own if isinstance(own, dict) else {}
     listed = own.get("templates", [])
@@ -180,7 +190,22 @@ def _offer(uri: str, data: object) -> Offer:
         templates=tuple(details),
         simulated=own.get("simulated") is True,
         details=details,
+        # ERC-8004 makes neither mandatory: a file without `active` is of a provider that is.
+        active=data.get("active") is not False,
+        x402=data.get("x402Support") is True,
+        trust=_texts(data.get("supportedTrust")),
     )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return httpx.URL(text).scheme in ("http", "https") and bool(httpx.URL(text).host)
+    except httpx.InvalidURL:
+        return False
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def _read_at_most(response: httpx.Response, most: int) -> bytes:

@@ -77,8 +77,11 @@ def plan(
     resources: int = 1,
     accept_seconds: int = ACCEPT_SECONDS,
     finish_seconds: int = FINISH_SECONDS,
+    budget_id: int = 0,
 ) -> Plan:
     """Write the terms of a job and get the provider's quote for them.
+
+    With a budget, `payer` is the owner of its tree, and the budget's spender opens the job.
 
     Raises NotFound (class, provider), Refused (the provider's reason), ProviderUnreachable, BadInput.
     """
@@ -95,7 +98,7 @@ def plan(
         accept_by=now + accept_seconds,
         submit_by=now + accept_seconds + finish_seconds,
         spec_hash=spec_hash(spec),
-        budget_id=0,
+        budget_id=budget_id,
         salt=secrets.randbits(SALT_BITS),
     )
     market = chain.address("JobMarket")
@@ -111,11 +114,14 @@ def plan(
 def open_job(chain: Chain, sender: Sender, planned: Plan) -> bytes | None:
     """Lock the credits and start the job. Returns the transaction's hash, None if it was opened already.
 
+    The sender is the payer or, where the terms name a budget, that budget's spender.
+
     Raises as `Sender.send`; after TxUnknown ask again with the same plan.
     """
     if _was_opened(chain, planned):
         return None
-    call = chain.contract("JobMarket").functions.open(planned.terms.to_abi(), planned.quote)
+    how = "openFor" if planned.terms.budget_id else "open"
+    call = chain.contract("JobMarket").functions[how](planned.terms.to_abi(), planned.quote)
     receipt = sender.send(call, label=f"open 0x{planned.job_id.hex()}")
     return bytes(receipt["transactionHash"])
 

@@ -196,7 +196,7 @@ class Sender:
         estimate = self.chain.estimate_gas(params)
         if estimate > MAX_GAS:
             raise BadInput("gas", estimate, f"at most {MAX_GAS} (EIP-7825)", "Split the batch")
-        return min(MAX_GAS, estimate * (100 + GAS_MARGIN_PERCENT) // 100)
+        return min(MAX_GAS, estimate * (100 + GAS_MARGIN_PERCENT) // 100 + call.spare_gas)
 
     def _next_nonce(self) -> int:
         """Lowest nonce that neither the chain, the node's pool nor an open record uses."""

@@ -18,6 +18,7 @@ from scrip.structs import (
     Bool,
     Bytes,
     Bytes12,
+    Bytes20,
     Bytes32,
     BytesList,
     Struct,
@@ -286,7 +287,7 @@ class ServingTerms(Struct):
     class's own list admits the provider, `staked` whether its stake is set aside while it works.
     """
 
-    requirement: Bytes32
+    requirement: Bytes20
     listed: Bool
     staked: Bool
 
@@ -335,11 +336,15 @@ class WatcherSet:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Addresses of one deployment by contract name. `block` is the first block that can hold its events."""
+    """Addresses of one deployment by contract name. `block` is the first block that can hold its events.
+
+    `explorer` is the base URL of a block explorer for the chain, "" for none.
+    """
 
     chain_id: int
     block: int
     contracts: Mapping[str, str] = field(default_factory=dict)
+    explorer: str = ""
 
     def __post_init__(self) -> None:
         to_int("deployment.chainId", self.chain_id)

@@ -61,6 +61,15 @@ def checks(bundle: Bundle, rpc_url: str, *, market: str | None = None) -> Iterat
     yield Check("chain.id", str(chain.chain_id))
     yield _check_market(chain, bundle, market)
     chain, view = _located(chain, bundle)
+    yield from checks_at(chain, bundle, view)
+
+
+def checks_at(chain: Chain, bundle: Bundle, view: ChainView | None = None) -> Iterator[Check]:
+    """The same for a deployment that the caller knows and trusts: everything but whether it is that one.
+
+    Raises as `checks`.
+    """
+    view = chain.at() if view is None else view
     yield _check_verifier(chain, view)
     terms, passed = _check_class(view, bundle)
     yield passed

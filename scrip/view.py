@@ -160,6 +160,12 @@ class ChainView:
         where = to_bytes("session_id", session_id, 32)
         return SessionState.from_abi(self.read("MeteredSessions", "sessions", where))
 
+    def sessions(self, session_ids: Sequence[bytes]) -> list[SessionState]:
+        """`session` of each, with a request for some hundreds of them."""
+        types = SessionState.abi_types()
+        slots = self._slots("MeteredSessions", "sessions", session_ids, WORD * len(types))
+        return [SessionState.from_abi(words.decode(types, slot)) for slot in slots]
+
     def penalty(self, session_id: bytes) -> int:
         """Stake-token base units that verdicts about the session took of its provider."""
         where = to_bytes("session_id", session_id, 32)
@@ -168,12 +174,6 @@ class ChainView:
     def free_stake(self, provider: str) -> int:
         """Stake-token base units of the provider behind no job or credits: what such verdicts can take."""
         return int(self.read("ProviderRegistry", "freeStakeOf", to_address("provider", provider)))
-
-    def sessions(self, session_ids: Sequence[bytes]) -> list[SessionState]:
-        """`session` of each, with a request for some hundreds of them."""
-        types = SessionState.abi_types()
-        slots = self._slots("MeteredSessions", "sessions", session_ids, WORD * len(types))
-        return [SessionState.from_abi(words.decode(types, slot)) for slot in slots]
 
     def budget(self, budget_id: int) -> Budget:
         """A budget with what is spent of it. Raises NotFound."""
@@ -242,7 +242,7 @@ class ChainView:
         """
         serving = self.serving_terms(class_id, provider)
         where = (to_address("provider", provider), serving.requirement)
-        oracle = str(self.read("ProviderRegistry", "trustedOracleIfItServes", *where))
+        oracle = str(self.read("ProviderRegistry", "trustedOracleIfItQualifies", *where))
         return oracle if serving.listed and oracle != ZERO_ADDRESS else None
 
     def can_serve(self, provider: str, class_id: int) -> bool:

@@ -65,6 +65,17 @@ CPU: Final = Offer(
     max_supply=10**12,
     min_assurance=2,
 )
+CPU_OF_ONE: Final = Offer(
+    name="CPU-seconds of one provider",
+    resource=Resource.CPU_SECOND,
+    decimals=MILLI,
+    sku=CPU_SKU,
+    price_per_million=80_000_000,
+    max_rate=1_000,
+    max_supply=10**12,
+    min_assurance=2,
+)
+"""What a provider may sell beside the class that is open to all: cheaper, and only it may serve it."""
 # Assurance 0: without a GPU its telemetry is simulated, and simulated telemetry proves nothing.
 GPU: Final = Offer(
     name="GPU-seconds, H100 80 GB",

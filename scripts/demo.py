@@ -31,9 +31,10 @@ from scrip.redeem import Redemption
 from scrip.sender import Call
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms, Resource, Status
-from scripts import demo_book, demo_fraud, stack
+from scripts import demo_book, demo_fraud, demo_pipeline, stack
 from scripts.demo_book import USD_DECIMALS, usd
 from scripts.stack import Stack
+from scripts.stack_config import Options
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = ROOT / "docs" / "scrip.txt"
@@ -44,6 +45,7 @@ JOB_SECONDS = 180.0
 AGENT_DOLLARS = "0.0006"
 """Enough for the tokens of one answer, or of a few short ones; not for many."""
 AGENT_TRIES = 8
+PIPELINE_DOLLARS = "0.01"
 
 
 @dataclass
@@ -77,7 +79,7 @@ def main() -> int:
     try:
         with ExitStack() as cleanup:
             with console.status("chain, contracts, keys, stake, classes"):
-                up = cleanup.enter_context(stack.running())
+                up = cleanup.enter_context(stack.running(Options(more_providers=1)))
             console.print(f"[green]done[/] chain, contracts, keys [dim]{time.monotonic() - started:.1f} s[/]")
             tell(Story(up, console))
             console.print(f"all shown in {time.monotonic() - started:.0f} s")
@@ -95,7 +97,7 @@ def main() -> int:
 def tell(story: Story) -> None:
     """The parts in order: work first, then what goes wrong."""
     up = story.stack
-    with story.step("an oracle at the provider, two watchers: three processes, three keys"):
+    with story.step("an oracle at each of two providers, two watchers: four processes, four keys"):
         up.start_nodes()
     _market(story)
     start = demo_book.read(up)
@@ -105,6 +107,7 @@ def tell(story: Story) -> None:
     bought = demo_book.read(up)
     _work(story)
     _agent(story)
+    _pipeline(story)
     story.console.print(demo_book.table(up, start, bought, demo_book.read(up)))
     story.console.rule("what goes wrong")
     _failure(story)
@@ -121,11 +124,11 @@ def tell(story: Story) -> None:
 
 def _market(story: Story) -> None:
     up, view = story.stack, story.stack.chain.at()
-    provider = view.provider(up.provider)
-    story.console.print(
-        f"     provider {provider.address}: stake {usd(provider.stake)}, oracle key {provider.oracle}",
-        style="dim",
-    )
+    for provider in view.providers():
+        story.console.print(
+            f"     provider {provider.address}: stake {usd(provider.stake)}, oracle key {provider.oracle}",
+            style="dim",
+        )
     shown = Table(title="classes")
     for name in ("id", "class", "price per credit", "assurance", "watchers"):
         shown.add_column(name)
@@ -209,6 +212,25 @@ def _agent(story: Story) -> None:
         raise ScripError(f"the limit should have stopped the agent: {asked} jobs, spent {ledger.spent()}")
     story.proved(
         "an agent stops at its limit", f"{asked} verified answers for {usd(ledger.spent())}, then {stop}"
+    )
+
+
+def _pipeline(story: Story) -> None:
+    """A plan of three stages by two providers: quoted, set aside, run, and proven by one receipt."""
+    up = story.stack
+    with story.step("a pipeline: retrieve, summarise, check; each stage by the provider that is cheapest"):
+        shown = demo_pipeline.run(
+            up, QUESTION, TEXT.read_text("utf-8"), parse_units(PIPELINE_DOLLARS, USD_DECIMALS)
+        )
+    story.console.print(demo_pipeline.table(up, shown))
+    summary = shown.outputs["summarise"].decode().strip()
+    story.console.print(f"     summary: {summary}", markup=False, style="bold")
+    if shown.providers != 2:
+        raise ScripError(f"the pipeline should have used both providers: {shown.result.to_json()}")
+    story.proved(
+        "a pipeline has one receipt",
+        f"root 0x{shown.result.tree.root.hex()}: {shown.checks} checks passed, {shown.providers} providers, "
+        f"{shown.score // 100} % of the summary is in its passages",
     )
 
 

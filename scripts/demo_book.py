@@ -46,14 +46,14 @@ class Books:
 
 
 def read(stack: Stack) -> Books:
-    """The books now. Nobody but the provider has earnings here."""
+    """The books now. Nobody but the providers has earnings here."""
     view, token = stack.chain.at(), stack.payment_token
     buyer, class_ids = str(stack.accounts["buyer"].address), view.class_ids()
     return Books(
         held={class_id: view.balance(buyer, class_id) for class_id in class_ids},
         locked={class_id: view.locked(buyer, class_id) for class_id in class_ids},
         dollars=view.token_balance(token, buyer),
-        earnings=view.earnings(stack.provider, token),
+        earnings=sum(view.earnings(provider, token) for provider in stack.providers),
         reserve=view.token_balance(token, stack.chain.address("CreditReserve")),
         backing=sum(view.backing(class_id) for class_id in class_ids),
         fees=view.fees(token),
@@ -80,7 +80,7 @@ def table(stack: Stack, start: Books, bought: Books, end: Books) -> Table:
         shown.add_row(f"buyer: {terms.name}", *cells)
     rows: dict[str, Callable[[Books], str]] = {
         "buyer: dollars": lambda books: usd(books.dollars),
-        "provider: earnings": lambda books: usd(books.earnings),
+        "providers: earnings": lambda books: usd(books.earnings),
         "reserve: backing": lambda books: usd(books.backing),
         "reserve: fees": lambda books: usd(books.fees),
         "reserve: tokens held": lambda books: usd(books.reserve),

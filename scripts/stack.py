@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,15 @@ from scrip.journal import InMemoryJournal
 from scrip.sender import LOCAL_POLICY, Sender
 from scrip.types import Deployment, region_bytes, sku_id
 from scripts import anvil, llm_server
-from scripts.classes import SKUS, DemoClasses, create_demo_classes
+from scripts.classes import (
+    CPU_OF_ONE,
+    CPU_SKU,
+    SKUS,
+    DemoClasses,
+    create_class,
+    create_demo_classes,
+    terms_of,
+)
 from scripts.deployment_steps import FIRST_SET
 from scripts.processes import free_ports, spawn, stop_group, tail
 from scripts.stack_config import (
@@ -60,7 +68,10 @@ DEPLOY_SECONDS, STOP_SECONDS = 300.0, 15.0
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack that is up: chain, contracts, accounts and classes are there; `nodes` run once started."""
+    """A stack that is up: chain, contracts, accounts and classes are there; `nodes` run once started.
+
+    `more_classes` are those of the other providers, in their order.
+    """
 
     options: Options
     layout: Layout
@@ -70,6 +81,7 @@ class Stack:
     accounts: Mapping[str, LocalAccount]
     classes: DemoClasses
     nodes: Mapping[str, Node]
+    more_classes: tuple[int, ...] = ()
     senders: dict[str, Sender] = field(default_factory=dict)
     engines: tuple[Node, ...] = ()
     """Inference servers behind the provider's gateway."""
@@ -90,6 +102,12 @@ class Stack:
         return str(self.accounts[PROVIDER].address)
 
     @property
+    def providers(self) -> tuple[str, ...]:
+        """Addresses of all providers, the first one's first."""
+        others = (str(self.accounts[name].address) for name, _ in self.options.more_names)
+        return (self.provider, *others)
+
+    @property
     def provider_url(self) -> str:
         """URL of the provider's API."""
         return self.nodes[PROVIDER].url
@@ -100,7 +118,7 @@ class Stack:
         return tuple(self.nodes[name].url for name in self.options.watcher_names)
 
     def sender(self, name: str) -> Sender:
-        """The one sender of an account: issuer, provider, oracle, watcher-<n>, buyer or stranger.
+        """The one sender of an account: issuer, provider, oracle, watcher-<n>, buyer, stranger or another.
 
         Don't use `oracle`'s while the provider's node runs: it sends from the same account.
         """
@@ -152,7 +170,7 @@ def _bring_up(options: Options, layout: Layout, node: anvil.Anvil) -> Stack:
     _deploy(layout, node.url)
     deployment = deployments.load(layout.deployments, options.chain_id)
     chain = Chain.connect(node.url, deployment)
-    nodes = _configure_nodes(options, layout, node.url, str(accounts[PROVIDER].address))
+    nodes = _configure_nodes(options, layout, node.url, accounts)
     senders = {
         name: Sender(chain, accounts[name], InMemoryJournal(), LOCAL_POLICY)
         for name in ("issuer", PROVIDER, "buyer")
@@ -163,7 +181,19 @@ def _bring_up(options: Options, layout: Layout, node: anvil.Anvil) -> Stack:
         chain, senders["issuer"], payment_token=deployment.address("DemoUSD"), watcher_set=FIRST_SET
     )
     engines = (_sell_inference(layout, classes.llm, options.llm_slots),) if options.gateway else ()
-    return Stack(options, layout, node, deployment, chain, accounts, classes, nodes, senders, engines)
+    stack = Stack(options, layout, node, deployment, chain, accounts, classes, nodes, (), senders, engines)
+    return replace(stack, more_classes=tuple(_add_provider(stack, *names) for names in options.more_names))
+
+
+def _add_provider(stack: Stack, name: str, oracle: str) -> int:
+    """Register one that serves CPU-seconds, with a class that it alone may serve; the class's id."""
+    url, key = stack.nodes[name].url, str(stack.accounts[oracle].address)
+    register_provider(stack.chain, stack.sender(name), key, url, (CPU_SKU,))
+    issuer, address = stack.sender("issuer"), str(stack.accounts[name].address)
+    terms = terms_of(
+        CPU_OF_ONE, issuer=issuer.address, payment_token=stack.payment_token, watcher_set=FIRST_SET
+    )
+    return create_class(stack.chain, issuer, terms, [address])
 
 
 def mint(chain: Chain, sender: Sender, amount: int) -> None:
@@ -172,10 +202,12 @@ def mint(chain: Chain, sender: Sender, amount: int) -> None:
     sender.send(call, label="mint dUSD")
 
 
-def register_provider(chain: Chain, provider: Sender, oracle: str, url: str) -> None:
+def register_provider(
+    chain: Chain, provider: Sender, oracle: str, url: str, labels: Sequence[str] = SKUS
+) -> None:
     """Register the provider with its oracle's key, URL and SKUs, and stake `STAKE_DOLLARS`."""
     registry = chain.contract("ProviderRegistry")
-    uri, skus = f"{url}/.well-known/agent-registration.json", [sku_id(label) for label in SKUS]
+    uri, skus = f"{url}/.well-known/agent-registration.json", [sku_id(label) for label in labels]
     mint(chain, provider, PROVIDER_DOLLARS * USD)
     calls = {
         "register": registry.functions.register(oracle, region_bytes(REGION), uri, skus),
@@ -230,23 +262,23 @@ def _deploy(layout: Layout, rpc_url: str) -> None:
         raise ChainError(f"the deployment {how}:\n{tail(layout.log('deploy'))}")
 
 
-def _configure_nodes(options: Options, layout: Layout, rpc_url: str, provider: str) -> dict[str, Node]:
-    """Write every node's settings; the watchers come first, because the provider needs them."""
-    names = (*options.watcher_names, PROVIDER)
-    urls = {
-        name: f"http://{anvil.HOST}:{port}" for name, port in zip(names, free_ports(len(names)), strict=True)
-    }
-    for name in names:
-        key = ORACLE if name == PROVIDER else name
+def _configure_nodes(
+    options: Options, layout: Layout, rpc_url: str, accounts: Mapping[str, LocalAccount]
+) -> dict[str, Node]:
+    """Write every node's settings; the watchers come first, because the providers need them."""
+    keys_of = {name: name for name in options.watcher_names} | {PROVIDER: ORACLE} | dict(options.more_names)
+    ports = free_ports(len(keys_of))
+    urls = {name: f"http://{anvil.HOST}:{port}" for name, port in zip(keys_of, ports, strict=True)}
+    watchers = [urls[name] for name in options.watcher_names]
+    for name, key in keys_of.items():
         tables = node_tables(options, layout, rpc_url, name, key, urls[name])
-        if name == PROVIDER:
-            tables = provider_tables(
-                options, tables, provider, [urls[item] for item in options.watcher_names]
-            )
+        if name not in options.watcher_names:
+            address = str(accounts[name].address)
+            tables = provider_tables(options, tables, address, watchers, gpus=name == PROVIDER)
         _write(layout.config(name), tables)
     run = (sys.executable, "-m", "scrip.cli.main", "oracle", "run", "--config")
     return {
-        name: Node(name, urls[name], (*run, str(layout.config(name))), layout.log(name)) for name in names
+        name: Node(name, urls[name], (*run, str(layout.config(name))), layout.log(name)) for name in keys_of
     }
 
 

@@ -60,7 +60,8 @@ class Options:
     real GPUs with the label `gpu_sku`; without any the GPU class is served by the simulated NVML and says so.
     `tick_ms` is how often meters are read, `max_batch` how many receipts the provider sends at once,
     `finality_depth` is blocks. With `gateway` the provider sells the small model by the call, from a
-    llama.cpp of its own that serves `llm_slots` calls at once.
+    llama.cpp of its own that serves `llm_slots` calls at once. `more_providers` serve CPU-seconds only, each
+    a class of its own.
     """
 
     run_dir: Path | None = None
@@ -77,6 +78,7 @@ class Options:
     gpu_sku: str = GPU_SKU
     gateway: bool = False
     llm_slots: int = 4
+    more_providers: int = 0
 
     @property
     def watcher_names(self) -> tuple[str, ...]:
@@ -84,9 +86,16 @@ class Options:
         return tuple(f"watcher-{number}" for number in range(1, self.watchers + 1))
 
     @property
+    def more_names(self) -> tuple[tuple[str, str], ...]:
+        """Names of the other providers' nodes and owners, and of the accounts those nodes sign with."""
+        numbers = range(2, 2 + self.more_providers)
+        return tuple((f"{PROVIDER}-{number}", f"{ORACLE}-{number}") for number in numbers)
+
+    @property
     def account_names(self) -> tuple[str, ...]:
         """Everybody with a key of their own."""
-        return ("issuer", PROVIDER, ORACLE, *self.watcher_names, "buyer", "stranger")
+        more = (name for names in self.more_names for name in names)
+        return ("issuer", PROVIDER, ORACLE, *self.watcher_names, "buyer", "stranger", *more)
 
 
 def deploy_tables(issuer: str, watchers: Sequence[str], threshold: int) -> dict[str, Table]:
@@ -120,11 +129,13 @@ def node_tables(
 
 
 def provider_tables(
-    options: Options, base: Mapping[str, Table], address: str, watchers: Sequence[str]
+    options: Options, base: Mapping[str, Table], address: str, watchers: Sequence[str], *, gpus: bool = True
 ) -> dict[str, Table]:
-    """Settings of the provider's node: `base` with what it serves and the URLs of its watchers."""
-    gpu: dict[str, str | bool | Sequence[str]] = {"gpu_sku": options.gpu_sku}
-    gpu |= {"gpus": list(options.gpus)} if options.gpus else {"simulated_gpu": True}
+    """Settings of a provider's node: `base` with what it serves and the URLs of its watchers."""
+    gpu: dict[str, str | bool | Sequence[str]] = {}
+    if gpus:
+        gpu = {"gpu_sku": options.gpu_sku}
+        gpu |= {"gpus": list(options.gpus)} if options.gpus else {"simulated_gpu": True}
     return {
         **base,
         "": {**base[""], "role": "provider"},

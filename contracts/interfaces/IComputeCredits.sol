@@ -50,7 +50,8 @@ interface IComputeCredits is IERC1155 {
     function burn(address from, uint256 classId, uint256 units) external returns (uint256 supplyBefore);
 
     /// @notice Locks `units` of `from`: they stay its balance and can't be moved. Job market only, for a payer who agreed.
-    function lockUnits(address from, uint256 classId, uint256 units) external;
+    /// @return policy `policyOf` the class.
+    function lockUnits(address from, uint256 classId, uint256 units) external returns (uint256 policy);
 
     /// @notice Ends locks and burns what was used. Job market only.
     /// @return burned Base units burned.
@@ -94,9 +95,13 @@ interface IComputeCredits is IERC1155 {
     function classTerms(uint256 classId) external view returns (ClassTerms memory);
     function saleTerms(uint256 classId) external view returns (SaleTerms memory);
 
-    /// @notice What settlement asks of a class, as one word of `ClassPolicy`. Zero for an unknown class, so that a batch that
-    /// names one isn't stopped.
-    function rules(uint256 classId) external view returns (uint256);
+    /// @notice Most base units a single resource can use in a second. Zero for an unknown class, so that a batch that names
+    /// one isn't stopped.
+    function classRateCeiling(uint256 classId) external view returns (uint256);
+
+    /// @notice What the class asks of a job, as one word of `ClassPolicy`; zero for an unknown class. Closing a class sets a
+    /// flag; nothing else of it changes.
+    function policyOf(uint256 classId) external view returns (uint256);
 
     /// @notice All zero for an unknown class.
     function reviewTerms(uint256 classId) external view returns (ReviewTerms memory);

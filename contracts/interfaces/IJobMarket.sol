@@ -40,6 +40,7 @@ interface IJobMarket {
         Fault fault;
     }
 
+    /// @param quoted The provider took the job by a quote, so it runs at once and no `JobAccepted` follows.
     event JobOpened(
         bytes32 indexed jobId,
         address indexed payer,
@@ -52,9 +53,10 @@ interface IJobMarket {
         bytes32 specHash,
         uint256 budgetId,
         uint256 salt,
-        uint96 nonce
+        uint96 nonce,
+        bool quoted
     );
-    /// @notice A provider took the job: after opening, or with it by a quote.
+    /// @notice A provider took an open job. Of a job that runs from its opening on, by a quote, `JobOpened` says so.
     event JobAccepted(bytes32 indexed jobId, address indexed provider);
     event JobCancelled(bytes32 indexed jobId, address by);
     event JobExpired(bytes32 indexed jobId, address by);

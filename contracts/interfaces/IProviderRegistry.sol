@@ -163,9 +163,10 @@ interface IProviderRegistry {
     ) external view returns (bytes32);
 
     /// @notice What a class asks of a provider, as one word: the hash of SKU and region, zero for any region. Both kinds are
-    /// hashed, so that nobody can claim a SKU of another region as if it were a SKU's name.
-    function requirementOf(bytes32 sku, bytes12 region) external pure returns (bytes32);
+    /// hashed, so that nobody can claim a SKU of another region as if it were a SKU's name. Cut to the length of an address,
+    /// so that it shares a slot with all else that opening a job asks of a class.
+    function requirementOf(bytes32 sku, bytes12 region) external pure returns (bytes20);
 
     /// @notice Oracle key of `provider` if it meets the requirement, otherwise zero.
-    function trustedOracleIfItServes(address provider, bytes32 requirement) external view returns (address);
+    function trustedOracleIfItQualifies(address provider, bytes20 requirement) external view returns (address);
 }

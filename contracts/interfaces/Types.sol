@@ -126,7 +126,7 @@ struct SaleTerms {
 /// @param listed Whether the class's own list admits the provider.
 /// @param staked A provider's stake is set aside while it works on a job of the class.
 struct ServingTerms {
-    bytes32 requirement;
+    bytes20 requirement;
     bool listed;
     bool staked;
 }

@@ -38,14 +38,13 @@ library JobRules {
     function checkTerms(bytes32 jobId, JobTerms calldata terms) internal view {
         if (terms.maxUnits == 0) revert IJobMarket.JobMarket_ZeroUnits(jobId, 0, 1);
         if (terms.resources == 0) revert IJobMarket.JobMarket_ZeroResources(jobId, 0, 1);
-        if (block.timestamp > terms.acceptBy) {
-            revert IJobMarket.JobMarket_DeadlinePassed(jobId, block.timestamp, terms.acceptBy);
+        (uint256 acceptBy, uint256 submitBy) = (terms.acceptBy, terms.submitBy);
+        if (block.timestamp > acceptBy) {
+            revert IJobMarket.JobMarket_DeadlinePassed(jobId, block.timestamp, acceptBy);
         }
-        if (terms.submitBy < terms.acceptBy) {
-            revert IJobMarket.JobMarket_DeadlineOrder(jobId, terms.submitBy, terms.acceptBy);
-        }
+        if (submitBy < acceptBy) revert IJobMarket.JobMarket_DeadlineOrder(jobId, submitBy, acceptBy);
         uint256 latest = block.timestamp + MAX_DURATION;
-        if (terms.submitBy > latest) revert IJobMarket.JobMarket_DeadlineTooFar(jobId, terms.submitBy, latest);
+        if (submitBy > latest) revert IJobMarket.JobMarket_DeadlineTooFar(jobId, submitBy, latest);
     }
 
     /// @dev Stake behind a job, rounded up.
@@ -58,7 +57,7 @@ library JobRules {
 
     /// @dev What is wrong with a submission, as the error to revert with or to report; zero if nothing is. One list for
     /// single and batched submissions, so that they can't differ.
-    function fault(bytes32 jobId, uint256 job, JobTerms calldata terms, Receipt calldata receipt, uint256 policy)
+    function fault(bytes32 jobId, uint256 job, JobTerms calldata terms, Receipt calldata receipt, uint256 maxRate)
         internal
         view
         returns (bytes4 reason, uint256 given, uint256 limit)
@@ -81,7 +80,7 @@ library JobRules {
         }
         uint256 assurance = JobWords.assurance(receipt);
         if (assurance > MAX_ASSURANCE) return (IJobMarket.JobMarket_BadAssurance.selector, assurance, MAX_ASSURANCE);
-        return _usageFault(terms, receipt, policy, endedAt - startedAt, assurance);
+        return _usageFault(terms, receipt, JobSlot.policy(job), maxRate, endedAt - startedAt, assurance);
     }
 
     /// @dev Reverts with the fault as the custom error it names: all of the market's errors have this shape.
@@ -105,6 +104,7 @@ library JobRules {
         JobTerms calldata terms,
         Receipt calldata receipt,
         uint256 policy,
+        uint256 maxRate,
         uint256 elapsed,
         uint256 assurance
     ) private pure returns (bytes4 reason, uint256 given, uint256 limit) {
@@ -124,7 +124,7 @@ library JobRules {
         // A second that has begun counts. Can't overflow: 41 + 32 + 64 bits.
         uint256 possible;
         unchecked {
-            possible = (elapsed + 1) * JobWords.resources(terms) * ClassPolicy.maxRate(policy);
+            possible = (elapsed + 1) * JobWords.resources(terms) * maxRate;
         }
         if (units > possible) return (IJobMarket.JobMarket_TooFast.selector, units, possible);
         return (0, 0, 0);

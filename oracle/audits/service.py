@@ -26,6 +26,8 @@ from scrip.errors import BadSignature, Refused
 from scrip.sessions import id_of, terms_of
 from scrip.view import ChainView
 
+AUDIT: Final = "audit"
+"""Pool of tasks that audit, beside the loop."""
 CURSOR: Final = "audits"
 PAGE: Final = 500
 """Sessions that are compared with the chain at once."""

@@ -48,7 +48,7 @@ def add_sessions(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_accounts(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
-    @app.post(PREFIX, responses=_answers(409, 413, 422, 503))
+    @app.post(PREFIX, responses=_answers(400, 409, 413, 422, 503))
     def open_session(asked: models.OpenRequest) -> models.Account:
         """Take in a session that was opened on chain, or read it again. Its deposit counts once it is
         final.
@@ -60,14 +60,14 @@ def _add_accounts(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
         """The account as it is now."""
         return _shown(accounts.view(parties.check(session, signer, closed=True)))
 
-    @app.post(PREFIX + "/{session}/vouchers", responses=_answers(402, 413, *_PARTY))
+    @app.post(PREFIX + "/{session}/vouchers", responses=_answers(400, 402, 413, *_PARTY))
     def take_voucher(session: Session, voucher: models.VoucherBody, signer: Signer) -> models.Account:
         """Authorise more without a call, e.g. for API keys to spend."""
         found = parties.check(session, signer)
         accounts.authorise(found, _voucher(found, voucher))
         return _shown(accounts.view(found))
 
-    @app.post(PREFIX + "/{session}/restore", responses=_answers(402, 413, *_PARTY))
+    @app.post(PREFIX + "/{session}/restore", responses=_answers(400, 402, 413, *_PARTY))
     def restore(session: Session, asked: models.RestoreRequest, signer: Signer) -> models.Account:
         """Go on from the client's last receipt, if this provider has lost what it knew of the session."""
         found = parties.check(session, signer)
@@ -99,7 +99,7 @@ def _add_accounts(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
 
 
 def _add_keys(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
-    @app.post(PREFIX + "/{session}/keys", responses=_answers(413, *_PARTY))
+    @app.post(PREFIX + "/{session}/keys", responses=_answers(400, 413, *_PARTY))
     def make_key(session: Session, asked: models.KeyRequest, signer: Signer) -> models.NewKey:
         """Make an API key that spends what the session's vouchers have authorised, within limits."""
         accounts.check_leads()

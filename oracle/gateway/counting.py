@@ -1,9 +1,9 @@
 """Tokens of a call: what the server says, what we count ourselves, and what is charged of the two.
 
 **Output.** Every event that carries text is at least one token: that is our count. More tokens than that are
-in order where no event shows them: the end mark (`END_TOKENS`), the bytes of a character that no token
-completes (a token of one byte each: at most three are left over at the end, and an event with characters
-beyond ASCII may stand for as many tokens as those have bytes), a stop sequence that is cut off, the marks
+in order where no event shows them: the end mark (`END_TOKENS`); in an answer cut at `max_tokens` the bytes of
+a character that isn't complete (`UNFINISHED_TOKENS` of one byte each); characters beyond ASCII, whose event
+may stand for as many tokens as they have bytes; a stop sequence that is cut off, the marks
 around reasoning (`MARK_TOKENS`), and tool calls, whose text is parsed before it is shown (at most one token a
 byte, and `TOOL_TOKENS` around each). Servers that put several tokens into one event, and any that says more
 than that, are asked for the tokens of the whole text: up to `SPLIT_SHARE` more than these are in order too,
@@ -30,6 +30,8 @@ Json = Mapping[str, Any]
 
 END_TOKENS: Final = 1
 UNFINISHED_TOKENS: Final = 3
+CUT: Final = "length"
+"""Why an answer ended that has no end mark."""
 MARK_TOKENS: Final = 8
 TOOL_TOKENS: Final = 32
 BEGIN_TOKENS: Final = 1
@@ -137,7 +139,9 @@ class Tally:
 
     def hidden(self, stop_bytes: int) -> int:
         """Most tokens at the end that nothing showed."""
-        return (END_TOKENS + UNFINISHED_TOKENS + stop_bytes) if self.finish else 0
+        if self.finish is None:
+            return 0
+        return stop_bytes + (UNFINISHED_TOKENS if self.finish == CUT else END_TOKENS)
 
     def must_tokenise(self, stop_bytes: int) -> bool:
         """Whether our own count is too low to agree, so that the server must tokenise the answer."""

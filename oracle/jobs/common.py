@@ -63,6 +63,11 @@ def main(
     return 0
 
 
+def json_bytes(output: object) -> bytes:
+    """JSON in one form, so that equal results are equal bytes: keys sorted, no blanks, ASCII."""
+    return json.dumps(output, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
 def _read(path: Path, model: type[M]) -> M:
     try:
         return model.model_validate_json(path.read_bytes())

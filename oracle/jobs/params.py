@@ -147,6 +147,35 @@ class HashParams(Params):
         return self.steps
 
 
+class RetrieveParams(Params):
+    """`text.retrieve`: the `passages` best passages of a document for a query, each of at most `words`
+    words.
+    """
+
+    query: Text = Field(min_length=1, max_length=2000)
+    document: Text = Field(min_length=1, max_length=100_000)
+    passages: int = Field(default=3, ge=1, le=16)
+    words: int = Field(default=60, ge=8, le=400)
+
+    def work(self) -> int:
+        """Characters."""
+        return len(self.document) + len(self.query)
+
+
+class CheckParams(Params):
+    """`text.check`: how much of `claim` its `sources` back. `needed_bps` (hundredths of a percent) of a
+    sentence's content words must be backed for it to count as supported.
+    """
+
+    claim: Text = Field(min_length=1, max_length=12_000)
+    sources: Text = Field(min_length=1, max_length=60_000)
+    needed_bps: int = Field(default=6_000, ge=0, le=10_000)
+
+    def work(self) -> int:
+        """Characters."""
+        return len(self.claim) + len(self.sources)
+
+
 class ArtefactParams(Params):
     """Content known by its hash: `size` bytes, from an origin that the provider allows if it has a `url`."""
 
@@ -214,6 +243,8 @@ SCHEMAS: Final[dict[str, tuple[type[Params], type[Strict]]]] = {
     "llm": (LlmParams, LlmSettings),
     "matmul": (MatmulParams, NoSettings),
     "hash": (HashParams, NoSettings),
+    "retrieve": (RetrieveParams, NoSettings),
+    "check": (CheckParams, NoSettings),
     "transfer": (TransferParams, ArtefactSettings),
     "keep": (KeepParams, ArtefactSettings),
 }

@@ -17,8 +17,12 @@ GROUP = "scrip.commands"
 _TITLES = {
     "agent": "Have work done by an agent with a spending limit.",
     "oracle": "Run a provider's or a watcher's node.",
+    "pipeline": "Buy the stages of a plan, each from whoever serves it best, with one receipt for all.",
 }
-_INSTALL = {"oracle": ". A node needs more packages: pip install 'scrip[oracle]'"}
+_INSTALL = {
+    "oracle": ". A node needs more packages: pip install 'scrip[oracle]'",
+    "pipeline": ". Pipelines need more packages: pip install 'scrip[agents]'",
+}
 
 
 class PluginBroken(ScripError):

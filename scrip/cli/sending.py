@@ -39,25 +39,34 @@ def sending(context: Context, chain: Chain, kind: str) -> Iterator[tuple[Sender,
 
     Raises KeyProblem, AlreadyDone, JournalProblem, and as `Sender.reconcile` and `follow`.
     """
-    from scrip.journal_file import FileJournal
-    from scrip.keys import LOCAL_CHAINS
-    from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
-
     account = context.account(chain.chain_id)
-    name = _chain_name(chain)
-    journal = FileJournal(context.state / f"transactions-{name}.sqlite3")
-    policy = LOCAL_POLICY if chain.chain_id in LOCAL_CHAINS else SendPolicy()
-    with _alone(context, context.state / f"{name}-{account.address}.lock"):
-        sender = Sender(chain, account, journal, policy)
+    sender = sender_of(context, chain, account)
+    with _alone(context, lock_of(context, chain, account.address)):
         _finish_earlier(context, sender, kind)
         try:
             yield sender, account
         except KeyboardInterrupt as stop:
-            if str(stop) or not journal.open_records(chain.chain_id, sender.address):
+            if str(stop) or not sender.journal.open_records(chain.chain_id, sender.address):
                 raise
             raise KeyboardInterrupt(
                 "interrupted; a transaction is on its way. The next command that sends finishes it first"
             ) from None
+
+
+def sender_of(context: Context, chain: Chain, account: LocalAccount) -> Sender:
+    """The account's sender, with the journal that all commands share. Raises JournalProblem."""
+    from scrip.journal_file import FileJournal
+    from scrip.keys import LOCAL_CHAINS
+    from scrip.sender import LOCAL_POLICY, Sender, SendPolicy
+
+    journal = FileJournal(context.state / f"transactions-{_chain_name(chain)}.sqlite3")
+    policy = LOCAL_POLICY if chain.chain_id in LOCAL_CHAINS else SendPolicy()
+    return Sender(chain, account, journal, policy)
+
+
+def lock_of(context: Context, chain: Chain, address: str) -> Path:
+    """The file that a process locks while it sends from the account."""
+    return context.state / f"{_chain_name(chain)}-{address}.lock"
 
 
 def _chain_name(chain: Chain) -> str:

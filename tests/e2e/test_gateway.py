@@ -18,6 +18,7 @@ import pytest
 from eth_utils.crypto import keccak
 
 from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt, check_chain
+from scrip.gateway_client import pay_by_vouchers
 from scripts import llm_server
 from scripts.llm_server import MODEL
 from tests.e2e.inference import Inference, tables
@@ -159,6 +160,25 @@ def test_parallel__balance_for_one__exactly_one_is_served(paid: Inference) -> No
             return sorted(answer.status_code for answer in await asyncio.gather(*calls))
 
     assert asyncio.run(run()) == [200] + [402] * 9
+
+
+def test_vouchers__stock_client_over_one__each_receipt_is_checked(paid: Inference) -> None:
+    lab = paid.site.lab
+    auth = pay_by_vouchers(
+        lab.chain, lab.url, paid.terms, account("session key"), cap=DEPOSIT, call_cap=1_000
+    )
+    body: Any = {"prompt": "A cat", "max_tokens": 3, "temperature": 0}
+    with httpx.Client(auth=auth, trust_env=False, timeout=60) as http:
+        whole = http.post(f"{lab.url}/v1/completions", json={"model": MODEL, **body})
+        with http.stream(
+            "POST", f"{lab.url}/v1/completions", json={"model": MODEL, "stream": True, **body}
+        ) as cut:
+            streamed = "".join(cut.iter_text())
+    assert whole.status_code == 200, whole.text
+    assert "event: scrip.receipt" in streamed
+    last = auth.payer.last
+    assert last is not None
+    assert last == paid.receipts()[-1]
 
 
 def test_registration__names_models_and_rates(paid: Inference) -> None:

@@ -97,7 +97,7 @@ contract SessionsCheck is Symbolic {
         sessions.close(terms);
         if (id == sessions.hashTerms(terms)) {
             assert(!before.closed && before.deposit != 0);
-            before.closed = true;
+            (before.closeAt, before.closed) = (uint40(block.timestamp), true);
         }
         _assertSame(before, sessions.sessions(id));
     }

@@ -12,7 +12,9 @@ contract StandIn {
 
     /* CREDITS */
 
-    function lockUnits(address, uint256, uint256) external {}
+    function lockUnits(address, uint256, uint256) external returns (uint256) {
+        return _policy();
+    }
 
     function deposit(address, uint256, uint256) external {}
 
@@ -37,11 +39,16 @@ contract StandIn {
         (terms.listed, terms.staked) = (svm.createBool("listed"), svm.createBool("staked"));
     }
 
-    function rules(uint256) external returns (uint256) {
-        return
-            ClassPolicy.pack(
-                svm.createUint(64, "maxRate"), svm.createUint(2, "minAssurance"), svm.createUint(8, "flags")
-            );
+    function classRateCeiling(uint256) external returns (uint256) {
+        return svm.createUint(64, "maxRate");
+    }
+
+    function policyOf(uint256) external returns (uint256) {
+        return _policy();
+    }
+
+    function isListed(uint256, address) external returns (bool) {
+        return svm.createBool("listed");
     }
 
     /// @dev How much stake stands behind a job decides no status.
@@ -76,8 +83,8 @@ contract StandIn {
 
     function checkIssuance(address, uint256) external pure {}
 
-    function requirementOf(bytes32, bytes12) external returns (bytes32) {
-        return svm.createBytes32("requirement");
+    function requirementOf(bytes32, bytes12) external returns (bytes20) {
+        return bytes20(svm.createAddress("requirement"));
     }
 
     /* TOKENS */
@@ -112,7 +119,7 @@ contract StandIn {
         return svm.createAddress("oracle");
     }
 
-    function trustedOracleIfItServes(address, bytes32) external returns (address) {
+    function trustedOracleIfItQualifies(address, bytes20) external returns (address) {
         return svm.createAddress("oracle");
     }
 
@@ -144,6 +151,14 @@ contract StandIn {
 
     function spenderOf(uint256) external returns (address) {
         return svm.createAddress("spender");
+    }
+
+    /* INTERNAL */
+
+    function _policy() private returns (uint256) {
+        return ClassPolicy.pack(
+            svm.createUint(8, "flags"), svm.createUint(2, "minAssurance"), bytes20(svm.createAddress("requirement"))
+        );
     }
 }
 

@@ -40,7 +40,8 @@ def run_clean(url: str, folder: Path, known: str = "", mode: str = "all") -> Non
 def test_provider__schemathesis__runs_clean(place: OracleLab, tmp_path: Path) -> None:
     class_id = place.system.create_class(min_assurance=1)
     buyer = place.buy(class_id, 1_000_000)
-    place.start("provider", place.provider_settings())
+    rates = [{"model": "smol", "class_id": class_id, "input": 1, "output": 1}]
+    place.start("provider", place.provider_settings(gateway={"rates": rates}, x402={"sell": (class_id,)}))
     terms = place.terms(buyer, class_id)
     job = place.open(buyer, terms, place.quote(terms))
     place.wait_for([job], Status.SETTLED)

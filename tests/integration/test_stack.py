@@ -20,6 +20,7 @@ from scripts import anvil
 from scripts.classes import GPU_SKU, LLM
 from scripts.processes import free_ports, has_ended, spawn, stop_group
 from scripts.stack import BUYER_DOLLARS, STAKE_DOLLARS, USD, Stack, running
+from scripts.stack_config import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20.0
@@ -167,3 +168,16 @@ def test_up__interrupted__nothing_is_left(tmp_path: Path) -> None:
         assert process.wait(SECONDS) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(chain.split()[1])
+
+
+def test_running__more_providers__each_alone_in_a_class_of_its_own() -> None:
+    with running(Options(more_providers=1)) as up:
+        [class_id], (first, second), view = up.more_classes, up.providers, up.chain.at()
+        assert (first, second) == tuple(each.address for each in view.providers())
+        assert view.can_serve(second, class_id)
+        assert not view.can_serve(first, class_id)
+        assert view.can_serve(second, up.classes.cpu)
+        assert not view.can_serve(second, up.classes.llm)
+        assert view.provider(second).oracle == up.accounts["oracle-2"].address
+        assert view.provider(second).stake == STAKE_DOLLARS * USD
+        assert up.layout.config("provider-2").is_file()

@@ -107,7 +107,7 @@ contract ComputeCreditsCreateTest is Base {
         uint256 id = _expectBound(terms);
         assertEq(credits.reviewTerms(id).stakePerMillion, terms.stakePerMillion, "stake");
         assertEq(uint256(credits.reviewTerms(id).funding), uint256(Funding.Stake), "funding");
-        assertEq(ClassPolicy.isStaked(credits.rules(id)), windowed, "stake by the job, too");
+        assertEq(ClassPolicy.isStaked(credits.policyOf(id)), windowed, "stake by the job, too");
         assertEq(credits.providerTerms(id, provider.addr).staked, windowed, "stake by the job, when it is accepted");
     }
 
@@ -196,7 +196,8 @@ contract ComputeCreditsCreateTest is Base {
     function testFuzz_UnknownClassHasNoTerms(uint256 id, address account) public view {
         if (id <= credits.classCount()) id = 0;
         ReviewTerms memory noReview;
-        assertEq(credits.rules(id), 0, "settlement");
+        assertEq(credits.classRateCeiling(id), 0, "rate");
+        assertEq(credits.policyOf(id), 0, "policy");
         assertEq(abi.encode(credits.reviewTerms(id)), abi.encode(noReview), "review");
         assertEq(credits.providerTerms(id, account).requirement, 0, "requirement");
         assertEq(credits.totalSupply(id), 0, "supply");
@@ -291,13 +292,16 @@ contract ComputeCreditsCreateTest is Base {
     function _assertSettlement(uint256 id, ClassTerms memory terms) private view {
         // Set aside for jobs only where a verdict about one can take it.
         bool staked = terms.stakePerMillion != 0 && terms.challengeWindow != 0;
-        uint256 rules = credits.rules(id);
-        assertEq(ClassPolicy.maxRate(rules), terms.maxRate, "rate");
-        assertEq(ClassPolicy.minAssurance(rules), terms.minAssurance, "assurance");
-        assertEq(ClassPolicy.isWindowed(rules), terms.challengeWindow != 0, "windowed");
-        assertEq(ClassPolicy.isStaked(rules), staked, "staked");
+        uint256 policy = credits.policyOf(id);
+        bytes20 requirement = registry.requirementOf(terms.sku, terms.region);
+        assertEq(credits.classRateCeiling(id), terms.maxRate, "rate");
+        assertEq(ClassPolicy.minAssurance(policy), terms.minAssurance, "assurance");
+        assertEq(ClassPolicy.isWindowed(policy), terms.challengeWindow != 0, "windowed");
+        assertEq(ClassPolicy.isStaked(policy), staked, "staked");
+        assertFalse(ClassPolicy.isListed(policy), "anyone may serve, in what a job reads");
+        assertEq(ClassPolicy.requirement(policy), requirement, "requirement, in what a job reads");
         ServingTerms memory serving = credits.providerTerms(id, provider.addr);
-        assertEq(serving.requirement, registry.requirementOf(terms.sku, terms.region), "requirement");
+        assertEq(serving.requirement, requirement, "requirement");
         assertTrue(serving.listed, "anyone may serve");
         assertEq(serving.staked, staked, "staked, when a job is accepted");
     }

@@ -183,7 +183,7 @@ contract JobMarketOpenTest is Base {
         terms.acceptBy = uint40(bound(acceptBy, START, START + MAX_DURATION));
         terms.submitBy = uint40(bound(submitBy, terms.acceptBy, START + MAX_DURATION));
         bytes32 jobId = market.hashTerms(terms);
-        _expectOpened(jobId, terms);
+        _expectOpened(jobId, terms, false);
         vm.prank(alice.addr);
         assertEq(market.open(terms, ""), jobId, "job id");
         _assertStatus(jobId, Status.Open);
@@ -197,8 +197,8 @@ contract JobMarketOpenTest is Base {
         JobTerms memory terms = _ready(bound(units, 1, MAX_UNITS));
         bytes32 jobId = market.hashTerms(terms);
         bytes memory quote = _quote(terms, oracle);
-        _expectOpened(jobId, terms);
-        vm.expectEmit(address(market));
+        _expectOpened(jobId, terms, true);
+        vm.expectEmit(address(market), 0);
         emit IJobMarket.JobAccepted(jobId, provider.addr);
         vm.prank(alice.addr);
         market.open(terms, quote);
@@ -277,7 +277,7 @@ contract JobMarketOpenTest is Base {
         market.open(terms, quote);
     }
 
-    function _expectOpened(bytes32 jobId, JobTerms memory t) private {
+    function _expectOpened(bytes32 jobId, JobTerms memory t, bool quoted) private {
         vm.expectEmit(address(market));
         emit IJobMarket.JobOpened(
             jobId,
@@ -291,7 +291,8 @@ contract JobMarketOpenTest is Base {
             t.specHash,
             t.budgetId,
             t.salt,
-            uint96(uint256(blockhash(vm.getBlockNumber() - 1)))
+            uint96(uint256(blockhash(vm.getBlockNumber() - 1))),
+            quoted
         );
     }
 }

@@ -150,8 +150,8 @@ contract ProviderRegistryTest is RegistryBase {
     /* REQUIREMENTS */
 
     function testFuzz_RequirementOf(bytes32 sku, bytes12 region) public view {
-        assertEq(registry.requirementOf(sku, region), keccak256(abi.encode(sku, region)), "SKU and region");
-        assertEq(registry.requirementOf(sku, 0), keccak256(abi.encode(sku, uint256(0))), "any region");
+        assertEq(registry.requirementOf(sku, region), bytes20(keccak256(abi.encode(sku, region))), "SKU and region");
+        assertEq(registry.requirementOf(sku, 0), bytes20(keccak256(abi.encode(sku, uint256(0)))), "any region");
     }
 
     function testFuzz_OracleFor(bytes32 sku, bytes12 region, address other) public view {
@@ -161,7 +161,9 @@ contract ProviderRegistryTest is RegistryBase {
         assertEq(_oracleFor(sku, 0), address(0), "SKU not served");
         assertEq(_oracleFor(sku, REGION), address(0), "SKU not served in the region");
         assertEq(_oracleFor(SKU, region), address(0), "another region");
-        assertEq(registry.trustedOracleIfItServes(other, registry.requirementOf(SKU, 0)), address(0), "not registered");
+        assertEq(
+            registry.trustedOracleIfItQualifies(other, registry.requirementOf(SKU, 0)), address(0), "not registered"
+        );
     }
 
     /// @dev A provider of no region serves classes of any region only.
@@ -169,23 +171,25 @@ contract ProviderRegistryTest is RegistryBase {
         vm.assume(caller != provider.addr && caller != second.addr && region != 0);
         vm.prank(caller);
         registry.register(oracle.addr, 0, URI, _one(SKU));
-        assertEq(registry.trustedOracleIfItServes(caller, registry.requirementOf(SKU, 0)), oracle.addr, "any region");
-        assertEq(registry.trustedOracleIfItServes(caller, registry.requirementOf(SKU, region)), address(0), "a region");
+        assertEq(registry.trustedOracleIfItQualifies(caller, registry.requirementOf(SKU, 0)), oracle.addr, "any region");
+        assertEq(
+            registry.trustedOracleIfItQualifies(caller, registry.requirementOf(SKU, region)), address(0), "a region"
+        );
     }
 
     /// @dev The word of another region is no SKU that could be claimed in its place.
     function testFuzz_OracleFor_NotByClaimingTheWord(bytes32 sku, bytes12 region) public {
         vm.assume(region != REGION && (sku != SKU || region != 0));
-        bytes32 word = registry.requirementOf(sku, region);
+        bytes20 word = registry.requirementOf(sku, region);
         vm.prank(provider.addr);
-        registry.setSkus(_one(word), true);
-        assertEq(registry.trustedOracleIfItServes(provider.addr, word), address(0), "requirement not met");
+        registry.setSkus(_one(bytes32(word)), true);
+        assertEq(registry.trustedOracleIfItQualifies(provider.addr, word), address(0), "requirement not met");
     }
 
     /* HELPERS */
 
     function _oracleFor(bytes32 sku, bytes12 region) private view returns (address) {
-        return registry.trustedOracleIfItServes(provider.addr, registry.requirementOf(sku, region));
+        return registry.trustedOracleIfItQualifies(provider.addr, registry.requirementOf(sku, region));
     }
 
     function _assertServes(bytes32 sku, bytes12 region, bool served, string memory label) private view {

@@ -26,7 +26,7 @@ contract ProviderRegistrySystemTest is Base {
         vm.assume(sku != 0);
         ClassTerms memory terms = _saleTerms();
         (terms.sku, terms.region) = (sku, region);
-        bytes32 word = credits.providerTerms(_createClass(terms), provider.addr).requirement;
+        bytes20 word = credits.providerTerms(_createClass(terms), provider.addr).requirement;
         assertEq(word, registry.requirementOf(sku, region), "requirement");
     }
 
@@ -39,7 +39,7 @@ contract ProviderRegistrySystemTest is Base {
         vm.startPrank(provider.addr);
         registry.update(oracle.addr, "us-east-1", "");
         registry.setSkus(_one(SKU), true);
-        registry.setSkus(_one(registry.requirementOf(SKU, REGION)), true);
+        registry.setSkus(_one(bytes32(registry.requirementOf(SKU, REGION))), true);
         vm.stopPrank();
         _runNew(plain, 5);
         JobTerms memory terms = _terms(classId, 5);

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from agents.market import Listing
+from typing import Any
+
+from agents.market import NO_EXPERIENCE, UNKNOWN, Experience, Listing
+from agents.reputation import Record
 from scrip.provider_client import Offer
 from scrip.structs import ZERO_ADDRESS
 from scrip.types import ClassInfo, ClassTerms, Funding, ProviderInfo, Resource, region_bytes, sku_id
@@ -24,8 +27,15 @@ def listing(
     templates: tuple[str, ...] = ("llm.generate",),
     reachable: bool = True,
     closed: bool = False,
+    record: Record = UNKNOWN,
+    experience: Experience = NO_EXPERIENCE,
+    provider: str = "",
+    **offered: Any,
 ) -> Listing:
-    """A listing of `class_id`; `price` is payment-token base units per million credits, decimals 0."""
+    """A listing of `class_id`; `price` is payment-token base units per million credits, decimals 0.
+
+    `offered` are other fields of its offer.
+    """
     terms = ClassTerms(
         issuer=TOKEN, resource=resource, decimals=0, funding=funding, transferable=True, capacity_bound=False,
         min_assurance=assurance, watcher_set=1, challenge_window=0, max_rate=1000, expiry=0,
@@ -34,7 +44,7 @@ def listing(
         arbiter_set=0, stake_per_million=0, max_deviation_bps=0, name="L",
     )  # fmt: skip
     info = ClassInfo(class_id, terms, supply, 0, closed, closed)
-    address = f"0x{class_id:040x}"
-    provider = ProviderInfo(address, address, region_bytes(region), "http://x", stake, 0, 0)
-    offer = Offer("p", "http://x", templates, simulated=False) if reachable else None
-    return Listing(info, provider, offer)
+    address = provider or f"0x{class_id:040x}"
+    info_of = ProviderInfo(address, address, region_bytes(region), "http://x", stake, 0, 0)
+    offer = Offer("p", "http://x", templates, simulated=False, **offered) if reachable else None
+    return Listing(info, info_of, offer, price, record, experience)

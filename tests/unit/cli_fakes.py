@@ -172,7 +172,10 @@ class Cli:
         self.view = view or FakeView()
         self.folder, self.monkeypatch = folder, monkeypatch
         chain = SimpleNamespace(
-            chain_id=CHAIN_ID, at=lambda block=None: self.view, balance=lambda who, block: 3 * 10**17
+            chain_id=CHAIN_ID,
+            at=lambda block=None: self.view,
+            balance=lambda who, block: 3 * 10**17,
+            address=lambda name: MARKET,
         )
         self.chain: Any = chain
         monkeypatch.setattr(Context, "chain", lambda context: chain)

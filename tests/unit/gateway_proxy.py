@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 from fastapi import FastAPI
@@ -20,7 +23,7 @@ from oracle.gateway.refusals import BadCredential, PaymentNeeded
 from oracle.gateway.usage import CallUsage, Credential, KeyCredential, Reservation, TokenBounds
 from oracle.server import Server
 from oracle.settings_gateway import GatewaySettings, RateSettings
-from scrip.call_receipts import CallReceipt, SignedCallReceipt, model_id
+from scrip.call_receipts import RECEIPT_HEADER, CallReceipt, SignedCallReceipt, model_id
 from scrip.rates import Rate
 
 MODEL: Final = "small"
@@ -139,3 +142,41 @@ def gateway(chosen: GatewaySettings, accounts: MemoryAccounts | None = None) -> 
 
 
 CHAT: Final[dict[str, Any]] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+STREAM: Final[dict[str, Any]] = CHAT | {"stream": True}
+PATH: Final = "/v1/chat/completions"
+
+
+def receipt_of(response: httpx.Response) -> SignedCallReceipt:
+    return SignedCallReceipt.parse(response.headers[RECEIPT_HEADER])
+
+
+def events(text: str) -> list[tuple[str, str]]:
+    """(name, data) of each event."""
+    found = []
+    for block in text.split("\n\n")[:-1]:
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        found.append((fields.get("event", ""), fields["data"]))
+    return found
+
+
+def error_of(response: httpx.Response) -> tuple[int, str]:
+    error = response.json()["error"]
+    assert {"message", "type", "code", "param"} <= set(error)
+    return response.status_code, error["code"]
+
+
+def raw_call(lab: Lab, body: Any) -> socket.socket:
+    """A request whose answer nobody reads."""
+    address, content = urlsplit(lab.url), json.dumps(body).encode()
+    made = socket.create_connection((address.hostname, address.port))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(content)}"
+    made.sendall(f"{head}\r\n\r\n".encode() + content)
+    return made
+
+
+def wait_for(holds: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

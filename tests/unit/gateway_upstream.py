@@ -121,7 +121,8 @@ class FakeUpstream:
         if request.path == "/tokenize":
             if self.tokens is None:
                 return web.json_response({}, status=500)
-            count = self.tokens if body.get("add_special") else self.text_tokens
+            prompt = body.get("add_special") or body.get("add_special_tokens") or "messages" in body
+            count = self.tokens if prompt else self.text_tokens
             return web.json_response({"tokens": [0] * count})
         self.asked.append(body)
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents import buyer
+from agents import buyer, purse
 from agents.ledger import Ledger
 from agents.policy import Need
 from scrip import redeem
@@ -37,7 +37,7 @@ class World:
         self.ledger = Ledger(folder / "spent.json", 1_000)
         self.view = FakeView()
         monkeypatch.setattr(ProviderClient, "put_spec", lambda client, spec: self.put_spec(spec))
-        monkeypatch.setattr(buyer, "buy", self.buy)
+        monkeypatch.setattr(purse, "buy", self.buy)
         monkeypatch.setattr(redeem, "plan", self.plan)
 
     def put_spec(self, spec: JobSpec) -> bytes:
@@ -52,12 +52,12 @@ class World:
             raise self.failure
         return SimpleNamespace(cost=max_cost, tx_hash=TX)
 
-    def plan(self, *_: object) -> None:
+    def plan(self, *_: object, **__: object) -> None:
         raise Reached
 
     def meet(self) -> None:
         chain: Any = SimpleNamespace(at=lambda: self.view)
-        account: Any = SimpleNamespace(address=HOLDER)
+        account: Any = SimpleNamespace(address=HOLDER, reconcile=list)
         market = [listing(price=1_000_000)]
         buyer.Buyer(chain, account, account, self.ledger, read_market=lambda _: market).meet(NEED)
 

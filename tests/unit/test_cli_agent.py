@@ -15,6 +15,7 @@ from agents import buyer, market
 from agents.ledger import LimitReached
 from agents.market import Listing
 from agents.policy import Means, Need, choose
+from agents.reputation import Record
 from scrip.cli import sending
 from scrip.evidence import Check
 from scrip.jobs import Ending
@@ -35,10 +36,12 @@ class Agent:
     def __init__(self, cli: Cli) -> None:
         self.listings: list[Listing] = [listing(1, price=10_000_000)]
         self.needs: list[Need] = []
+        self.records: dict[str, Record] = {}
         self.ledgers: list[Path] = []
         self.limits: list[int] = []
         self.fails: BaseException | None = None
         cli.monkeypatch.setattr(market, "listings", lambda chain: tuple(self.listings))
+        cli.monkeypatch.setattr("agents.reputation.Reputation.update", lambda _: self.records)
         cli.monkeypatch.setattr(sending, "sending", self.sending)
         cli.monkeypatch.setattr(buyer.Buyer, "meet", lambda made, need: self.meet(made, need))
         cli.monkeypatch.setattr("scrip.signatures.find", lambda *_: None)
@@ -47,16 +50,16 @@ class Agent:
     def sending(self, *_: object) -> Iterator[Any]:
         yield SimpleNamespace(address=HOLDER), SimpleNamespace(address=HOLDER)
 
-    def meet(self, made: buyer.Buyer, need: Need) -> buyer.Bought:
+    def meet(self, made: Any, need: Need) -> buyer.Bought:
         self.needs.append(need)
-        self.ledgers.append(made.ledger.path)
-        self.limits.append(made.ledger.limit)
+        self.ledgers.append(made.purse.ledger.path)
+        self.limits.append(made.purse.ledger.limit)
         found = made._read_market(made.chain)
-        choice = choose(found, need, Means(made.ledger.left()), made._money)
+        choice = choose(found, need, Means(made.purse.ledger.left()), made._money)
         made._on_step(choice.reason)
         if self.fails:
             raise self.fails
-        made.ledger.reserve("class-1", choice.cost)
+        made.purse.ledger.reserve("class-1", choice.cost)
         ending = Ending(Status.SETTLED, 9, b"\x05" * 32, TX, 7)
         planned = Plan(b"\x1f" * 32, make_terms(max_units=need.max_units), need.spec, b"", "http://x")
         checks = (Check("output.hash", ""),)
@@ -80,7 +83,10 @@ def paid_in(item: Listing, token: str) -> Listing:
 
 
 def test_ask__no_limit__wrong_usage(cli: Cli, agent: Agent) -> None:
-    assert "Missing option '--limit'" in cli.fails("agent", "ask", "Why?", status=2)
+    for args in ((), ("--limit", "1", "--budget", "3")):
+        assert "either --limit or --budget" in cli.fails("agent", "ask", "Why?", *args, status=2)
+    assert "--ledger" in cli.fails("agent", "ask", "Why?", "--budget", "3", "--ledger", "x", status=2)
+    assert "--offers" in cli.fails("agent", "ask", "Why?", "--limit", "1", "--offers", "x", status=2)
 
 
 def test_ask__nobody_sells_tokens__says_where_to_look(cli: Cli, agent: Agent) -> None:
@@ -182,3 +188,12 @@ def test_market__limit_given__judged_by_it(cli: Cli, agent: Agent) -> None:
 def test_market__credits_held__only_the_rest_must_be_paid(cli: Cli, agent: Agent) -> None:
     # 10 of 64 are held, so 54 are bought: 0.00054.
     assert cli.json("agent", "market", "--limit", "0.00054")["listings"][0]["chosen"] is True
+
+
+def test_market__provider_known_to_fail__is_shown_and_may_be_left_out(cli: Cli, agent: Agent) -> None:
+    agent.records = {agent.listings[0].provider.address: Record(settled=1, failed=2)}
+    (row,) = cli.json("agent", "market")["listings"]
+    assert (row["reputation"], row["chosen"]) == (181, True)
+    (row,) = cli.json("agent", "market", "--min-reputation", "200")["listings"]
+    assert row["problem"] == "has a reputation of 181 permille, wanted 200"
+    assert "181‰" in cli.run("agent", "market").stdout

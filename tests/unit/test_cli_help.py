@@ -12,6 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from agents.cli import app as agent_app
+from agents.pipeline.cli import app as pipeline_app
 from scrip.cli.group import GLOBAL_FLAGS, GLOBAL_VALUES
 from scrip.cli.main import app
 
@@ -33,7 +34,11 @@ def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield from commands(inner, *path, name)
 
 
-OURS = [*commands(get_command(app)), *commands(get_command(agent_app), "agent")]
+OURS = [
+    *commands(get_command(app)),
+    *commands(get_command(agent_app), "agent"),
+    *commands(get_command(pipeline_app), "pipeline"),
+]
 NAMES = [" ".join(path) for path, _ in OURS]
 
 

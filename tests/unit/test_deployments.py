@@ -35,6 +35,7 @@ def test_load__folder_without_chain_id__raises(tmp_path: Path) -> None:
         '{"chainId": 1, "block": -1, "contracts": {}}',
         '{"chainId": 1, "block": 0, "contracts": []}',
         '{"chainId": 1, "block": 0, "contracts": {"A": "0x12"}}',
+        '{"chainId": 1, "block": 0, "contracts": {}, "explorer": "javascript:alert(1)"}',
     ],
 )
 def test_load__malformed__raises(tmp_path: Path, text: str) -> None:

@@ -50,8 +50,8 @@ def test_output__character_never_completed__shows_nothing_and_is_charged(tokens:
 
 
 def test_output__stop_sequence__was_generated_and_not_shown() -> None:
-    assert charged(*text("a"), output(9), stop_bytes=4) == Agreed(7, 2, 9)
-    assert charged(*text("a"), output(10), stop_bytes=4).disagreements
+    assert charged(*text("a"), output(6), stop_bytes=4) == Agreed(7, 2, 6)
+    assert charged(*text("a"), output(7), stop_bytes=4).disagreements
 
 
 def test_output__tool_call__at_most_a_token_a_byte_and_its_frame() -> None:
@@ -66,7 +66,7 @@ def test_output__reasoning__counts_as_text_with_its_marks() -> None:
     assert charged(event, *text("a"), output(6)) == Agreed(7, 2, 6)
 
 
-@pytest.mark.parametrize(("tokens", "agrees"), [(100, True), (102, True), (106, True), (107, False)])
+@pytest.mark.parametrize(("tokens", "agrees"), [(100, True), (102, True), (103, True), (104, False)])
 def test_output__several_tokens_an_event__the_tokeniser_is_asked(tokens: int, agrees: bool) -> None:
     events = [*text("word " * 100), output(tokens)]
     tally = Tally()
@@ -82,6 +82,12 @@ def test_output__agreed_by_events__the_tokeniser_is_not_asked() -> None:
     for item in [*text("a", "b"), output(3)]:
         tally.see(item)
     assert not tally.must_tokenise(0)
+
+
+@pytest.mark.parametrize(("finish", "allowed"), [("stop", 1), ("length", 3)])
+def test_output__more_than_can_be_hidden__is_a_difference(finish: str, allowed: int) -> None:
+    assert not charged(*text("a", "b", finish=finish), output(2 + allowed)).disagreements
+    assert charged(*text("a", "b", finish=finish), output(3 + allowed)).output == 2
 
 
 # What doesn't: the lower one

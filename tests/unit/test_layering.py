@@ -21,9 +21,9 @@ FORBIDDEN = {
 }
 # Package -> extras of pyproject.toml that it may import from, beside the base dependencies.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "scrip": ("attestation",),
-    "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm"),
-    "agents": (),
+    "scrip": ("attestation", "x402"),
+    "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm", "x402"),
+    "agents": ("agents", "mcp"),
 }
 # The model's package is installed without its dependencies by the set-up, so no extra can name it. The others
 # are parts of a declared package (pydantic, fastapi), which fixes their versions.

@@ -62,3 +62,21 @@ def test_render__deployment__read_by_deploy(tmp_path: Path, watchers: tuple[str,
     overrides = Overrides.read(path)
     assert overrides.roles.issuers == [PROVIDER]
     assert tuple(overrides.watchers.members) == watchers
+
+
+def test_names__more_providers__accounts_and_nodes_of_their_own() -> None:
+    options = Options(more_providers=2)
+    assert options.more_names == (("provider-2", "oracle-2"), ("provider-3", "oracle-3"))
+    assert set(options.account_names) - set(Options().account_names) == {
+        name for names in options.more_names for name in names
+    }
+
+
+def test_render__provider_without_gpu_class__serves_cpu_only(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    tables = node_tables(Options(), layout, RPC, "provider-2", "oracle-2", URL)
+    (tmp_path / "node.toml").write_text(
+        render(provider_tables(Options(), tables, PROVIDER, WATCHERS, gpus=False))
+    )
+    provider = Settings.load(tmp_path / "node.toml", {}).of_provider()
+    assert (provider.gpu_sku, provider.gpus, provider.simulated_gpu) == ("", (), False)

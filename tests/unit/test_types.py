@@ -55,7 +55,7 @@ STRUCTS: list[Struct] = [
     Dispute(ALICE, 2**40 - 1),
     Verdict(b"\x01" * 32, 5, Fault.PROVIDER),
     Capacity(ALICE, sku_id("x"), 1, 8, 200, 100),
-    ServingTerms(b"\x02" * 32, True, False),
+    ServingTerms(b"\x02" * 20, True, False),
     SessionTerms(ALICE, ALICE, 1, ALICE, 100, 0, 9),
     SessionState(5, 4, 100, False),
     LIMITS,
