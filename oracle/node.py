@@ -307,21 +307,11 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         settings.gateway, settings, store=store, facts=facts, outbox=outbox, signer=account,
         metrics=base.metrics,
     )  # fmt: skip
+    shop = _open_shop(base, desk, outbox, tasks, gateway, stopping)
     return ProviderNode(
-        base,
-        lead,
-        desk,
-        evidence,
-        retention,
-        engines,
-        worker,
-        reconciler,
-        dispatcher,
-        tasks,
-        stopping,
-        gateway,
-        _open_shop(base, desk, outbox, tasks, gateway, stopping),
-    )
+        base, lead, desk, evidence, retention, engines, worker, reconciler, dispatcher, tasks, stopping,
+        gateway, shop,
+    )  # fmt: skip
 
 
 def _open_shop(

@@ -86,7 +86,8 @@ def judge(receipt: CallReceipt, body: CallBody | None, rate: Rate | None, settin
     try:
         call = parse(_kind(body.request), body.request, settings)
     except GatewayRefused as refused:
-        return Found(UNFIT, f"can't be run here: {refused}")
+        # Its code alone: this is published, and a message may quote what was asked.
+        return Found(UNFIT, f"can't be run here: {refused.code}")
     if model_id(call.model) != receipt.model:
         return Found(FOREIGN, f"the request asks for {call.model}, the receipt is for another model")
     if not call.deterministic:

@@ -101,6 +101,8 @@ class Audits:
                 "the receipt must be of the session, in a class that is audited here", "audit.class"
             )
         claimed = self.facts.finalized().session(session).claimed
+        if not claimed:  # nor is anything remembered of sessions that don't exist
+            raise Refused("nothing was claimed in this session", "audit.claimed")
         self.book.add(session, terms)
         found = self.auditor.hear(terms, brought.signed, brought.body, claimed)
         return {"check": found.check, "reason": found.reason, "units": str(found.units)}

@@ -110,11 +110,11 @@ class Verdicts:
         if not self._is_arbiter(terms.class_id, self._account.address):
             raise Refused(f"{self._account.address} is no arbiter of the class", "audit.arbiter")
         claimed = self._facts.finalized().session(session).claimed
-        if asked.units > claimed:
+        if not 0 < asked.units <= claimed:
             raise Refused(f"{asked.units} units, claimed were {claimed}", "audit.units")
         self._book.add(session, terms)
         ours = sum(self._auditor.recheck(session, terms, asked.calls, claimed).values())
-        if not 0 < asked.units <= ours:
+        if asked.units > ours:
             raise Refused(f"{asked.units} units, we find {ours} in these calls", "audit.units")
         return sign(message, self._account)
 
