@@ -161,8 +161,9 @@ def test_found_by_one_alone__waits_for_the_others__also_over_a_restart(trial: Tr
     trial.start_watcher(1, rate_ppm=100_001, interval_s=600)
     trial.start_watcher(0, rate_ppm=1_000_000)
     place.wait(lambda: trial.penalty(info) == PENALTY * cheat.added * UNIT_PRICE)
-    assert trial.award("watcher 0") == trial.award("buyer") == trial.penalty(info) // 2
-    assert trial.award("watcher 1") == 0
+    # Both may have reported some: the second one draws too.
+    reported = trial.award("watcher 0") + trial.award("watcher 1")
+    assert reported == trial.award("buyer") == trial.penalty(info) // 2
 
 
 def test_calls_that_the_provider_hides__their_buyer_brings_them(trial: Trial) -> None:
