@@ -11,6 +11,9 @@ from fastapi import Body, FastAPI, Query
 from oracle import api_errors, statements
 from oracle.api import add_common
 from oracle.api_models import errors
+from oracle.audits.brought import BRING_PATH, Brought
+from oracle.audits.service import Audits
+from oracle.audits.verdicts import SIGN_PATH, Asked
 from oracle.health import Probe, Pulse
 from oracle.metrics import Metrics
 from oracle.settings import Settings
@@ -43,6 +46,7 @@ class WatcherParts:
     address: str | None
     chain_id: int
     verifier: str
+    audits: Audits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ def watcher_app(parts: WatcherParts) -> FastAPI:
     api_errors.install(app, parts.settings.api.max_body_bytes)
     add_common(app, parts.metrics, parts.pulse, parts.probes, parts.settings)
     _add_votes(app, parts)
+    if parts.audits is not None:
+        _add_audits(app, parts.audits)
 
     @app.get("/")
     def about() -> dict[str, Any]:
@@ -116,6 +122,27 @@ def _add_votes(app: FastAPI, parts: WatcherParts) -> None:
     def equivocations(limit: Limit = 50) -> dict[str, Any]:
         """Proofs that a watcher made two statements that contradict each other."""
         return {"equivocations": statements.equivocations(parts.store, limit)}
+
+
+def _add_audits(app: FastAPI, audits: Audits) -> None:
+    @app.post(SIGN_PATH, responses=errors(409, 413, 422, 503))
+    def sign(asked: JsonObject) -> dict[str, Any]:
+        """Sign a verdict on overcharging, {terms, units, reporter, calls, signature} -> {signature}: if we
+        find as much when we run these calls again. 409 if we don't, 503 if we can't judge now.
+        """
+        return audits.sign(Asked.from_json(asked))
+
+    @app.post(BRING_PATH, responses=errors(409, 413, 422, 503))
+    def bring(asked: JsonObject) -> dict[str, str]:
+        """Audit a call that the provider doesn't show, {terms, receipt, signature, request, response} (bytes
+        in base64) -> {check, reason, units}: docs/gateway.md.
+        """
+        return audits.hear(Brought.from_json(asked))
+
+    @app.get("/audits", responses=errors(422, 503))
+    def show(limit: Limit = 50) -> dict[str, Any]:
+        """The latest audits of calls, and the sessions that can't be audited now, with reasons."""
+        return audits.shown(limit)
 
 
 def parse_commit(asked: Mapping[str, Any]) -> CommitRequest:

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from oracle.api import ProviderParts, provider_app
 from oracle.api_watcher import WatcherParts, watcher_app
+from oracle.audits.service import AUDIT
 from oracle.dispatch import WORK
 from oracle.health import Probe, Pulse
 from oracle.logging import get
@@ -126,7 +127,7 @@ class ProviderCycle:
 
 
 class WatcherCycle:
-    """A watcher works when it is asked; its loop only sees that the chain is there."""
+    """A watcher works when it is asked; its loop sees that the chain is there, and has audits done."""
 
     def __init__(self, node: WatcherNode) -> None:
         self._node = node
@@ -139,15 +140,21 @@ class WatcherCycle:
         """Nothing to take up: requests are asked again by those who made them."""
 
     def __call__(self) -> None:
-        """Note how far the chain is."""
-        self._node.base.metrics.head.set(self._node.base.facts.finalized().block)
+        """Note how far the chain is; audit when that is due."""
+        node = self._node
+        node.base.metrics.head.set(node.base.facts.finalized().block)
+        if node.audits is not None and node.audits.is_due():
+            node.tasks.start(AUDIT, AUDIT, node.audits.step)
+        node.tasks.check()
 
     def quiet(self) -> bool:
-        """Always: there is nothing of its own to do."""
-        return True
+        """Whether no audit runs."""
+        return self._node.tasks.idle()
 
     def finish(self, *, at_once: bool) -> None:
-        """The server lets requests finish."""
+        """A call that is run again ends first. The server lets requests finish."""
+        self._node.stopping.set()
+        self._node.tasks.close(wait=not at_once)
 
 
 class Daemon:
@@ -313,6 +320,7 @@ def _watcher(settings: Settings, pulse: Pulse) -> Daemon:
         address=None if base.account is None else base.account.address,
         chain_id=base.chain.chain_id,
         verifier=base.facts.verifier,
+        audits=node.audits,
     )
     _announce(base)
     return Daemon(

@@ -213,6 +213,10 @@ class Facts:
             return True
         if terms.budget_id and account == view.read("SpendingBudgets", "spenderOf", terms.budget_id):
             return True
-        judges = self.class_terms(terms.class_id)
-        sets = {judges.watcher_set, judges.arbiter_set} - {0}
+        return self.judges(account, terms.class_id)
+
+    def judges(self, account: str, class_id: int) -> bool:
+        """Whether `account` is a watcher or an arbiter of the class. Raises NotFound."""
+        terms = self.class_terms(class_id)
+        sets = {terms.watcher_set, terms.arbiter_set} - {0}
         return any(self.is_watcher(set_id, account) for set_id in sets)

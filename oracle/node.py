@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Final
 from eth_account.signers.local import LocalAccount
 
 from oracle import tracing
+from oracle.audits.service import AUDIT, Audits
 from oracle.ballot_box import BallotBox
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.desk import Desk
@@ -119,6 +120,9 @@ class WatcherNode:
     base: Base
     watcher: Watcher
     executor: LocalExecutor | None
+    tasks: Tasks
+    stopping: threading.Event
+    audits: Audits | None = None
 
 
 def open_base(settings: Settings) -> Base:
@@ -303,21 +307,11 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         settings.gateway, settings, store=store, facts=facts, outbox=outbox, signer=account,
         metrics=base.metrics,
     )  # fmt: skip
+    shop = _open_shop(base, desk, outbox, tasks, gateway, stopping)
     return ProviderNode(
-        base,
-        lead,
-        desk,
-        evidence,
-        retention,
-        engines,
-        worker,
-        reconciler,
-        dispatcher,
-        tasks,
-        stopping,
-        gateway,
-        _open_shop(base, desk, outbox, tasks, gateway, stopping),
-    )
+        base, lead, desk, evidence, retention, engines, worker, reconciler, dispatcher, tasks, stopping,
+        gateway, shop,
+    )  # fmt: skip
 
 
 def _open_shop(
@@ -359,8 +353,14 @@ def open_watcher(settings: Settings) -> WatcherNode:
             settings=settings.watcher,
             metrics=base.metrics,
         )
+        stopping = threading.Event()
+        audits = None if settings.audits is None else Audits.of(
+            settings.audits, facts=base.facts, store=base.store, account=base.account,
+            secret=load_secret(settings.state_dir / DRAW_KEY),
+            outbox=Outbox(base.chain, SqlJournal(base.store), _sender(base, stopping)),
+        )  # fmt: skip
         undo.pop_all()
-        return WatcherNode(base, watcher, executor)
+        return WatcherNode(base, watcher, executor, Tasks(base.metrics, {AUDIT: 1}), stopping, audits)
 
 
 def _owner(base: Base) -> dict[str, str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from oracle import models_x402 as x402
+from oracle.audits import tables as audits
 from oracle.gateway import tables as gateway
 from oracle.models import Base
 
 TABLES: Final[Any] = Base.metadata
 
-__all__ = ["TABLES", "gateway", "x402"]
+__all__ = ["TABLES", "audits", "gateway", "x402"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scrip.call_receipts import SignedCallReceipt
@@ -15,11 +18,21 @@ from scrip.vouchers import Voucher
 
 SESSIONS_PATH: Final = "/v1/scrip/sessions"
 PAGE: Final = 200
+BODY_BYTES: Final = 64 * 2**20
+"""Longest answer with the bytes of a call."""
 
 
 def path_of(session: bytes, *more: str) -> str:
     """Path of a session's account, or of something in it."""
     return "/".join((SESSIONS_PATH, "0x" + session.hex(), *more))
+
+
+@dataclass(frozen=True, slots=True)
+class CallBody:
+    """The bytes that a call receipt's hashes are of."""
+
+    request: bytes = field(repr=False)
+    response: bytes = field(repr=False)
 
 
 class SessionApi(ProviderClient):
@@ -42,10 +55,22 @@ class SessionApi(ProviderClient):
         """Receipts from the one that follows number `after` on, in order. Not verified."""
         while True:
             page = self._json("GET", path_of(session, "calls"), params={"after": after, "limit": PAGE})
-            yield from receipts_in(page, self.endpoint)
-            if not isinstance(page.get("next"), int):
+            found = receipts_in(page, self.endpoint)
+            yield from found
+            if not found or not isinstance(page.get("next"), int):  # pages without calls could go on for ever
                 return
             after = page["next"]
+
+    def call_body(self, session: bytes, number: int) -> CallBody:
+        """What a deterministic call asked and was answered. Not verified. Raises NotFound once the provider
+        keeps it no longer, or never did.
+        """
+        path = path_of(session, "calls", str(number))
+        try:
+            found = json.loads(self._send("GET", path, BODY_BYTES))
+            return CallBody(*(b64decode(found[name], validate=True) for name in ("request", "response")))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ProviderUnreachable(self.endpoint, f"{path} isn't the bytes of a call") from None
 
     def make_key(self, session: bytes, limits: Mapping[str, Any]) -> dict[str, Any]:
         """A new API key; its `secret` is in the answer and nowhere else."""

@@ -1,7 +1,8 @@
 """Endpoints of session accounts, on the provider's API. Docs: docs/gateway.md.
 
 Whoever has a session's terms may have it taken in: they are public on chain. Everything else is for the
-session's payer, its key and its budget's spender, by signed request (`scrip.signed_requests`).
+session's payer, its key and its budget's spender, by signed request (`scrip.signed_requests`). Watchers and
+arbiters of the session's class see its calls too, so that they can run some of them again (`oracle.audits`).
 """
 
 from __future__ import annotations
@@ -81,11 +82,20 @@ def _add_accounts(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
         limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
     ) -> models.CallPage:
         """Receipts of charged calls, in order, from the one that follows number `after` on."""
-        rows = accounts.book.calls(parties.check(session, signer, closed=True), after, limit + 1)
+        found = parties.check(session, signer, closed=True, judges=True)
+        rows = accounts.book.calls(found, after, limit + 1)
         more = len(rows) > limit
         return models.CallPage(
             calls=[models.Call.of(row) for row in rows[:limit]], next=rows[limit - 1].number if more else None
         )
+
+    @app.get(PREFIX + "/{session}/calls/{number}", responses=_answers(*_PARTY))
+    def call(
+        session: Session, number: Annotated[int, Path(ge=1, lt=1 << 63)], signer: Signer
+    ) -> models.CallBody:
+        """What a deterministic call asked and was answered, in base64, while it is kept."""
+        found = parties.check(session, signer, closed=True, judges=True)
+        return models.CallBody.of(accounts.book.body(found, number))
 
 
 def _add_keys(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
@@ -123,9 +133,10 @@ class _Parties:
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
 
-    def check(self, session: str, signer: str, *, closed: bool = False) -> bytes:
-        """The session's id. Raises Forbidden unless `signer` pays, signs vouchers or spends its budget;
-        UnknownSession; SessionClosing if it is closed, unless closed ones will do.
+    def check(self, session: str, signer: str, *, closed: bool = False, judges: bool = False) -> bytes:
+        """The session's id. Raises Forbidden unless `signer` pays, signs vouchers or spends its budget, or is
+        a watcher or arbiter of its class where `judges` may see it; UnknownSession; SessionClosing if it is
+        closed, unless closed ones will do.
         """
         found = to_bytes("session", "0x" + session.removeprefix("0x").lower(), 32)
         terms = self._accounts.roster.account(found, closed=closed).terms
@@ -133,7 +144,10 @@ class _Parties:
             return found
         if terms.budget_id and signer == self._accounts.chain.spender_of(terms.budget_id):
             return found
-        raise Forbidden(signer, "the session's payer, its key, and its budget's spender")
+        if judges and self._accounts.chain.facts.judges(signer, terms.class_id):
+            return found
+        also = ", and the watchers and arbiters of its class" if judges else ""
+        raise Forbidden(signer, f"the session's payer, its key, and its budget's spender{also}")
 
 
 def _shown(view: AccountView) -> models.Account:

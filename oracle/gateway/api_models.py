@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from oracle.api_models import Decimal, Hash, Hex
-from oracle.gateway.tables import CallRow, KeyRow
+from oracle.gateway.tables import CallBodyRow, CallRow, KeyRow
 from scrip.call_receipts import CallReceipt
 from scrip.types_spending import SessionTerms
 
@@ -124,6 +125,18 @@ class CallPage(_Shape):
 
     calls: list[Call]
     next: int | None
+
+
+class CallBody(_Shape):
+    """The bytes that a call's hashes are of, in base64."""
+
+    request: str
+    response: str
+
+    @classmethod
+    def of(cls, row: CallBodyRow) -> CallBody:
+        """From its row."""
+        return cls(request=b64encode(row.request).decode(), response=b64encode(row.response).decode())
 
 
 class KeyRequest(_Shape):

@@ -1,0 +1,1 @@
+"""Audits of calls: watchers run a sample again, and arbiters take stake for what wasn't due."""
