@@ -33,7 +33,7 @@ check: setup ## formatting, lint, types, layering, freshness of the exported ABI
 extras: setup ## make the environments of tools that some tests compare with; without them those tests are skipped
 	@$(VENV)/python -m scripts.setup.extra
 
-prove: setup ## prove and attack the contracts: SCALE=quick takes minutes, full (the default) days, a number what it says
+prove: setup ## prove and attack the contracts: SCALE=quick takes minutes, full (the default) a night, a number what it says
 	@SCALE="$(SCALE)" $(VENV)/python -m scripts.prove
 
 bench: setup ## measure gas and write bench/gas.json

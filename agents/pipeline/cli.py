@@ -15,6 +15,7 @@ from scrip.cli.choosing import read_text
 from scrip.cli.context import Context
 from scrip.cli.group import command, sub_app
 from scrip.cli.output import Token, Tokens, clean, facts, hexed, table
+from scrip.cli.verify import show_checks
 from scrip.errors import BadInput, KeyProblem, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def verify(
                 passed += links(raw, state)
     except EvidenceInvalid as invalid:
         problem = invalid
-    context.emit(_checks_json(passed, problem), lambda console: _show_checks(console, passed, problem))
+    context.emit(_checks_json(passed, problem), lambda console: show_checks(console, passed, problem))
     if problem is not None:
         raise problem
 
@@ -376,14 +377,3 @@ def _checks_json(passed: list[Check], problem: EvidenceInvalid | None) -> dict[s
         "checks": [{"name": check.name, "detail": check.detail} for check in passed],
         "failed": None if problem is None else {"name": problem.check, "detail": problem.detail},
     }
-
-
-def _show_checks(console: Console, passed: list[Check], problem: EvidenceInvalid | None) -> None:
-    rows = table("", "check", "found")
-    for check in passed:
-        rows.add_row("ok", check.name, clean(check.detail))
-    if problem is not None:
-        rows.add_row("FAILED", problem.check, clean(problem.detail))
-    console.print(rows)
-    if problem is None:
-        console.print(f"{len(passed)} checks passed", style="green")

@@ -4,6 +4,7 @@ sender.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Final, Protocol
 
 from x402 import x402FacilitatorSync
@@ -39,7 +40,7 @@ class Till(Protocol):
         """Raise PaymentInvalid, or return a block before which the payment wasn't taken."""
 
 
-class Scheme:
+class Scheme(ABC):
     """A scheme of the SDK's facilitator. Nothing invalid raises, everything else does."""
 
     caip_family = FAMILY
@@ -60,9 +61,9 @@ class Scheme:
         """The account that sends."""
         return [] if self._signer is None else [self._signer]
 
+    @abstractmethod
     def order(self, payload: PaymentPayload, required: PaymentRequirements) -> Order:
         """What is to be settled. Raises PaymentInvalid for what isn't a payment at all."""
-        raise NotImplementedError
 
     def verify(
         self,

@@ -122,6 +122,11 @@ def _show(console: Console, bundle: Bundle, passed: list[Check], problem: Eviden
     console.print(f"Job {hexed(bundle.job_id)}", style="bold")
     if bundle.simulated:
         console.print(SIMULATED, style="bold yellow")
+    show_checks(console, passed, problem)
+
+
+def show_checks(console: Console, passed: list[Check], problem: EvidenceInvalid | None) -> None:
+    """Print the checks that passed, and the one that didn't."""
     rows = table("", "check", "found")
     for check in passed:
         rows.add_row("ok", check.name, clean(check.detail))
