@@ -1,0 +1,96 @@
+// A dApp on viem: buy with a permit, open, be accepted and settled; errors as the client throws them.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import {
+  addressOf, computeCreditsAbi, cost, creditReserveAbi, demoUSDAbi, isFinal, jobId, jobMarketAbi, nameOf, payOut,
+  permitForReserve, receiptHash, revertOf, splitSignature, STATUSES, typedData,
+} from "@scrip/abi";
+import { createPublicClient, createTestClient, createWalletClient, http, parseEventLogs } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
+import { anvil } from "viem/chains";
+
+import { classId, deployment, keys, provider, receiptFor, rpc, SECONDS, termsFor, UNITS, USED } from "./world.mjs";
+
+const options = { chain: anvil, transport: http(rpc), pollingInterval: 50 };
+const client = createPublicClient(options);
+const chain = createTestClient({ ...options, mode: "anvil" });
+const [buyer, oracle] = [keys.buyer, keys.oracle].map(privateKeyToAccount);
+const at = (name, abi) => ({ address: addressOf(deployment, name), abi });
+const credits = at("ComputeCredits", computeCreditsAbi);
+const reserve = at("CreditReserve", creditReserveAbi);
+const market = at("JobMarket", jobMarketAbi);
+const token = at("DemoUSD", demoUSDAbi);
+const read = (contract, functionName, ...args) => client.readContract({ ...contract, functionName, args });
+
+async function send(account, contract, functionName, ...args) {
+  const { request } = await client.simulateContract({ ...contract, account, functionName, args });
+  const hash = await createWalletClient({ ...options, account }).writeContract(request);
+  const receipt = await client.waitForTransactionReceipt({ hash });
+  assert.equal(receipt.status, "success");
+  return receipt;
+}
+
+async function refusal(account, contract, functionName, ...args) {
+  const thrown = await client.simulateContract({ ...contract, account, functionName, args }).then(
+    () => assert.fail("accepted"),
+    (error) => error,
+  );
+  return revertOf(thrown);
+}
+
+test("buy with a permit and redeem", async () => {
+  const terms = await read(credits, "classTerms", classId);
+  const price = cost(UNITS, terms.pricePerMillion, terms.decimals);
+  const [, name, version] = await read(token, "eip712Domain");
+  const nonce = await read(token, "nonces", buyer.address);
+  const { timestamp } = await client.getBlock();
+  const fields = { owner: buyer.address, value: price, nonce, deadline: timestamp + 600n };
+  const permit = permitForReserve(deployment, { address: token.address, name, version }, fields);
+  const { v, r, s } = splitSignature(await buyer.signTypedData(permit));
+  const paid = await read(token, "balanceOf", buyer.address);
+
+  const low = await refusal(buyer, reserve, "buyWithPermit", classId, UNITS, buyer.address, price - 1n, fields.deadline, v, r, s);
+  assert.equal(low.name, "CreditReserve_CostAboveMax", low.sentence);
+  assert.deepEqual(low.args, { classId, given: price, limit: price - 1n });
+
+  await send(buyer, reserve, "buyWithPermit", classId, UNITS, buyer.address, price, fields.deadline, v, r, s);
+  assert.equal(await read(credits, "balanceOf", buyer.address, classId), UNITS);
+  assert.equal(paid - (await read(token, "balanceOf", buyer.address)), price);
+
+  const now = Number((await client.getBlock()).timestamp);
+  const jobTerms = termsFor(buyer.address, now, 1n);
+  const id = jobId(deployment, jobTerms);
+  assert.equal(await read(market, "hashTerms", jobTerms), id);
+  const opened = await send(buyer, market, "open", jobTerms, "0x");
+  const [event] = parseEventLogs({ ...market, logs: opened.logs, eventName: "JobOpened" });
+  assert.equal(event.args.jobId, id);
+  await send(oracle, market, "accept", jobTerms);
+  const job = await read(market, "jobs", id);
+  assert.equal(nameOf(STATUSES, job.status), "running");
+
+  const startedAt = Number((await client.getBlock()).timestamp);
+  await chain.increaseTime({ seconds: SECONDS });
+  await chain.mine({ blocks: 1 });
+  const receipt = receiptFor(id, startedAt);
+  const signed = await oracle.signTypedData(typedData(deployment, "Receipt", receipt));
+  const forged = await buyer.signTypedData(typedData(deployment, "Receipt", receipt));
+  const refused = await refusal(buyer, market, "submit", jobTerms, receipt, { provider: forged, watchers: [] });
+  assert.equal(refused.name, "JobMarket_BadSignature", refused.sentence);
+
+  const supply = await read(credits, "totalSupply", classId);
+  const due = payOut(USED, await read(reserve, "backingOf", classId), supply);
+  const earned = await read(reserve, "earningsOf", provider, token.address);
+  const settled = await send(oracle, market, "submit", jobTerms, receipt, { provider: signed, watchers: [] });
+  const [end] = parseEventLogs({ ...market, logs: settled.logs, eventName: "JobSettled" });
+  assert.equal(end.args.receiptHash, receiptHash(receipt));
+  const { status } = await read(market, "jobs", id);
+  assert.ok(isFinal(status) && nameOf(STATUSES, status) === "settled");
+  assert.equal(await read(credits, "balanceOf", buyer.address, classId), UNITS - USED);
+  assert.equal(await read(credits, "availableOf", buyer.address, classId), UNITS - USED);
+  assert.equal((await read(reserve, "earningsOf", provider, token.address)) - earned, due);
+
+  const again = await refusal(oracle, market, "submit", jobTerms, receipt, { provider: signed, watchers: [] });
+  assert.equal(again.name, "JobMarket_WrongStatus");
+  assert.match(again.sentence, /given settled, limit running/);
+});

@@ -1,0 +1,116 @@
+"""The npm package of abi/, packed and installed as a dApp would have it, beside viem and ethers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from scrip import deployments
+from tests.integration.system import System, account
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = ("viem", "ethers", "@types")
+SECONDS = 120
+
+
+def run(*argv: str | Path, cwd: Path, **environment: str) -> str:
+    """What a command prints; it has to succeed."""
+    done = subprocess.run(
+        [str(part) for part in argv],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def node_test(place: Path, *files: str, **environment: str) -> None:
+    """Run test files with Node's own runner; every one of them has to hold at least one test that passes."""
+    for file in files:
+        told = run("node", "--test", "--test-reporter=tap", f"test/{file}", cwd=place, **environment)
+        assert "\n# fail 0\n" in told
+        assert "\n# pass 0\n" not in told, f"{file} holds no test"
+        assert "\n# skipped 0\n" in told
+
+
+@pytest.fixture(scope="module")
+def dapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of its own with the packed package, viem and ethers in its node_modules, and the tests of abi/."""
+    place = tmp_path_factory.mktemp("dapp")
+    run("npm", "pack", "--silent", "--offline", "--pack-destination", place, cwd=ROOT / "abi")
+    (packed,) = place.glob("*.tgz")
+    modules = place / "node_modules"
+    (modules / "@scrip").mkdir(parents=True)
+    with tarfile.open(packed) as archive:
+        archive.extractall(modules / "@scrip", filter="data")
+    (modules / "@scrip" / "package").rename(modules / "@scrip" / "abi")
+    for name in PEERS:
+        (modules / name).symlink_to(ROOT / "node_modules" / name)
+    shutil.copytree(ROOT / "abi" / "test", place / "test")
+    return place
+
+
+@pytest.fixture
+def market(system: System, tmp_path: Path) -> dict[str, str]:
+    """A provider that serves a class, a buyer with dollars, a relayer: what the chain tests are told of them."""
+    buyer, provider, oracle = (system.funded(name) for name in ("dapp buyer", "dapp provider", "dapp oracle"))
+    relayer = system.funded("dapp relayer")
+    system.mint(buyer.address, 10**9)
+    system.register(provider.address, oracle.address)
+    class_id = system.create_class(price_per_million=1_234_567_891)
+    return {
+        "RPC": system.anvil.url,
+        "DEPLOYMENT": str(deployments.save(system.deployment, tmp_path)),
+        "CLASS_ID": str(class_id),
+        "BUYER_KEY": key(buyer),
+        "ORACLE_KEY": key(oracle),
+        "RELAYER_KEY": key(relayer),
+        "PROVIDER": provider.address,
+    }
+
+
+def key(account: object) -> str:
+    """A private key as JavaScript libraries take it."""
+    return "0x" + bytes(account.key).hex()  # type: ignore[attr-defined]
+
+
+def test_package__packed__holds_modules_types_and_json_and_nothing_else(dapp: Path) -> None:
+    package = dapp / "node_modules" / "@scrip" / "abi"
+    held = {path.relative_to(package).parts[0] for path in package.rglob("*") if path.is_file()}
+    assert held <= {"dist", "json", "package.json", "README.md", "LICENSE"}
+    names = {path.stem for path in (ROOT / "abi" / "json").glob("*.json")}
+    assert {path.stem for path in (package / "json").glob("*.json")} == names
+    modules = {path.stem for path in (package / "dist" / "generated").glob("*.js")}
+    assert modules == names | {"index", "notices", "deployments"}
+
+
+def test_types__of_the_package__let_a_dapp_write_what_is_right_only(dapp: Path) -> None:
+    run(ROOT / "node_modules" / ".bin" / "tsc", "--noEmit", "-p", "test", cwd=dapp)
+
+
+def test_messages_and_amounts__equal_those_of_scrip(dapp: Path) -> None:
+    node_test(dapp, "vectors.test.mjs", VECTORS=str(ROOT / "tests" / "vectors" / "eip712.json"))
+
+
+def test_errors_and_input__are_told_by_name(dapp: Path) -> None:
+    node_test(dapp, "errors.test.mjs", "input.test.mjs")
+
+
+@pytest.mark.parametrize("library", ["viem", "ethers"])
+def test_library__with_the_package_alone__buys_and_redeems(
+    library: str, dapp: Path, system: System, market: dict[str, str]
+) -> None:
+    node_test(dapp, f"chain/{library}.test.mjs", **market)
+    left = system.contract("ComputeCredits").functions.balanceOf(
+        account("dapp buyer").address, int(market["CLASS_ID"])
+    )
+    assert left.call() == 1_500 - 400
