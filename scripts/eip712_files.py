@@ -2,8 +2,8 @@
 
     python -m scripts.eip712_files [--check]
 
-Written from `scrip`'s own code; `--check` only says whether they are up to date. `abi/test` recomputes them with the
-npm package, whose encoder is viem's.
+Written from `scrip`'s own code; `--check` only says whether they are up to date. `abi/test` recomputes them
+with the npm package, whose encoder is viem's.
 """
 
 from __future__ import annotations
@@ -17,11 +17,25 @@ from typing import Any, Final
 
 from eth_utils.crypto import keccak
 
-from scrip import amounts, eip712, eip712_budgets, eip712_credits, eip712_sessions, eip712_watchers
-from scrip.structs import to_address
+from scrip import amounts, eip712
+from scrip import eip712_budgets as budgets
+from scrip import eip712_credits as credit
+from scrip import eip712_sessions as sessions
+from scrip import eip712_watchers as watchers
+from scrip.structs import Struct, to_address
 from scrip.types import (
-    Capacity, Commitment, Fault, Funding, JobTerms, Outcome, Receipt, Resource, Reveal, Status, Verdict,
-)  # fmt: skip
+    Capacity,
+    Commitment,
+    Fault,
+    Funding,
+    JobTerms,
+    Outcome,
+    Receipt,
+    Resource,
+    Reveal,
+    Status,
+    Verdict,
+)
 from scrip.types_spending import Limits, Offer, Overcharge, SessionTerms
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -29,94 +43,71 @@ VECTORS: Final = ROOT / "tests" / "vectors" / "eip712.json"
 CHAIN_ID: Final = 31337
 CASES: Final = ("least", "most", "mixed")
 
-_Digest = Callable[[dict[str, Any], str], bytes]
-_C = CHAIN_ID
+_Json = dict[str, Any]
+_Digest = Callable[[_Json, str], bytes]
+
+_MARKET: Final = "JobMarket"
+_VERIFIER: Final = "ReceiptVerifier"
+_SESSIONS: Final = "MeteredSessions"
+_BUDGETS: Final = "SpendingBudgets"
+
+# Messages that are structs of ours: the contract that checks them, and the digest function.
+_STRUCTS: Final[tuple[tuple[str, type[Struct], Callable[..., bytes]], ...]] = (
+    (_MARKET, JobTerms, eip712.job_id),
+    (_MARKET, Verdict, watchers.verdict_digest),
+    (_VERIFIER, Receipt, eip712.receipt_digest),
+    (_VERIFIER, Commitment, watchers.commitment_digest),
+    (_VERIFIER, Reveal, watchers.reveal_digest),
+    (_SESSIONS, SessionTerms, sessions.session_id),
+    (_SESSIONS, Overcharge, sessions.overcharge_digest),
+    ("CreditExchange", Offer, credit.offer_digest),
+    ("ProviderRegistry", Capacity, watchers.capacity_digest),
+)
+
+# The others: the function takes the message's fields one by one, in their order.
+_FIELDS: Final[tuple[tuple[str, str, Callable[..., bytes]], ...]] = (
+    (_MARKET, eip712.ACCEPTANCE_TYPE, eip712.acceptance_digest),
+    (_MARKET, eip712.CANCEL_TYPE, eip712.cancel_digest),
+    (_VERIFIER, eip712.BATCH_TYPE, eip712.batch_digest),
+    (_SESSIONS, sessions.OPEN_SESSION_TYPE, sessions.open_session_digest),
+    (_SESSIONS, sessions.VOUCHER_TYPE, sessions.voucher_digest),
+    (_BUDGETS, budgets.CREATE_BUDGET_TYPE, budgets.create_budget_digest),
+    (_BUDGETS, budgets.CREATE_CHILD_TYPE, budgets.create_child_digest),
+    (_BUDGETS, budgets.SET_BUDGET_TYPE, budgets.set_budget_digest),
+    (_BUDGETS, budgets.SET_PROVIDERS_TYPE, budgets.set_providers_digest),
+    (_BUDGETS, budgets.REVOKE_TYPE, budgets.revoke_digest),
+    ("ComputeCredits", credit.APPROVAL_TYPE, credit.approval_digest),
+    ("PriceFeed", watchers.ANSWER_TYPE, watchers.answer_digest),
+)
 
 
 def messages() -> dict[str, tuple[str, str, _Digest]]:
-    """Message -> its contract, its type string, and its digest by `scrip` from the JSON form and the address."""
-    e, b, c, s, w = eip712, eip712_budgets, eip712_credits, eip712_sessions, eip712_watchers
-    market, verifier, sessions, budgets = "JobMarket", "ReceiptVerifier", "MeteredSessions", "SpendingBudgets"
-
-    def limits(m: dict[str, Any]) -> Limits:
-        return Limits.from_json(m["limits"])
-
-    rows: list[tuple[str, str, _Digest]] = [
-        (market, e.JOB_TERMS_TYPE, lambda m, at: e.job_id(JobTerms.from_json(m), _C, at)),
-        (market, e.ACCEPTANCE_TYPE, lambda m, at: e.acceptance_digest(_raw(m["jobId"]), _C, at)),
-        (
-            market,
-            e.CANCEL_TYPE,
-            lambda m, at: e.cancel_digest(_raw(m["jobId"]), int(m["deadline"]), _C, at),
-        ),
-        (market, w.VERDICT_TYPE, lambda m, at: w.verdict_digest(Verdict.from_json(m), _C, at)),
-        (verifier, e.RECEIPT_TYPE, lambda m, at: e.receipt_digest(Receipt.from_json(m), _C, at)),
-        (verifier, e.BATCH_TYPE, lambda m, at: e.batch_digest([_raw(r) for r in m["receipts"]], _C, at)),
-        (verifier, w.COMMITMENT_TYPE, lambda m, at: w.commitment_digest(Commitment.from_json(m), _C, at)),
-        (verifier, w.REVEAL_TYPE, lambda m, at: w.reveal_digest(Reveal.from_json(m), _C, at)),
-        (sessions, s.SESSION_TERMS_TYPE, lambda m, at: s.session_id(SessionTerms.from_json(m), _C, at)),
-        (
-            sessions,
-            s.OPEN_SESSION_TYPE,
-            lambda m, at: s.open_session_digest(
-                _raw(m["sessionId"]), int(m["units"]), int(m["deadline"]), _C, at
-            ),
-        ),
-        (
-            sessions,
-            s.VOUCHER_TYPE,
-            lambda m, at: s.voucher_digest(_raw(m["sessionId"]), int(m["units"]), _C, at),
-        ),
-        (sessions, s.OVERCHARGE_TYPE, lambda m, at: s.overcharge_digest(Overcharge.from_json(m), _C, at)),
-        (
-            budgets,
-            b.CREATE_BUDGET_TYPE,
-            lambda m, at: b.create_budget_digest(
-                m["owner"], m["token"], limits(m), m["providers"], *_once(m), _C, at
-            ),
-        ),
-        (
-            budgets,
-            b.CREATE_CHILD_TYPE,
-            lambda m, at: b.create_child_digest(
-                m["controller"], int(m["parent"]), limits(m), m["providers"], *_once(m), _C, at
-            ),
-        ),
-        (
-            budgets,
-            b.SET_BUDGET_TYPE,
-            lambda m, at: b.set_budget_digest(
-                m["controller"], int(m["budgetId"]), limits(m), *_once(m), _C, at
-            ),
-        ),
-        (
-            budgets,
-            b.SET_PROVIDERS_TYPE,
-            lambda m, at: b.set_providers_digest(
-                m["controller"], int(m["budgetId"]), m["providers"], m["listed"], *_once(m), _C, at
-            ),
-        ),
-        (
-            budgets,
-            b.REVOKE_TYPE,
-            lambda m, at: b.revoke_digest(m["controller"], int(m["budgetId"]), *_once(m), _C, at),
-        ),
-        (
-            "ComputeCredits",
-            c.APPROVAL_TYPE,
-            lambda m, at: c.approval_digest(m["owner"], m["operator"], m["approved"], *_once(m), _C, at),
-        ),
-        ("CreditExchange", c.OFFER_TYPE, lambda m, at: c.offer_digest(Offer.from_json(m), _C, at)),
-        ("ProviderRegistry", w.CAPACITY_TYPE, lambda m, at: w.capacity_digest(Capacity.from_json(m), _C, at)),
-        (
-            "PriceFeed",
-            w.ANSWER_TYPE,
-            lambda m, at: w.answer_digest(
-                int(m["roundId"]), int(m["answer"]), int(m["observedAt"]), _C, at
-            ),
-        ),
-    ]  # fmt: skip
+    """Message -> its contract, its type string, and its digest by `scrip` of the JSON form at an address."""
+    rows = [(at, kind.type_string(), _of_struct(kind, digest)) for at, kind, digest in _STRUCTS]
+    rows += [(at, type_string, _of_fields(type_string, digest)) for at, type_string, digest in _FIELDS]
     return {type_string.partition("(")[0]: (at, type_string, digest) for at, type_string, digest in rows}
+
+
+def _of_struct(kind: type[Struct], digest: Callable[..., bytes]) -> _Digest:
+    return lambda message, at: digest(kind.from_json(message), CHAIN_ID, at)
+
+
+def _of_fields(type_string: str, digest: Callable[..., bytes]) -> _Digest:
+    types = dict(_fields(type_string))
+    return lambda message, at: digest(
+        *(_python(types[field], value) for field, value in message.items()), CHAIN_ID, at
+    )
+
+
+def _python(kind: str, value: Any) -> Any:
+    """A value of a message's JSON form as `scrip` takes it."""
+    if kind.endswith("[]"):
+        return [_python(kind[:-2], item) for item in value]
+    if kind == "Limits":
+        return Limits.from_json(value)
+    if kind == "bytes32":
+        return bytes.fromhex(value[2:])
+    return int(value) if "int" in kind else value
 
 
 def vectors() -> dict[str, Any]:
@@ -145,7 +136,8 @@ def vectors() -> dict[str, Any]:
 
 # units, price of 1,000,000 credits, decimals
 _AMOUNTS: Final = (
-    (0, 1, 0), (1, 1, 0), (1, 2_000_000, 3), (999, 2_000_000, 3), (10**9, 2_000_001, 3), (2**96 - 1, 2**128 - 1, 18),
+    (0, 1, 0), (1, 1, 0), (1, 2_000_000, 3), (999, 2_000_000, 3), (10**9, 2_000_001, 3),
+    (2**96 - 1, 2**128 - 1, 18),
 )  # fmt: skip
 
 
@@ -153,7 +145,8 @@ def _cost(units: int, price: int, decimals: int) -> dict[str, Any]:
     paid = amounts.cost(units, price, decimals)
     most = amounts.affordable(paid, price, decimals)
     return {
-        "units": str(units), "price": str(price), "decimals": decimals, "cost": str(paid), "affordable": str(most),
+        "units": str(units), "price": str(price), "decimals": decimals, "cost": str(paid),
+        "affordable": str(most),
     }  # fmt: skip
 
 
@@ -165,9 +158,14 @@ def _rows(case: str, contracts: Mapping[str, str]) -> Iterator[dict[str, Any]]:
 
 def _message(type_string: str, case: str) -> dict[str, Any]:
     """A message in its JSON form with values as far out as its types allow, or anything between."""
-    name, _, rest = type_string.partition("(")
-    fields = (field.split(" ") for field in rest.partition(")")[0].split(","))
-    return {field: _value(kind, field, f"{name}.{field}", case) for kind, field in fields}
+    name = type_string.partition("(")[0]
+    return {field: _value(kind, field, f"{name}.{field}", case) for field, kind in _fields(type_string)}
+
+
+def _fields(type_string: str) -> list[tuple[str, str]]:
+    """(name, type) of each field of the first struct of an EIP-712 type string."""
+    inside = type_string.partition("(")[2].partition(")")[0]
+    return [(name, kind) for kind, _, name in (field.partition(" ") for field in inside.split(","))]
 
 
 def _value(kind: str, field: str, path: str, case: str) -> Any:
@@ -177,7 +175,7 @@ def _value(kind: str, field: str, path: str, case: str) -> Any:
         lengths = {"least": least, "most": 3, "mixed": 2}
         return [_value(kind[:-2], "", f"{path}[{place}]", case) for place in range(lengths[case])]
     if kind == "Limits":
-        return _message(eip712_budgets.LIMITS_TYPE, case)
+        return _message(budgets.LIMITS_TYPE, case)
     if kind == "bool":
         return bool(word[0] & 1)
     if kind == "address":
@@ -196,16 +194,8 @@ def _words(kind: type[IntEnum]) -> list[str]:
     return [member.name.lower() for member in kind]
 
 
-def _once(message: Mapping[str, Any]) -> tuple[int, int]:
-    return int(message["nonce"]), int(message["deadline"])
-
-
 def _address(contract: str) -> str:
     return to_address(contract, _hex(keccak(text=contract)[12:]))
-
-
-def _raw(text: str) -> bytes:
-    return bytes.fromhex(text[2:])
 
 
 def _hex(raw: bytes) -> str:

@@ -6,6 +6,11 @@ import * as scrip from "@scrip/abi";
 import { Interface } from "ethers";
 import { encodeErrorResult, toHex } from "viem";
 
+// Not exported: read from the package's files.
+const inside = (file) => import(new URL(file, import.meta.resolve("@scrip/abi")));
+const { hints } = await inside("hints.js");
+const { notices } = await inside("generated/notices.js");
+
 const ID = `0x${"11".repeat(32)}`;
 const abi = Object.values(scrip.abis).flat();
 const names = [...new Set(abi.filter((entry) => entry.type === "error").map((entry) => entry.name))];
@@ -71,4 +76,8 @@ test("nodes and wallets wrap the data in many ways", () => {
   for (const other of [undefined, null, 5, "no", new Error("no"), { transaction: { data } }, endless]) {
     assert.equal(scrip.revertOf(other), undefined);
   }
+});
+
+test("every hint and every notice is of an error that there is", () => {
+  for (const name of [...Object.keys(hints), ...Object.keys(notices)]) assert.ok(names.includes(name), name);
 });

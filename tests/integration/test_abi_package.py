@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from eth_account.signers.local import LocalAccount
 
 from scrip import deployments
 from tests.integration.system import System, account
@@ -44,7 +45,7 @@ def node_test(place: Path, *files: str, **environment: str) -> None:
 
 @pytest.fixture(scope="module")
 def dapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of its own with the packed package, viem and ethers in its node_modules, and the tests of abi/."""
+    """A project with the packed package, viem and ethers in its node_modules, and the tests of abi/."""
     place = tmp_path_factory.mktemp("dapp")
     run("npm", "pack", "--silent", "--offline", "--pack-destination", place, cwd=ROOT / "abi")
     (packed,) = place.glob("*.tgz")
@@ -61,7 +62,7 @@ def dapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def market(system: System, tmp_path: Path) -> dict[str, str]:
-    """A provider that serves a class, a buyer with dollars, a relayer: what the chain tests are told of them."""
+    """A provider that serves a class, a buyer with dollars, a relayer: what chain tests are told of them."""
     buyer, provider, oracle = (system.funded(name) for name in ("dapp buyer", "dapp provider", "dapp oracle"))
     relayer = system.funded("dapp relayer")
     system.mint(buyer.address, 10**9)
@@ -78,9 +79,9 @@ def market(system: System, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def key(account: object) -> str:
+def key(owner: LocalAccount) -> str:
     """A private key as JavaScript libraries take it."""
-    return "0x" + bytes(account.key).hex()  # type: ignore[attr-defined]
+    return "0x" + bytes(owner.key).hex()
 
 
 def test_package__packed__holds_modules_types_and_json_and_nothing_else(dapp: Path) -> None:

@@ -1,10 +1,10 @@
-// A dApp on viem: buy with a permit, open, be accepted and settled; errors as the client throws them.
+// A dApp on viem: buy with an authorisation and with a permit, open, be accepted and settled; errors as the client throws them.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  addressOf, computeCreditsAbi, cost, creditReserveAbi, demoUSDAbi, isFinal, jobId, jobMarketAbi, nameOf, payOut,
-  permitForReserve, receiptHash, revertOf, splitSignature, STATUSES, typedData,
+  addressOf, authorizationForReserve, computeCreditsAbi, cost, creditReserveAbi, demoUSDAbi, isFinal, jobId, jobMarketAbi,
+  nameOf, payOut, permitForReserve, receiptHash, revertOf, splitSignature, STATUSES, typedData,
 } from "@scrip/abi";
 import { createPublicClient, createTestClient, createWalletClient, http, parseEventLogs } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
@@ -15,7 +15,7 @@ import { classId, deployment, keys, provider, receiptFor, rpc, SECONDS, termsFor
 const options = { chain: anvil, transport: http(rpc), pollingInterval: 50 };
 const client = createPublicClient(options);
 const chain = createTestClient({ ...options, mode: "anvil" });
-const [buyer, oracle] = [keys.buyer, keys.oracle].map(privateKeyToAccount);
+const [buyer, oracle, relayer] = [keys.buyer, keys.oracle, keys.relayer].map(privateKeyToAccount);
 const at = (name, abi) => ({ address: addressOf(deployment, name), abi });
 const credits = at("ComputeCredits", computeCreditsAbi);
 const reserve = at("CreditReserve", creditReserveAbi);
@@ -39,14 +39,33 @@ async function refusal(account, contract, functionName, ...args) {
   return revertOf(thrown);
 }
 
+async function tokenOf() {
+  const [, name, version] = await read(token, "eip712Domain");
+  return { address: token.address, name, version };
+}
+
+test("an authorisation, sent by somebody else, buys for its signer what it was signed for and nothing else", async () => {
+  const recipient = buyer.address;
+  const salt = `0x${"07".repeat(32)}`;
+  const { timestamp } = await client.getBlock();
+  const fields = { from: recipient, value: 10n ** 6n, validAfter: 0n, validBefore: timestamp + 600n };
+  const data = authorizationForReserve(deployment, await tokenOf(), { classId, units: 7n, recipient, salt }, fields);
+  const auth = { ...fields, salt, ...splitSignature(await buyer.signTypedData(data)) };
+  const more = await refusal(relayer, reserve, "buyWithAuthorization", classId, 8n, recipient, auth);
+  assert.equal(more.name, "DemoUSD_BadSignature", more.sentence);
+  const before = await read(credits, "balanceOf", recipient, classId);
+  await send(relayer, reserve, "buyWithAuthorization", classId, 7n, recipient, auth);
+  assert.equal((await read(credits, "balanceOf", recipient, classId)) - before, 7n);
+  await send(buyer, credits, "safeTransferFrom", recipient, relayer.address, classId, 7n, "0x");
+});
+
 test("buy with a permit and redeem", async () => {
   const terms = await read(credits, "classTerms", classId);
   const price = cost(UNITS, terms.pricePerMillion, terms.decimals);
-  const [, name, version] = await read(token, "eip712Domain");
   const nonce = await read(token, "nonces", buyer.address);
   const { timestamp } = await client.getBlock();
   const fields = { owner: buyer.address, value: price, nonce, deadline: timestamp + 600n };
-  const permit = permitForReserve(deployment, { address: token.address, name, version }, fields);
+  const permit = permitForReserve(deployment, await tokenOf(), fields);
   const { v, r, s } = splitSignature(await buyer.signTypedData(permit));
   const paid = await read(token, "balanceOf", buyer.address);
 
