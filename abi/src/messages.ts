@@ -190,8 +190,8 @@ export type StructName = keyof typeof TYPES;
 
 type Types = typeof TYPES;
 type NestedOf<Name extends MessageName> = Name extends "CreateBudget" | "CreateChild" | "SetBudget" ? "Limits" : never;
-/** The `types` of a message as wallets take them: its own struct and those inside it. */
-export type TypesOf<Name extends MessageName> = Pick<Types, Name | NestedOf<Name>>;
+/** The `types` of a message as wallets take them: its own struct and those inside it. ethers wants mutable lists. */
+export type TypesOf<Name extends MessageName> = { -readonly [One in Name | NestedOf<Name>]: [...Types[One]] };
 /** The fields of a message: number up to 48 bits, bigint above, hex text for bytes and addresses. */
 export type Message<Name extends MessageName> = TypedDataDefinition<Types, Name>["message"];
 
@@ -215,5 +215,5 @@ export function isStruct(type: string): type is StructName {
 /** The `types` of a message. */
 export function typesOf<const Name extends MessageName>(name: Name): TypesOf<Name> {
   const inside = fieldsOf(name).map((field) => field.type).filter(isStruct);
-  return Object.fromEntries([name, ...inside].map((one) => [one, TYPES[one]])) as unknown as TypesOf<Name>;
+  return Object.fromEntries([name, ...inside].map((one) => [one, [...TYPES[one]]])) as unknown as TypesOf<Name>;
 }

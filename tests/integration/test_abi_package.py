@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -15,6 +17,7 @@ from scrip import deployments
 from tests.integration.system import System, account
 
 ROOT = Path(__file__).resolve().parents[2]
+TSC = ROOT / "node_modules" / ".bin" / "tsc"
 PEERS = ("viem", "ethers", "@types")
 SECONDS = 120
 
@@ -95,7 +98,20 @@ def test_package__packed__holds_modules_types_and_json_and_nothing_else(dapp: Pa
 
 
 def test_types__of_the_package__let_a_dapp_write_what_is_right_only(dapp: Path) -> None:
-    run(ROOT / "node_modules" / ".bin" / "tsc", "--noEmit", "-p", "test", cwd=dapp)
+    run(TSC, "--noEmit", "-p", "test", cwd=dapp)
+
+
+def test_types__of_the_packages_readme__are_right(dapp: Path) -> None:
+    blocks = re.findall(r"```ts\n(.*?)```", (ROOT / "abi" / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 4
+    place = dapp / "readme"
+    place.mkdir()
+    for number, block in enumerate(blocks):
+        (place / f"block{number}.mts").write_text(block)
+    settings = json.loads((ROOT / "abi" / "test" / "tsconfig.json").read_text())
+    del settings["files"]
+    (place / "tsconfig.json").write_text(json.dumps(settings))
+    run(TSC, "--noEmit", "-p", "readme", cwd=dapp)
 
 
 def test_messages_and_amounts__equal_those_of_scrip(dapp: Path) -> None:

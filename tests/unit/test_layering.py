@@ -114,7 +114,7 @@ def test_package__third_party_imports__are_declared(package: str) -> None:
 
 
 def test_npm_package__imports_nothing_but_viem_node_and_itself() -> None:
-    pattern = re.compile(r"""(?:\bfrom|\bimport|\bimport\() ?["']([^"']+)["']""")
+    pattern = re.compile(r"""\b(?:from |import |import\()["']([^"']+)["']""")
     files = (ROOT / "abi" / "src").rglob("*.ts")
     found = {name for file in files for name in pattern.findall(file.read_text()) if name[0] != "."}
     assert found == {"viem", "viem/utils", "node:fs/promises", "node:path"}
