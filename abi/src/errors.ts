@@ -33,15 +33,26 @@ const BUILT_IN: readonly AbiError[] = [
 const PLACES = ["raw", "data", "cause", "error", "info", "originalError"] as const;
 const DEPTH = 12;
 
-const TABLE: ReadonlyMap<string, AbiError> = new Map(
-  [...BUILT_IN, ...Object.values(abis).flat()]
-    .filter((entry): entry is AbiError => entry.type === "error")
-    .map((entry) => [toFunctionSelector(formatAbiItem(entry)), entry]),
-);
+let table: ReadonlyMap<string, AbiError> | undefined;
+
+/** Built when it is first needed: selectors cost hashing. */
+function entryOf(selector: string): AbiError | undefined {
+  table ??= new Map(
+    [...BUILT_IN, ...Object.values(abis).flat()]
+      .filter((entry): entry is AbiError => entry.type === "error")
+      .map((entry) => [toFunctionSelector(formatAbiItem(entry)), entry]),
+  );
+  return table.get(selector.toLowerCase());
+}
+
+/** Name of the error with this 4-byte selector, such as the `reason` of a `RowSkipped`; undefined if it is none of ours. */
+export function errorName(selector: Hex): string | undefined {
+  return entryOf(selector)?.name;
+}
 
 /** The error that revert data stands for; `name` is "Unknown" if it is none of ours or doesn't fit. */
 export function decodeRevert(data: Hex): Revert {
-  const entry = TABLE.get(data.slice(0, 10).toLowerCase());
+  const entry = entryOf(data.slice(0, 10));
   if (!entry) return unknown(data);
   try {
     const values: readonly unknown[] = decodeErrorResult({ abi: [entry], data }).args ?? [];

@@ -62,6 +62,8 @@ test("data that is none of ours, cut off, or absent", () => {
   const whole = encodeErrorResult({ abi, errorName: "JobMarket_ZeroUnits", args: [ID, 0n, 1n] });
   assert.equal(scrip.decodeRevert(whole.slice(0, -2)).name, "Unknown");
   assert.match(scrip.decodeRevert("0x").sentence, /no reason given/);
+  assert.equal(scrip.errorName("0xdeadbeef"), undefined);
+  assert.equal(scrip.errorName(whole.slice(0, 10)), "JobMarket_ZeroUnits");
 });
 
 test("nodes and wallets wrap the data in many ways", () => {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
 import {
-  addressOf, abis, cost, digestOf, jobId, nameOf, receiptBatch, revertOf, STATUSES, typedData,
+  addressOf, abis, cost, digestOf, errorName, jobId, nameOf, receiptBatch, revertOf, STATUSES, typedData,
 } from "@scrip/abi";
 import { Contract, JsonRpcProvider, verifyTypedData, Wallet } from "ethers";
 
@@ -65,6 +65,11 @@ test("approve, buy and redeem through a relayer", async () => {
   await send(market, "submitBatch", [jobTerms], [receipt], 0n, { provider: signed, watchers: [] });
   assert.equal(nameOf(STATUSES, (await market.jobs(id)).status), "settled");
   assert.equal(await credits.balanceOf(buyer.address, classId), UNITS - USED);
+  // A batch leaves out what it can't settle, and says why.
+  const { logs } = await send(market, "submitBatch", [jobTerms], [receipt], 0n, { provider: signed, watchers: [] });
+  const [skipped] = logs.map((log) => market.interface.parseLog(log));
+  assert.equal(skipped.name, "RowSkipped");
+  assert.equal(errorName(skipped.args.reason), "JobMarket_WrongStatus");
   const again = await refusal(market, "openBySig", jobTerms, signature, quote);
   assert.equal(again.name, "JobMarket_WrongStatus", again.sentence);
 });
