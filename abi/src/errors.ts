@@ -45,7 +45,7 @@ function entryOf(selector: string): AbiError | undefined {
   return table.get(selector.toLowerCase());
 }
 
-/** Name of the error with this 4-byte selector, such as the `reason` of a `RowSkipped`; undefined if it is none of ours. */
+/** Name of the error with this selector, e.g. the `reason` of a `RowSkipped`; undefined if it is none of ours. */
 export function errorName(selector: Hex): string | undefined {
   return entryOf(selector)?.name;
 }

@@ -21,7 +21,8 @@ export async function allowed(): Promise<StatusName> {
   const signature = await wallet.signTypedData(data);
   const market = { address: account, abi: jobMarketAbi };
   // The terms that were signed are the terms that the call takes.
-  await wallet.writeContract({ ...market, chain: null, functionName: "openBySig", args: [data.message, signature, "0x"] });
+  const args = [data.message, signature, "0x"] as const;
+  await wallet.writeContract({ ...market, chain: null, functionName: "openBySig", args });
   const job = await client.readContract({ ...market, functionName: "jobs", args: [id] });
   const openedAt: number = job.openedAt;
   const nonce: bigint = job.nonce;

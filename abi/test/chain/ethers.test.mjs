@@ -9,7 +9,8 @@ import { Contract, JsonRpcProvider, verifyTypedData, Wallet } from "ethers";
 
 import { classId, deployment, keys, receiptFor, rpc, SECONDS, termsFor, UNITS, USED } from "./world.mjs";
 
-const node = new JsonRpcProvider(rpc, deployment.chainId, { staticNetwork: true, cacheTimeout: -1, pollingInterval: 50 });
+const options = { staticNetwork: true, cacheTimeout: -1, pollingInterval: 50 };
+const node = new JsonRpcProvider(rpc, deployment.chainId, options);
 after(() => node.destroy());
 const [buyer, oracle, relayer] = [keys.buyer, keys.oracle, keys.relayer].map((key) => new Wallet(key, node));
 const at = (name, signer) => new Contract(addressOf(deployment, name), abis[name], signer);

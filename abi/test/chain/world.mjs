@@ -23,6 +23,7 @@ export function termsFor(payer, now, salt) {
 export function receiptFor(jobId, startedAt) {
   return {
     jobId, outcome: 1, units: USED, gpuMillijoules: 0n, inputTokens: 0n, outputTokens: 0n, startedAt,
-    endedAt: startedAt + SECONDS, outputHash: `0x${"0f".repeat(32)}`, evidenceRoot: `0x${"ef".repeat(32)}`, assurance: 0,
+    endedAt: startedAt + SECONDS, outputHash: `0x${"0f".repeat(32)}`, evidenceRoot: `0x${"ef".repeat(32)}`,
+    assurance: 0,
   };
 }
