@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from eth_account.signers.local import LocalAccount
 
 from scrip import deployments
+from scripts import abi_typescript
 from tests.integration.system import System, account
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,13 +48,18 @@ def node_test(place: Path, *files: str, **environment: str) -> None:
         assert "\n# skipped 0\n" in told
 
 
+def sources(place: Path) -> Path:
+    """A copy of abi/ to compile: in the checkout another process may do the same."""
+    source = place / "abi"
+    shutil.copytree(ROOT / "abi", source, ignore=shutil.ignore_patterns("dist"))
+    (source / "node_modules").symlink_to(ROOT / "node_modules")
+    return source
+
+
 @pytest.fixture(scope="module")
 def dapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with the packed package, viem and ethers in its node_modules, and the tests of abi/."""
-    place, source = tmp_path_factory.mktemp("dapp"), tmp_path_factory.mktemp("source") / "abi"
-    # Packing compiles: not in the checkout, where another process may do the same.
-    shutil.copytree(ROOT / "abi", source, ignore=shutil.ignore_patterns("dist"))
-    (source / "node_modules").symlink_to(ROOT / "node_modules")
+    place, source = tmp_path_factory.mktemp("dapp"), sources(tmp_path_factory.mktemp("source"))
     run("npm", "pack", "--silent", "--offline", "--pack-destination", place, cwd=source)
     (packed,) = place.glob("*.tgz")
     modules = place / "node_modules"
@@ -115,6 +122,18 @@ def test_types__of_the_packages_readme__are_right(dapp: Path) -> None:
     del settings["files"]
     (place / "tsconfig.json").write_text(json.dumps(settings))
     run(TSC, "--noEmit", "-p", "readme", cwd=dapp)
+
+
+def test_addresses__of_recorded_deployments__are_found_by_chain(system: System, tmp_path: Path) -> None:
+    source, public = sources(tmp_path), replace(system.deployment, chain_id=84532)
+    deployments.save(public, tmp_path / "deployments")
+    made = dict(abi_typescript.files({}, {}, tmp_path / "deployments"))
+    (source / "src" / "generated" / "deployments.ts").write_text(made["deployments.ts"])
+    run(TSC, "-p", ".", cwd=source)
+    script = """import { addressOf, deploymentOn, knownChains } from "./dist/index.js";
+    console.log(JSON.stringify([knownChains(), addressOf(deploymentOn(84532), "JobMarket")]));"""
+    told = run("node", "--input-type=module", "--eval", script, cwd=source)
+    assert json.loads(told) == [[84532], public.address("JobMarket")]
 
 
 def test_messages_and_amounts__equal_those_of_scrip(dapp: Path) -> None:
