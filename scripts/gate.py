@@ -53,6 +53,7 @@ def check_sections() -> list[Section]:
         ("layering", _command(BIN / "python", "-m", "pytest", "-q", "tests/unit/test_layering.py")),
         ("solhint", _command("node_modules/.bin/solhint", *SOLHINT_OPTIONS, "contracts/**/*.sol")),
         ("mypy", _command(BIN / "mypy", "--strict", *PACKAGES, "bench")),
+        ("tsc", _command("node_modules/.bin/tsc", "--noEmit", "-p", "abi")),
         ("gas", _command(BIN / "python", "-m", "bench", "--check")),
     ]
 
@@ -110,7 +111,7 @@ def _abi_fresh(outcome: Outcome) -> None:
     outcome.ok = _call([BIN / "python", "-m", "scripts.export_abi", "--check"]) == 0
     if _in_ci() and outcome.ok:
         # The set-up has just exported them: in a clean clone git tells whether the committed ones were stale.
-        dirty = _git_changes("abi/json")
+        dirty = _git_changes("abi/json") + _git_changes("abi/src/generated")
         outcome.ok = not dirty
         for line in dirty:
             print(f"{line}: the committed file is stale: run `make setup` and commit it")

@@ -16,6 +16,7 @@ from scripts.setup import compiler, packages, progress, stamps, tools
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "build" / "setup"
+EXPORT = ("scripts/export_abi.py", "scripts/abi_typescript.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,6 @@ def _solc_inputs() -> str:
 
 
 def _contract_inputs() -> str:
-    names = ("contracts", "brownie-config.yaml", "package-lock.json", "scripts/export_abi.py")
+    names = ("contracts", "brownie-config.yaml", "package-lock.json", *EXPORT)
     paths = [ROOT / name for name in names]
     return stamps.digest(ROOT, paths, (compiler.version(ROOT), os.fspath(ROOT)))

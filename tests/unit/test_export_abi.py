@@ -1,4 +1,4 @@
-"""Which contracts are exported, and that their text depends on nothing but their ABI."""
+"""Which contracts are exported and as what, and that the text depends on ABI, NatSpec and addresses only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from scrip import deployments
+from scrip.types import Deployment
 from scripts import export_abi
 
+MARKET = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 FUNCTION = {"type": "function", "name": "buy", "inputs": [{"type": "uint256", "name": "id"}]}
 ERROR = {"type": "error", "name": "Reserve_Empty", "inputs": []}
 
@@ -41,7 +44,20 @@ def test_exported__only_deployable_contracts_of_our_own(tmp_path: Path) -> None:
     artefact(tmp_path, "ERC20", sourcePath="node_modules/x/ERC20.sol")
     artefact(tmp_path, "Broken", sourcePath="contracts/testing/Broken.sol")
     artefact(tmp_path, "DemoUSD", sourcePath="contracts/testing/DemoUSD.sol")
-    assert sorted(export_abi.exported(tmp_path)) == ["AllowList", "DemoUSD", "Reserve"]
+    abis, notices = export_abi.exported(tmp_path)
+    assert sorted(abis) == ["AllowList", "DemoUSD", "Reserve"]
+    assert notices == {}
+
+
+def test_exported__notices_of_errors__are_those_of_our_own_sources(tmp_path: Path) -> None:
+    def tree(notice: str) -> dict[str, Any]:
+        error = {"nodeType": "ErrorDefinition", "name": "Reserve_Empty", "documentation": {"text": notice}}
+        return {"nodeType": "SourceUnit", "nodes": [{"nodeType": "ContractDefinition", "nodes": [error]}]}
+
+    artefact(tmp_path, "Reserve", ast=tree("@notice Nothing\n is left."))
+    artefact(tmp_path, "ZBase", ast=tree("@dev For us."), bytecode="")
+    artefact(tmp_path, "ZOther", ast=tree("@notice Not ours."), sourcePath="node_modules/x/ZOther.sol")
+    assert export_abi.exported(tmp_path)[1] == {"Reserve_Empty": "Nothing is left."}
 
 
 def test_render__order_of_entries_and_keys__does_not_matter() -> None:
@@ -50,10 +66,42 @@ def test_render__order_of_entries_and_keys__does_not_matter() -> None:
     assert [entry["type"] for entry in json.loads(export_abi.render(turned))] == ["function", "error"]
 
 
+def test_files__of_a_contract__are_json_and_the_same_as_typescript(tmp_path: Path) -> None:
+    made = export_abi.files(
+        {"JobMarket": [FUNCTION, ERROR]}, {"Reserve_Empty": "Why.", "Gone": "No."}, tmp_path
+    )
+    assert json.loads(made["json/JobMarket.json"]) == [FUNCTION, ERROR]
+    assert constant(made["src/generated/JobMarket.ts"], "jobMarketAbi") == [FUNCTION, ERROR]
+    assert constant(made["src/generated/notices.ts"], "notices") == {"Reserve_Empty": "Why."}
+    assert "JobMarket: jobMarketAbi," in made["src/generated/index.ts"]
+
+
+def test_files__deployments__are_those_of_public_chains(tmp_path: Path) -> None:
+    for chain in (31337, 84532, 11155111):
+        deployments.save(Deployment(chain, 5, {"JobMarket": MARKET}), tmp_path)
+    (tmp_path / "84532.partial.json").write_text("{}")
+    made = export_abi.files({"JobMarket": [ERROR]}, {}, tmp_path)
+    recorded = constant(made["src/generated/deployments.ts"], "recorded")
+    assert list(recorded) == ["11155111", "84532"]
+    assert recorded["84532"] == {"chainId": 84532, "block": 5, "contracts": {"JobMarket": MARKET}}
+
+
 def test_stale__missing_changed_and_orphaned_files__are_named(tmp_path: Path) -> None:
-    export_abi.write({"Same": "1\n", "Changed": "1\n", "Orphan": "1\n"}, tmp_path)
-    wanted = {"Same": "1\n", "Changed": "2\n", "Missing": "1\n"}
-    assert export_abi.stale(wanted, tmp_path) == ["Changed", "Missing", "Orphan"]
+    kept = tmp_path / "src" / "amounts.ts"
+    kept.parent.mkdir()
+    kept.write_text("by hand")
+    before = {"json/Same.json": "1\n", "json/Changed.json": "1\n", "src/generated/Orphan.ts": "1\n"}
+    export_abi.write(before, tmp_path)
+    wanted = {"json/Same.json": "1\n", "json/Changed.json": "2\n", "src/generated/Missing.ts": "1\n"}
+    changes = ["json/Changed.json", "src/generated/Missing.ts", "src/generated/Orphan.ts"]
+    assert export_abi.stale(wanted, tmp_path) == changes
     export_abi.write(wanted, tmp_path)
     assert export_abi.stale(wanted, tmp_path) == []
-    assert sorted(file.stem for file in tmp_path.iterdir()) == ["Changed", "Missing", "Same"]
+    assert not (tmp_path / "src" / "generated" / "Orphan.ts").exists()
+    assert kept.read_text() == "by hand"
+
+
+def constant(text: str, name: str) -> Any:
+    """The value of the one constant of a generated module."""
+    _, _, value = text.partition(f"export const {name} = ")
+    return json.loads(value.removesuffix(" as const;\n"))

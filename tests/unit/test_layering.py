@@ -111,3 +111,15 @@ def test_package__third_party_imports__are_declared(package: str) -> None:
         if module not in known and not allowed & {normalised(name) for name in distributions.get(module, ())}
     ]
     assert missing == []
+
+
+def test_npm_package__imports_nothing_but_viem_node_and_itself() -> None:
+    pattern = re.compile(r"""\b(?:from |import |import\()["']([^"']+)["']""")
+    files = (ROOT / "abi" / "src").rglob("*.ts")
+    found = {name for file in files for name in pattern.findall(file.read_text()) if name[0] != "."}
+    assert found == {"viem", "viem/utils", "node:fs/promises", "node:path"}
+
+
+def test_npm_package__in_a_browser__reads_no_files() -> None:
+    reads = [file.name for file in (ROOT / "abi" / "src").glob("*.ts") if '"node:' in file.read_text()]
+    assert reads == ["node.ts"]
