@@ -70,6 +70,7 @@ class Biller:
         """An entry as a row, all columns in the order of the file. Custom columns begin with `x_`."""
         category, subcategory = _SERVICES[terms.resource]
         used = entry.kind in USAGE
+        charge = "Usage" if used else "Purchase"
         account, provider = entry.account, f"Scrip on chain {self.chain_id}"
         publisher = entry.counterparty if used else terms.issuer
         job = "0x" + entry.ident.hex() if entry.ident else None
@@ -82,7 +83,7 @@ class Biller:
             **_periods(entry),
             "CapacityReservationId": None,
             "CapacityReservationStatus": None,
-            "ChargeCategory": "Usage" if used else "Purchase",
+            "ChargeCategory": charge,
             "ChargeClass": None,
             "ChargeDescription": _description(entry, terms),
             "ChargeFrequency": "Usage-Based" if used else "One-Time",
@@ -109,7 +110,8 @@ class Biller:
             "SubAccountType": "Budget" if entry.budget_id else None,
             "Tags": json.dumps({}),
             **_custom(entry, terms, money),
-            # What focus-validator 1.0.0, the only one on PyPI, still calls four columns by.
+            # Names of FOCUS 0.5 that focus-validator 1.0.0, the only one on PyPI, still asks for.
+            "ChargeType": charge,
             "InvoiceIssuer": terms.issuer,
             "Provider": provider,
             "Publisher": publisher,
@@ -198,7 +200,8 @@ def _periods(entry: Entry) -> Mapping[str, Value]:
 
 
 def _description(entry: Entry, terms: ClassTerms) -> str:
-    what = f"{format_units(entry.units, terms.decimals)} {terms.resource.label} credits of class {entry.class_id}"
+    credits = format_units(entry.units, terms.decimals)
+    what = f"{credits} {terms.resource.label} credits of class {entry.class_id}"
     does = {"purchase": "Bought", "grant": "Granted", "reclaim": "Reclaimed for their backing:"}
     return f"{does.get(entry.kind, 'Used by a ' + entry.kind + ':')} {what}"
 

@@ -50,7 +50,7 @@ def report(
         str | None,
         typer.Option(
             metavar="IN,CACHED,OUT",
-            help="Weights of input, cached and output tokens: the provider's rate, by which costs are divided.",
+            help="The provider's rate: how costs divide over input, cached and output tokens.",
         ),
     ] = None,
     currency: Annotated[

@@ -1,4 +1,4 @@
-"""`scrip report` on a history of jobs, sessions and reclaims: its sums are the credits burned, to the unit."""
+"""`scrip report` on a history of jobs, sessions and reclaims: its sums are the chain's burns."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from typer.testing import CliRunner
 from scrip import deployments
 from scrip.call_receipts import CallReceipt, SignedCallReceipt
 from scrip.chargeback.call_tokens import CallTokens
-from scrip.chargeback.entry import Entry, LedgerMismatch
-from scrip.chargeback.ledger import SOURCES, Ledger
-from scrip.chargeback.report import Scope, check_supply, read
+from scrip.chargeback.entry import LedgerMismatch
+from scrip.chargeback.report import Scope, read
 from scrip.cli.main import app
 from scrip.eip712 import batch_digest, receipt_struct_hash
 from scrip.logs import LogEvent, merged
@@ -75,7 +74,7 @@ class Bill:
         self.scene.send("provider", "MeteredSessions", "claimBatch", self.scene.at("provider"), claims)
 
     def burns(self) -> dict[int, int]:
-        """What the chain says was burned of each class: the transfers to nobody, summed by nothing of ours."""
+        """What the chain says was burned of each class: its transfers to nobody."""
         found: dict[int, int] = defaultdict(int)
         events = self.scene.system.contract("ComputeCredits").events.TransferSingle
         for one in events.get_logs(from_block=0, argument_filters={"to": ZERO_ADDRESS}):
@@ -117,7 +116,7 @@ def bill(scene: Scene, tmp_path: Path) -> Bill:
 
 @pytest.fixture
 def year(bill: Bill) -> Bill:
-    """Jobs one by one and in a batch, one that fails, claims of two sessions at once, a class that is wound down."""
+    """Jobs one by one and in a batch, one unused, claims of two sessions at once."""
     scene = bill.scene
     bill.job(10_000, 4_321)
     first, other, idle = bill.open(7_000), bill.open(5_000, OTHER), bill.open(100)
@@ -129,7 +128,6 @@ def year(bill: Bill) -> Bill:
     bill.claim((one, 2_500))
     scene.send("provider", "MeteredSessions", "close", one.to_abi())
     bill.job(20_000, 13_579)
-    scene.send("relayer", "ComputeCredits", "closeClass", scene.class_id) if False else None
     return bill
 
 
@@ -140,7 +138,9 @@ def test_report__jobs_sessions_and_reclaims__sums_are_the_burns(year: Bill) -> N
     found = year.report()
     used = 4_321 + 7_000 + 1 + 2_500 + 777 + 13_579
     assert year.burns() == {scene.class_id: used + 11_111}
-    assert [(row["class"], row["units"]) for row in found["burned"]] == [(str(scene.class_id), str(used + 11_111))]
+    assert [(row["class"], row["units"]) for row in found["burned"]] == [
+        (str(scene.class_id), str(used + 11_111))
+    ]
     rows = {(row["account"], row["budget"]): row for row in found["rows"]}
     owner, other = scene.at(OWNER), scene.at(OTHER)
     units = {key: int(row["used"]["units"]) for key, row in rows.items()}
@@ -162,7 +162,9 @@ def test_report__receipts_in_calldata__tokens_energy_and_cost_per_million(bill: 
     )
     scene.give(OTHER, 9_000)
     bill.job(6_000, 4_000, OTHER, input_tokens=300, output_tokens=100, gpu_millijoules=2_500)
-    (kind,) = [one for one in bill.report("--rates", "1,1,5")["classes"] if one["class"] == str(scene.class_id)]
+    (kind,) = [
+        one for one in bill.report("--rates", "1,1,5")["classes"] if one["class"] == str(scene.class_id)
+    ]
     assert kind["tokens"] == {"input": 300, "cached": 0, "output": 100, "unknown": 0}
     assert kind["energyMillijoules"] == "2500"
     # 4 dollars for 400 tokens: blended 10,000 dollars a million; output weighs five times an input token.
@@ -256,7 +258,6 @@ def test_report__chart__is_an_image(year: Bill) -> None:
         path = year.folder / name
         year.report("--chart", str(path))
         assert path.read_bytes().startswith(head)
-    assert "budget" in (year.folder / "costs.svg").read_text() or True
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ def focus_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def validate(path: Path) -> None:
-    """Run the FinOps Foundation's own validator. It reads its list of currencies from where it is installed."""
+    """Run the FinOps Foundation's own validator, which reads its currencies from where it is installed."""
     python = python_of("focus")
     program = (
         "import os, sys, focus_validator; from focus_validator.main import main;"
@@ -327,10 +328,3 @@ def validate(path: Path) -> None:
     done = subprocess.run([python, "-c", program, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in done.stdout.lower().replace("0 failed", ""), done.stdout
-
-
-def entries_of(bill: Bill) -> list[Entry]:
-    found: list[Entry] = []
-    view = bill.scene.chain.at()
-    read(view, bill.scene.chain.deployment.block, Scope(view), CallTokens(), found.append)
-    return found
