@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from scrip.chargeback.focus import NUMBERS, TIMES, Row
+from scrip.chargeback.focus import COLUMNS, NUMBERS, TIMES, Row
 from scrip.errors import BadInput, ScripError
 
 Write = Callable[[Row], None]
@@ -50,15 +50,11 @@ def writer(path: Path) -> Iterator[Write]:
 @contextmanager
 def _csv(path: Path) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
-        made = csv.writer(file)
-        started = False
+        made = csv.DictWriter(file, COLUMNS)  # None is written as nothing
+        made.writeheader()
 
         def write(row: Row) -> None:
-            nonlocal started
-            if not started:
-                made.writerow(row)
-                started = True
-            made.writerow("" if value is None else value for value in row.values())
+            made.writerow(row)
 
         yield write
 
@@ -71,30 +67,21 @@ def _parquet(path: Path) -> Iterator[Write]:
     except ImportError:
         raise ReportPartMissing("a Parquet file", "pyarrow") from None
     types = dict.fromkeys(NUMBERS, pa.float64()) | dict.fromkeys(TIMES, pa.timestamp("ms", tz="UTC"))
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in COLUMNS])
     waiting: list[dict[str, Any]] = []
-    out: Any = None
+    with pq.ParquetWriter(path, schema) as out:
 
-    def flush() -> None:
-        nonlocal out
-        if waiting:
-            schema = pa.schema([(name, types.get(name, pa.string())) for name in waiting[0]])
-            out = out or pq.ParquetWriter(path, schema)
+        def flush() -> None:
             out.write_table(pa.Table.from_pylist(waiting, schema))
             waiting.clear()
 
-    def write(row: Row) -> None:
-        waiting.append({name: _typed(name, value) for name, value in row.items()})
-        if len(waiting) >= BATCH:
-            flush()
+        def write(row: Row) -> None:
+            waiting.append({name: _typed(name, value) for name, value in row.items()})
+            if len(waiting) >= BATCH:
+                flush()
 
-    try:
         yield write
         flush()
-    finally:
-        if out is not None:
-            out.close()
-    if out is None:
-        path.touch()
 
 
 def _typed(name: str, value: str | None) -> object:

@@ -21,6 +21,25 @@ from scrip.types import ClassTerms, Resource
 Value = str | None
 Row = dict[str, Value]
 
+COLUMNS: Final = (
+    "AvailabilityZone", "BillingAccountId", "BillingAccountName", "BillingAccountType", "BillingCurrency",
+    "BillingPeriodEnd", "BillingPeriodStart", "ChargePeriodEnd", "ChargePeriodStart",
+    "CapacityReservationId", "CapacityReservationStatus", "ChargeCategory", "ChargeClass",
+    "ChargeDescription", "ChargeFrequency", "CommitmentDiscountCategory", "CommitmentDiscountId",
+    "CommitmentDiscountName", "CommitmentDiscountQuantity", "CommitmentDiscountStatus",
+    "CommitmentDiscountType", "CommitmentDiscountUnit", "BilledCost", "ConsumedQuantity", "ConsumedUnit",
+    "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "ListCost", "ListUnitPrice",
+    "PricingCategory", "PricingCurrency", "PricingCurrencyContractedUnitPrice",
+    "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice", "PricingQuantity", "PricingUnit",
+    "InvoiceId", "InvoiceIssuerName", "ProviderName", "PublisherName", "RegionId", "RegionName",
+    "ResourceId", "ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory",
+    "SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName",
+    "SubAccountType", "Tags", "x_Amount", "x_Assurance", "x_Block", "x_CachedInputTokens", "x_ClassId",
+    "x_EnergyJoules", "x_EvidenceRoot", "x_GpuSeconds", "x_InputTokens", "x_Kind", "x_LogIndex",
+    "x_OutputTokens", "x_PaymentToken", "x_ReceiptHash", "x_Transaction", "x_Units", "ChargeType",
+    "InvoiceIssuer", "Provider", "Publisher", "ResourceID",
+)  # fmt: skip
+"""All columns, in the order of a row."""
 NUMBERS: Final = (
     "BilledCost", "ConsumedQuantity", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "ListCost",
     "ListUnitPrice", "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost",
@@ -147,7 +166,7 @@ def _costs(entry: Entry, terms: ClassTerms, money: Money) -> Mapping[str, Value]
         "EffectiveCost": amount if used else "0.0",
         "ListCost": listed,
         "ListUnitPrice": unit_price,
-        "PricingCategory": "Standard" if fixed else "Dynamic",
+        "PricingCategory": "Standard" if fixed else "Dynamic" if int(terms.price_feed, 16) else "Other",
         "PricingCurrency": credit if used else money.currency,
         "PricingCurrencyContractedUnitPrice": "1.0" if used else unit_price,
         "PricingCurrencyEffectiveCost": quantity if used else "0.0",
@@ -165,7 +184,7 @@ def _custom(entry: Entry, terms: ClassTerms, money: Money) -> Mapping[str, Value
         "x_Amount": str(entry.amount),
         "x_Assurance": None if receipt is None else str(receipt.assurance),
         "x_Block": str(entry.block),
-        "x_CachedInputTokens": None if tokens is None else str(tokens.cached),
+        "x_CachedInputTokens": None if tokens is None or entry.kind == "job" else str(tokens.cached),
         "x_ClassId": str(entry.class_id),
         "x_EnergyJoules": _decimal(receipt.gpu_millijoules, 3)
         if receipt and receipt.gpu_millijoules

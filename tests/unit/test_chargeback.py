@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from scrip.call_receipts import CallReceipt
 from scrip.calls import signature
 from scrip.chargeback import files
 from scrip.chargeback.call_tokens import CallTokens
 from scrip.chargeback.entry import BURNS, USAGE, Entry, LedgerMismatch, Tokens
-from scrip.chargeback.focus import NUMBERS, TIMES, Biller, Money
+from scrip.chargeback.focus import COLUMNS, NUMBERS, TIMES, Biller, Money
 from scrip.chargeback.ledger import Ledger, divide, entries
 from scrip.chargeback.sums import Sum, per_million
 from scrip.eip712 import receipt_struct_hash
@@ -219,7 +220,7 @@ def test_row__purchase__billed_and_of_no_effective_cost() -> None:
 def test_row__every_kind__same_columns_numbers_and_times(kind: str) -> None:
     entry, terms = job()
     row = Biller(1).row(replace(entry, kind=kind), terms, DOLLARS)
-    assert list(row) == list(Biller(1).row(entry, terms, DOLLARS))
+    assert tuple(row) == COLUMNS
     assert all(row[name] is None or "." in str(row[name]) for name in NUMBERS)
     start, end = (datetime.fromisoformat(str(row[f"BillingPeriod{side}"])) for side in ("Start", "End"))
     assert (start.day, end.day) == (1, 1)
@@ -241,6 +242,18 @@ def test_writer__failure_half_way__leaves_what_was_there(tmp_path: Path) -> None
         half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_writer__nothing_to_bill__a_file_with_columns_alone(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"bill.{suffix}"
+    with files.writer(path):
+        pass
+    if suffix == "csv":
+        assert path.read_text() == ",".join(COLUMNS) + "\n"
+    else:
+        table = parquet.read_table(path)
+        assert (table.num_rows, tuple(table.column_names)) == (0, COLUMNS)
 
 
 def test_writer__other_name__refused(tmp_path: Path) -> None:
