@@ -36,9 +36,13 @@ class ChainFacts:
             return Opening(str(found.args["payer"]), int(found.args["budgetId"]), claimed)
         raise LedgerMismatch(f"{kind} 0x{ident.hex()} was never opened")
 
-    def receipt(self, tx_hash: bytes, receipt_hash: bytes) -> Receipt | None:
-        """The receipt with this hash, from its transaction."""
-        return self._receipts(tx_hash).get(receipt_hash)
+    def receipt(self, job: bytes, tx_hash: bytes, receipt_hash: bytes) -> Receipt | None:
+        """The receipt with this hash, from this transaction or the one that submitted it before the scan."""
+        if (found := self._receipts(tx_hash).get(receipt_hash)) is not None:
+            return found
+        for event in self._view.events("JobMarket", "JobSubmitted", jobId=job):
+            return self._receipts(event.tx_hash).get(receipt_hash)
+        return None
 
     def tokens(self, session: bytes, after: int, upto: int) -> Tokens | None:
         """Tokens of calls that these claims cover."""

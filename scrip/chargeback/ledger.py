@@ -35,8 +35,8 @@ class Facts(Protocol):
     def opening(self, kind: Kind, ident: bytes, before: LogEvent) -> Opening:
         """Of a job or session that was opened before the first event looked at."""
 
-    def receipt(self, tx_hash: bytes, receipt_hash: bytes) -> Receipt | None:
-        """The receipt that a transaction brought; None if it can't be seen."""
+    def receipt(self, job: bytes, tx_hash: bytes, receipt_hash: bytes) -> Receipt | None:
+        """The receipt of a job, probably brought by this transaction; None if it can't be seen."""
 
     def tokens(self, session: bytes, after: int, upto: int) -> Tokens | None:
         """Tokens of a session's calls that its claims from `after` to `upto` units cover; None if unknown."""
@@ -128,7 +128,7 @@ class Ledger:
             )
         job, receipt_hash = bytes(settled.args["jobId"]), bytes(settled.args["receiptHash"])
         opening = self._opened.pop(job, None) or self.facts.opening("job", job, burn)
-        receipt = self.facts.receipt(self._submitted.pop(job, settled.tx_hash), receipt_hash)
+        receipt = self.facts.receipt(job, self._submitted.pop(job, settled.tx_hash), receipt_hash)
         tokens = None if receipt is None else Tokens(receipt.input_tokens, 0, receipt.output_tokens)
         self._unpaid.append(
             _Part("job", job, opening, str(settled.args["provider"]), int(burn.args["value"]),

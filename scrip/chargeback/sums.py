@@ -58,11 +58,6 @@ class Sum:
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
-    @property
-    def burned(self) -> int:
-        """Units that ceased to exist: used or reclaimed."""
-        return self.units + self.reclaimed_units
-
 
 Group = tuple[str, int, int]
 """Account, budget (0: its own credits) and class."""

@@ -206,6 +206,26 @@ def test_report__since_after_the_openings__accounts_and_budgets_are_still_known(
     assert rows == {str(bill.agent): 900, None: 250}
 
 
+def test_report__challenge_window__receipt_is_that_of_the_submission(bill: Bill) -> None:
+    scene = bill.scene
+    scene.class_id = scene.system.create_class(
+        price_per_million=UNIT_PRICE * 10**9,
+        max_rate=10**9,
+        watcher_set=1,
+        challenge_window=60,
+        arbiter_set=1,
+    )
+    scene.give(OTHER, 9_000)
+    terms = bill.job(6_000, 4_000, OTHER, input_tokens=30, output_tokens=10)
+    assert bill.report("--class", str(scene.class_id))["rows"] == []
+    scene.system.anvil.advance(100)
+    since = str(scene.chain.head() + 1)
+    scene.send("relayer", "JobMarket", "finalize", terms.to_abi())
+    for args in ((), ("--since", since)):
+        (kind,) = bill.report("--class", str(scene.class_id), *args)["classes"]
+        assert (kind["used"]["units"], kind["tokens"]["input"], kind["tokens"]["unknown"]) == ("4000", 30, 0)
+
+
 def test_report__call_receipts__tell_the_tokens_of_a_session(bill: Bill) -> None:
     session = bill.session(5_000)
     lines = bill.calls(session, (100, 40, 10, 600), (50, 0, 20, 400), (7, 0, 7, 300))

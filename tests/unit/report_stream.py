@@ -21,7 +21,7 @@ class NoFacts:
     def opening(self, kind: Kind, ident: bytes, before: LogEvent) -> Opening:
         raise AssertionError((kind, ident, before))
 
-    def receipt(self, tx_hash: bytes, receipt_hash: bytes) -> Receipt | None:
+    def receipt(self, job: bytes, tx_hash: bytes, receipt_hash: bytes) -> Receipt | None:
         return None
 
     def tokens(self, session: bytes, after: int, upto: int) -> Tokens | None:
