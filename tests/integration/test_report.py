@@ -6,7 +6,7 @@ import csv
 import json
 import subprocess
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from scrip.structs import ZERO_ADDRESS, ZERO_BYTES32
 from scrip.types import JobTerms, Resource
 from scrip.types_spending import SessionTerms
 from tests.conftest import python_of
-from tests.integration.scene import UNIT_PRICE, Scene
+from tests.integration.scene import PRICE, UNIT_PRICE, Scene
 from tests.integration.system import account
 
 OWNER, AGENT, OTHER = "sponsor", "agent", "buyer"
@@ -80,6 +80,14 @@ class Bill:
         for one in events.get_logs(from_block=0, argument_filters={"to": ZERO_ADDRESS}):
             found[one["args"]["id"]] += one["args"]["value"]
         return dict(found)
+
+    def of_class(self, **terms: Any) -> Scene:
+        """Go on with a class of its own: credits cost what they always do."""
+        class_id = self.scene.system.create_class(
+            price_per_million=PRICE, max_rate=10**9, watcher_set=1, **terms
+        )
+        self.scene = replace(self.scene, class_id=class_id)
+        return self.scene
 
     def run(self, *args: str) -> Any:
         path = deployments.save(self.scene.system.deployment, self.folder)
@@ -156,10 +164,7 @@ def test_report__jobs_sessions_and_reclaims__sums_are_the_burns(year: Bill) -> N
 
 
 def test_report__receipts_in_calldata__tokens_energy_and_cost_per_million(bill: Bill) -> None:
-    scene = bill.scene
-    scene.class_id = scene.system.create_class(
-        price_per_million=UNIT_PRICE * 10**9, max_rate=10**9, watcher_set=1, resource=Resource.GPU_SECOND
-    )
+    scene = bill.of_class(resource=Resource.GPU_SECOND)
     scene.give(OTHER, 9_000)
     bill.job(6_000, 4_000, OTHER, input_tokens=300, output_tokens=100, gpu_millijoules=2_500)
     (kind,) = [
@@ -207,14 +212,7 @@ def test_report__since_after_the_openings__accounts_and_budgets_are_still_known(
 
 
 def test_report__challenge_window__receipt_is_that_of_the_submission(bill: Bill) -> None:
-    scene = bill.scene
-    scene.class_id = scene.system.create_class(
-        price_per_million=UNIT_PRICE * 10**9,
-        max_rate=10**9,
-        watcher_set=1,
-        challenge_window=60,
-        arbiter_set=1,
-    )
+    scene = bill.of_class(challenge_window=60, arbiter_set=1)
     scene.give(OTHER, 9_000)
     terms = bill.job(6_000, 4_000, OTHER, input_tokens=30, output_tokens=10)
     assert bill.report("--class", str(scene.class_id))["rows"] == []
