@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from scrip import deployments
@@ -271,7 +272,6 @@ def test_report__focus_file__passes_the_validator_and_adds_up(year: Bill, suffix
 
 
 def test_report__chart__is_an_image(year: Bill) -> None:
-    pytest.importorskip("matplotlib")
     for name, head in (("costs.svg", b"<?xml"), ("costs.png", b"\x89PNG")):
         path = year.folder / name
         year.report("--chart", str(path))
@@ -296,6 +296,14 @@ def test_report__bad_input__one_line(bill: Bill, args: tuple[str, ...], text: st
     result = bill.run(*args)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.output
     assert text in result.stderr
+
+
+def test_report__for_people__tables_and_the_sum(year: Bill) -> None:
+    shown = year.run("--rates", "1,1,5").stdout
+    assert "In all 28.178 dUSD." in shown
+    assert "Tokens of 3 entries aren't known: see --calls." in shown
+    for text in (year.scene.at(OWNER), "budget, with those below", "24.9 dUSD", "per 1M tokens of class"):
+        assert text in shown
 
 
 def test_report__nothing_used__says_so(bill: Bill) -> None:
@@ -330,7 +338,6 @@ def focus_rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
-    parquet = pytest.importorskip("pyarrow.parquet")
     rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     return rows
 
