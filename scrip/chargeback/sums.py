@@ -19,7 +19,8 @@ class Sum:
 
     `units` are of one class (0 in a sum over several), `amount` base units of one payment token, `energy` in
     mJ of the receipts that state any. `told` is the part of units and amount with known tokens, which a cost
-    per token divides; `silent` counts entries without.
+    per token divides; `silent` counts entries
+    without. `powered` is the part of the tokens whose energy is known too.
     """
 
     count: int = 0
@@ -31,7 +32,8 @@ class Sum:
     tokens: Tokens = field(default_factory=Tokens)
     told_units: int = 0
     told_amount: int = 0
-    told_energy: int = 0
+    powered_energy: int = 0
+    powered_tokens: int = 0
     silent: int = 0
 
     def add(self, entry: Entry) -> None:
@@ -51,7 +53,9 @@ class Sum:
             self.tokens += entry.tokens
             self.told_units += entry.units
             self.told_amount += entry.amount
-            self.told_energy += energy
+            if energy:
+                self.powered_energy += energy
+                self.powered_tokens += entry.tokens.total
 
     def merge(self, other: Sum) -> None:
         """Add another sum."""
@@ -112,13 +116,15 @@ def per_million(found: Sum, terms: ClassTerms, rate: Rate | None = None) -> PerM
         return Fraction(found.told_amount * MILLION * weight, weighed) if weighed else None
 
     seconds = Fraction(found.told_units * MILLION, 10**terms.decimals * total)
+    powered = 1_000 * found.powered_tokens
+    joules = Fraction(found.powered_energy * MILLION, powered) if powered else None
     return PerMillion(
         input=part(weights.input) if weights else None,
         cached=part(weights.cached) if weights else None,
         output=part(weights.output) if weights else None,
         blended=Fraction(found.told_amount * MILLION, total),
         gpu_seconds=seconds if terms.resource is Resource.GPU_SECOND else None,
-        joules=Fraction(found.told_energy * MILLION, 1_000 * total) if found.told_energy else None,
+        joules=joules,
     )
 
 

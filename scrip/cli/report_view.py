@@ -78,7 +78,8 @@ class Found:
 
     def by_account(self) -> dict[str, Costs]:
         """What each account used, the dearest first."""
-        return self._grouped(lambda group: (group[0],))
+        found = self._grouped(lambda group: (group[0],))
+        return dict(sorted(found.items(), key=lambda item: -max(item[1].values())))
 
     def by_budget(self) -> dict[int, Costs]:
         """What was used on each budget and those below it, by id."""
@@ -164,7 +165,7 @@ class Found:
         for class_id, found in self.by_class().items():
             costs = per_million(found, self.classes[class_id], self.rate)
             if costs is not None:
-                shown = _per_million_json(costs, self._token(class_id))
+                shown = _per_million_json(costs, self._token(class_id), digits=0)
                 made.add_row(f"{class_id} in {self._token(class_id).symbol}",
                              *(shown[name] or "" for name in shown))  # fmt: skip
         return made
@@ -191,11 +192,11 @@ def chart_data(found: Found) -> tuple[Sequence[tuple[str, Mapping[str, float]]],
     ], token.symbol
 
 
-def _per_million_json(costs: PerMillion, token: Token) -> dict[str, str | None]:
-    """Decimal text, payment tokens as people count them."""
+def _per_million_json(costs: PerMillion, token: Token, digits: int = EXTRA_DIGITS) -> dict[str, str | None]:
+    """Decimal text, payment tokens as people count them, with `digits` after a token's own."""
 
     def money(value: Fraction | None) -> str | None:
-        return None if value is None else _rounded(value / 10**token.decimals, token.decimals + EXTRA_DIGITS)
+        return None if value is None else _rounded(value / 10**token.decimals, token.decimals + digits)
 
     return {
         "input": money(costs.input),

@@ -179,6 +179,12 @@ def test_per_million__entries_without_tokens__dont_dilute_it() -> None:
     assert alone is not None
     assert (alone.input, alone.output) == (0, 4 * 10**10)
     assert (found.silent, found.amount) == (1, 8_000_000)
+    found.add(
+        replace(entry, receipt=None)
+    )  # its energy isn't known: the joules per token stay what they were
+    after = per_million(found, terms)
+    assert after is not None
+    assert after.joules == alone.joules == 6_250
 
 
 def test_between__claims_that_cut_a_call_or_receipts_that_lack_one__unknown() -> None:
