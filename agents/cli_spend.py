@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scrip.cli.context import Context
 from scrip.cli.output import Token, Tokens, hexed, table, units_json
-from scrip.errors import BadInput
+from scrip.cli.since import first_block
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
     from scrip.chain import Chain
     from scrip.types import ClassTerms
     from scrip.view import ChainView
-
-_AGO: Final = re.compile(r"([0-9]{1,6})([hd])\Z")
-_SECONDS: Final = {"h": 3_600, "d": 86_400}
 
 
 def spend(
@@ -57,7 +52,7 @@ def report_of(
     from scrip.structs import to_address
 
     view = chain.at()
-    first = _first_block(chain, view, since)
+    first = first_block(view, since)
     wanted = _Scope(view, budget, to_address("--agent", agent) if agent else None)
     known = _Known(view)
     tally = spending.Spending(wanted.admits, known.terms, known.spender, limit)
@@ -234,25 +229,3 @@ class _Report:
     def _url(self, one: Receipt) -> str:
         tx = hexed(one.tx_hash)
         return f"{self.explorer.rstrip('/')}/tx/{tx}" if self.explorer else tx
-
-
-def _first_block(chain: Chain, view: ChainView, since: str | None) -> int:
-    """Where a scan starts. Raises BadInput."""
-    from scrip.verify import block_at
-
-    start = chain.deployment.block
-    if since is None:
-        return start
-    if since.isdigit() and len(since) <= 15:
-        return max(start, int(since))
-    ago = _AGO.match(since)
-    moment = view.time() - int(ago.group(1)) * _SECONDS[ago.group(2)] if ago else _date(since)
-    return max(start, block_at(chain, moment, view.block))
-
-
-def _date(text: str) -> int:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput("--since", text, "a block, a date such as 2026-01-31, or 36h or 7d") from None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())

@@ -8,16 +8,15 @@ streamed: memory grows with budgets and with what is under way, not with history
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from scrip.amounts import cost
 from scrip.chain import Chain
 from scrip.errors import ScripError
-from scrip.logs import LogEvent, pages
+from scrip.logs import LogEvent, merged
 from scrip.types import ClassTerms
 
 RECENT: Final = 20
@@ -324,19 +323,12 @@ def read(chain: Chain, tally: Spending, first: int, last: int) -> Spending:
 
 def stream(chain: Chain, first: int, last: int) -> Iterator[LogEvent]:
     """Events of all contracts that spend, in chain order, a page of each at a time."""
-    exchange = chain.address("CreditExchange")
+    fills = {"operator": chain.address("CreditExchange")}
     sources = [
-        _events(
-            chain,
-            contract,
-            names,
-            first,
-            last,
-            {"operator": exchange} if names[0] == "TransferSingle" else {},
-        )
+        (contract, names, fills if contract == "ComputeCredits" else {})
         for contract, names in _SOURCES.items()
     ]
-    return heapq.merge(*sources, key=lambda event: (event.block, event.log_index))
+    return merged(chain, sources, first, last)
 
 
 def check(chain: Chain, tally: Spending, block: int) -> dict[int, int]:
@@ -355,13 +347,6 @@ def check(chain: Chain, tally: Spending, block: int) -> dict[int, int]:
         if found[budget] != counted[budget]:
             raise SpendMismatch(budget, counted[budget], found[budget])
     return found
-
-
-def _events(
-    chain: Chain, contract: str, names: tuple[str, ...], first: int, last: int, filters: dict[str, Any]
-) -> Iterator[LogEvent]:
-    for page in pages(chain, contract, names, first, last, filters=filters):
-        yield from page.events
 
 
 def _spender(event: LogEvent) -> str:

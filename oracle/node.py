@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from eth_account.signers.local import LocalAccount
 
-from oracle import tracing
+from oracle import measuring, tracing
 from oracle.audits.service import AUDIT, Audits
 from oracle.ballot_box import BallotBox
 from oracle.catalogue import DEFAULT_FILE, Catalogue
@@ -135,6 +135,7 @@ def open_base(settings: Settings) -> Base:
         store = Store.open(settings.database_url)
         opened.callback(store.close)
         opened.callback(tracing.configure(settings.role.value))
+        opened.callback(measuring.configure(settings.role.value))
         metrics = Metrics(store, settings.state_dir)
         chain = connect(settings, metrics.rpc_failed)
         metrics.dry.set(int(account is None))
@@ -261,6 +262,7 @@ def open_provider(settings: Settings) -> ProviderNode:
             cluster_gpus=cluster_gpus(settings),
         )
         base.metrics.simulated.set(int(policy.simulated))
+        measuring.gpus(nvml, policy.provider.gpus)
         node = _join_provider(base, policy, nvml)
         undo.pop_all()
         return node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -110,6 +111,21 @@ def pages(
     the range holds. Only a single block with more makes a larger page.
     """
     yield from _scan(chain, contract, event, from_block, to_block, filters, _Width(WIDEST, FIRST, size))
+
+
+Source = tuple[str, Sequence[str], Mapping[str, Any]]
+"""A contract, its events, and filters as of `scan`."""
+
+
+def merged(chain: Chain, sources: Sequence[Source], first: int, last: int) -> Iterator[LogEvent]:
+    """Events of several contracts in chain order, a page of each at a time. Raises as `scan`."""
+
+    def events(source: Source) -> Iterator[LogEvent]:
+        contract, names, filters = source
+        for page in pages(chain, contract, names, first, last, filters=filters):
+            yield from page.events
+
+    return heapq.merge(*map(events, sources), key=lambda event: (event.block, event.log_index))
 
 
 def _scan(

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from oracle import measuring
 from oracle.gateway.account import Account, AccountView
 from oracle.gateway.book import Book, values
 from oracle.gateway.chain import SessionChain, Sight
@@ -352,6 +353,7 @@ class Accounts:
     def _count(self, held: Reservation, used: CallUsage, units: int, due: int) -> None:
         m = self.metrics
         m.calls.labels(held.model).inc()
+        measuring.call(held.model, used.input, used.output, (used.ended_ms - used.started_ms) / 1_000)
         for kind, count in (("input", used.input), ("cached", used.cached), ("output", used.output)):
             m.tokens.labels(kind).inc(count)
         m.units.inc(units)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".extras"
-FOR_TESTS = ("agent-framework", "attestation-samples", "nvtools", "ray", "schemathesis")
+FOR_TESTS = ("agent-framework", "attestation-samples", "focus", "nvtools", "ray", "schemathesis")
 """What `make extras` makes."""
 
 _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")

