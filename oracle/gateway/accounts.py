@@ -44,7 +44,7 @@ from oracle.gateway.usage import (
 from oracle.logging import get
 from oracle.store import NOBODY
 from scrip.call_receipts import CallReceipt, ReceiptWrong, SignedCallReceipt, model_id
-from scrip.eip712 import Wallet
+from scrip.eip712 import Wallet, sign
 from scrip.errors import BadInput, BadSignature, ScripError
 from scrip.types_spending import SessionTerms
 from scrip.vouchers import Voucher
@@ -204,10 +204,9 @@ class Accounts:
             self.roster.freshen(account)
             if held.call_id in account.held:
                 receipt = self._receipt(account, held, used, account.chargeable(held, due))
-                signed = SignedCallReceipt.signed(
-                    receipt, self._key(), self.chain.chain_id, self.chain.contract
-                )
-                change = self._put_call(account, held, used, signed)
+                digest = receipt.digest(self.chain.chain_id, self.chain.contract)
+                signed = SignedCallReceipt(receipt, sign(digest, self._key()))
+                change = self._put_call(account, held, used, signed, digest)
             else:
                 change = None
         if change is None:
@@ -320,10 +319,14 @@ class Accounts:
         )
 
     def _put_call(
-        self, account: Account, held: Reservation, used: CallUsage, signed: SignedCallReceipt
+        self,
+        account: Account,
+        held: Reservation,
+        used: CallUsage,
+        signed: SignedCallReceipt,
+        digest: bytes,
     ) -> Change:
         receipt, now_ms = signed.receipt, self.book.store.now_ms()
-        digest = receipt.digest(self.chain.chain_id, self.chain.contract)
         account.free(held)
         account.charge(held, receipt.units, digest, now_ms)
         where = {"session_id": account.session, "number": receipt.number, "at_ms": now_ms}
