@@ -24,6 +24,7 @@ from oracle.gateway.refusals import (
     GatewayRefused,
     KeySpent,
     ModelRefused,
+    NotAtHand,
     NotServing,
     PaymentNeeded,
     SessionClosing,
@@ -153,17 +154,27 @@ class Accounts:
 
     # Calls
 
-    def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
+    def reserve(
+        self, credential: Credential, model: str, most: TokenBounds, *, waits: bool = True
+    ) -> Reservation:
         """Set aside the most that a call can cost: at one moment, so that of many calls on a balance for one
-        exactly one gets it. Raises GatewayRefused; nothing is held then.
+        exactly one gets it. Raises GatewayRefused; nothing is held then. Unless it `waits`, NotAtHand where
+        memory alone won't do.
         """
         try:
-            return self._reserve(credential, model, most)
+            if not waits and not self._at_hand(credential):
+                raise NotAtHand
+            return self._reserve(credential, model, most, waits)
         except GatewayRefused as refused:
             self.metrics.refused.labels(refused.code).inc()
             raise
 
-    def _reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
+    def _at_hand(self, credential: Credential) -> bool:
+        if isinstance(credential, KeyCredential):
+            return self.keys.at_hand(credential)
+        return self.roster.find(credential.session) is not None
+
+    def _reserve(self, credential: Credential, model: str, most: TokenBounds, waits: bool) -> Reservation:
         now = self._check_serves()
         key = self.keys.find(credential) if isinstance(credential, KeyCredential) else None
         account = self.roster.account(key.session if key is not None else credential.session)  # type: ignore[union-attr]
@@ -180,12 +191,13 @@ class Accounts:
             key_id="" if key is None else key.key_id,
             voucher=None if voucher is None else voucher.units,
         )
-        with account.lock:
+        with account.locked(waits):
             self.roster.freshen(account)
             account.check_serving(now)
             if voucher is not None:
                 account.show(voucher)
             if key is not None:
+                self.keys.count(key)
                 key.check(model, held.units, self.book.store.now_ms())
             account.reserve(held)
         self.metrics.reserved.inc(held.units)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from eth_utils.crypto import keccak
@@ -19,7 +20,7 @@ from oracle.gateway.client import Client
 from oracle.gateway.counters import CallCounters
 from oracle.gateway.counting import Agreed, Tally, agree, read_usage
 from oracle.gateway.errors import Busy, ClientGone, Failed, UpstreamFailed
-from oracle.gateway.refusals import GatewayRefused
+from oracle.gateway.refusals import GatewayRefused, NotAtHand
 from oracle.gateway.requests import Call
 from oracle.gateway.upstream import Upstream
 from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
@@ -40,8 +41,10 @@ _log = get(__name__)
 class Charging(Protocol):
     """What a call needs of accounts (`oracle.gateway.accounts.Accounts` fits)."""
 
-    def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
-        """Set aside the most that a call can cost. Raises GatewayRefused; nothing is held then."""
+    def reserve(self, credential: Credential, model: str, most: TokenBounds, *, waits: bool) -> Reservation:
+        """Set aside the most that a call can cost. Raises GatewayRefused; nothing is held then. Unless it
+        `waits`, NotAtHand where memory alone won't do.
+        """
 
     def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
         """Charge what a call used and free the rest. Durable when it returns."""
@@ -81,10 +84,7 @@ class Calls:
         self.running += 1
         try:
             started_ms = _now_ms()
-            # Nobody stops waiting for this, or what it set aside would be nobody's.
-            held = await self._in(
-                self._opens, lambda: self._accounts.reserve(credential, call.model, call.most)
-            )
+            held = await self._reserve(call, credential)
             course = _Course(self, call, held, client, started_ms)
             work = asyncio.create_task(course.generate())
             try:
@@ -94,6 +94,16 @@ class Calls:
         finally:
             self.running -= 1
             client.close()
+
+    async def _reserve(self, call: Call, credential: Credential) -> Reservation:
+        """From memory, which takes less than asking a thread to; else in a thread. Nobody stops waiting for
+        that, or what it set aside would be nobody's.
+        """
+        reserve = partial(self._accounts.reserve, credential, call.model, call.most)
+        try:
+            return reserve(waits=False)
+        except NotAtHand:
+            return await self._in(self._opens, partial(reserve, waits=True))
 
     def _settle(self, course: _Course, work: asyncio.Task[GatewayRefused | None]) -> asyncio.Task[None]:
         settling = asyncio.create_task(course.end(work))
@@ -255,6 +265,7 @@ class _Course:
         return await counting
 
     async def _count_input(self) -> int | None:
+        await asyncio.sleep(0)  # the call itself is sent first
         engine, call = self._upstream.engine, self._call
         rendered, template = None, engine.template(call.kind, call.body)
         if template is not None:
