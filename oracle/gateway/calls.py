@@ -161,8 +161,9 @@ class _Course:
 
     async def end(self, work: asyncio.Task[GatewayRefused | None]) -> None:
         """End `work`, which is `generate`, and settle what came of it: once, whoever leaves meanwhile."""
-        work.cancel()
-        await asyncio.wait({work})
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
         problem = ClientGone("the client hung up") if work.cancelled() else work.result()
         try:
             await self._settle(problem)
