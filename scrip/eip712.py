@@ -15,10 +15,10 @@ from coincurve import PrivateKey, PublicKey
 from eth_account.datastructures import SignedMessage
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
 
 from scrip import words
 from scrip.errors import BadInput, BadSignature
+from scrip.hashing import keccak
 from scrip.structs import to_bytes, to_int
 from scrip.types import JobTerms, Receipt
 
@@ -66,23 +66,23 @@ def domain_separator(name: str, chain_id: int, contract: str, version: str = VER
     return hash_struct(
         DOMAIN_TYPE,
         ["bytes32", "bytes32", "uint256", "address"],
-        [keccak(text=name), keccak(text=version), chain_id, contract],
+        [keccak(name.encode()), keccak(version.encode()), chain_id, contract],
     )
 
 
 def digest(domain: bytes, struct_hash: bytes) -> bytes:
     """The 32 bytes that get signed."""
-    return bytes(keccak(b"\x19\x01" + domain + struct_hash))
+    return keccak(b"\x19\x01" + domain + struct_hash)
 
 
 def hash_struct(type_string: str, types: Sequence[str], values: Sequence[object]) -> bytes:
     """hashStruct of a struct of fixed-size fields; `types` are what its encoding takes, in order."""
-    return bytes(keccak(_type_hash(type_string) + words.encode(tuple(types), values)))
+    return keccak(_type_hash(type_string) + words.encode(tuple(types), values))
 
 
 @lru_cache(maxsize=64)
 def _type_hash(type_string: str) -> bytes:
-    return bytes(keccak(text=type_string))
+    return keccak(type_string.encode())
 
 
 def terms_struct_hash(terms: JobTerms) -> bytes:

@@ -12,8 +12,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from eth_utils.crypto import keccak
-
 from oracle.gateway import answer, errors, sse
 from oracle.gateway.answer import Answer
 from oracle.gateway.client import Client
@@ -27,6 +25,7 @@ from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
 from oracle.logging import get
 from oracle.settings_upstreams import Kind, ServingSettings
 from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt
+from scrip.hashing import keccak
 
 Returned = TypeVar("Returned")
 OK: Final = "ok"
