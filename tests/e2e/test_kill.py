@@ -123,15 +123,14 @@ def kill_at(site: Site, moment: Moment, asked: Asked) -> None:
     if moment.state == "signing":
         site.watchers(signal.SIGSTOP)
     elif moment.state == "metered":
-        # The loop stands still in its scan while the worker goes on: nobody forms a settlement.
-        site.open(asked)
-        until(lambda: site.row(job).get("process_group"), "the job's process started")
-        site.gate.hold("eth_getLogs")
+        # The loop stands still in its next scan while the worker goes on: nobody forms a settlement.
+        site.gate.hold_if(
+            lambda asked: asked == "eth_getLogs" and site.state_of(job) in ("executing", "metered")
+        )
     elif moment.state not in ("executing", "submitted"):
         method = "eth_sendRawTransaction" if moment.hold == "signed" else None
         site.gate.hold_if(lambda asked: method in (None, asked) and site.state_of(job) == moment.state)
-    if moment.state != "metered":
-        site.open(asked)
+    site.open(asked)
     site.wait_state(job, moment.state)
     if moment.state == "executing":
         until(lambda: site.row(job).get("process_group"), "the job's process started")
