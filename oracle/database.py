@@ -112,6 +112,7 @@ def _sqlite(url: URL) -> Engine:
         connect_args={"timeout": BUSY_TIMEOUT_S},
         pool_size=SQLITE_POOL,
         max_overflow=SQLITE_POOL,
+        pool_use_lifo=True,  # the one used last has its statements and pages at hand
         hide_parameters=True,
     )
 

@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 
 from oracle import moves
 from oracle.database import connect
-from oracle.models import CursorRow, JobRow, LeadRow, RefusalRow, SettlementRow, SpecRow, StepRow
+from oracle.models import CursorRow, JobRow, RefusalRow, SettlementRow, SpecRow, StepRow
 from oracle.moves import REASON_CHARS, LeadLost, Move, StateConflict, in_states
+from oracle.prepared import LEAD, Driver
 from oracle.states import ACTIVE, LIVE_STAGES, Stage, State
 from scrip.errors import NotFound
 from scrip.spec import JobSpec, spec_hash
@@ -45,7 +46,7 @@ class Store:
     def __init__(self, engine: Engine, now_ms: Callable[[], int]) -> None:
         self.engine, self.now_ms = engine, now_ms
         self.epoch: int | None = None
-        self._writing = engine.execution_options(scrip_write=True)
+        self._writing, self.driver = engine.execution_options(scrip_write=True), Driver(engine)
 
     @classmethod
     def open(cls, url: str, now_ms: Callable[[], int] | None = None) -> Store:
@@ -84,7 +85,7 @@ class Store:
         """
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             # In PostgreSQL this row is the lock; in SQLite the transaction has taken the file's already.
-            lead = session.execute(select(LeadRow.epoch, LeadRow.node).with_for_update()).one()
+            lead = session.execute(LEAD).one()
             if led and self.epoch is not None and lead.epoch != self.epoch:
                 raise LeadLost("", lead.node)
             yield session

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Final, Self
 
 from scrip.eip712 import DigestSigner, digest, domain_separator, hash_struct, recover, sign
@@ -60,12 +61,13 @@ class CallReceipt(Struct):
 CALL_RECEIPT_TYPE: Final = CallReceipt.type_string()
 
 
+@lru_cache(maxsize=256)
 def model_id(name: str) -> bytes:
     """`CallReceipt.model` of a model's name: its keccak256, as of a SKU's label."""
     return sku_id(name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SignedCallReceipt:
     """A receipt with the signature of the provider's oracle key."""
 
@@ -90,6 +92,10 @@ class SignedCallReceipt:
 
     def header(self) -> str:
         """Value of `RECEIPT_HEADER`."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         return json.dumps(self.to_json(), separators=(",", ":"))
 
     @classmethod

@@ -14,11 +14,10 @@ import re
 from dataclasses import dataclass
 from typing import Final, Self
 
-from eth_utils.crypto import keccak
-
 from scrip.eip712 import DigestSigner, address_of, domain_separator, recover_key, sign
 from scrip.eip712_sessions import SESSIONS_DOMAIN, VOUCHER_TYPE, voucher_digest
 from scrip.errors import BadInput, BadSignature
+from scrip.hashing import keccak
 from scrip.structs import to_address, to_bytes, to_int
 
 SESSION_HEADER: Final = "Scrip-Session"
@@ -96,7 +95,7 @@ class VoucherChecker:
         """`key` is the address that signs, `sessions` the contract."""
         self._key = to_address("key", key)
         self._prefix = b"\x19\x01" + domain_separator(SESSIONS_DOMAIN, chain_id, sessions)
-        self._struct = bytes(keccak(text=VOUCHER_TYPE)) + to_bytes("session", session, 32)
+        self._struct = keccak(VOUCHER_TYPE.encode()) + to_bytes("session", session, 32)
         self._public: bytes | None = None
 
     def check(self, units: int, signature: bytes) -> None:

@@ -8,6 +8,8 @@ holds `lock`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ from oracle.gateway.refusals import (
     BadCredential,
     KeySpent,
     ModelRefused,
+    NotAtHand,
     PaymentNeeded,
     SessionClosing,
     SessionRefused,
@@ -149,6 +152,20 @@ class Account:
     def owed(self) -> int:
         """Charged and not yet claimed."""
         return max(0, self.charged - self.claimed)
+
+    @contextmanager
+    def locked(self, waits: bool) -> Iterator[None]:
+        """Hold `lock`. Unless it `waits`, raises NotAtHand where somebody else does, or the store must be
+        read first.
+        """
+        if not self.lock.acquire(blocking=waits):
+            raise NotAtHand
+        try:
+            if self.stale and not waits:
+                raise NotAtHand
+            yield
+        finally:
+            self.lock.release()
 
     def view(self) -> AccountView:
         """A snapshot."""

@@ -25,6 +25,7 @@ from oracle.gateway.refusals import (
     GatewayRefused,
     KeySpent,
     ModelRefused,
+    NotAtHand,
     NotServing,
     PaymentNeeded,
     SessionClosing,
@@ -45,7 +46,7 @@ from oracle.gateway.usage import (
 from oracle.logging import get
 from oracle.store import NOBODY
 from scrip.call_receipts import CallReceipt, ReceiptWrong, SignedCallReceipt, model_id
-from scrip.eip712 import Wallet
+from scrip.eip712 import Wallet, sign
 from scrip.errors import BadInput, BadSignature, ScripError
 from scrip.types_spending import SessionTerms
 from scrip.vouchers import Voucher
@@ -154,17 +155,27 @@ class Accounts:
 
     # Calls
 
-    def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
+    def reserve(
+        self, credential: Credential, model: str, most: TokenBounds, *, waits: bool = True
+    ) -> Reservation:
         """Set aside the most that a call can cost: at one moment, so that of many calls on a balance for one
-        exactly one gets it. Raises GatewayRefused; nothing is held then.
+        exactly one gets it. Raises GatewayRefused; nothing is held then. Unless it `waits`, NotAtHand where
+        memory alone won't do.
         """
         try:
-            return self._reserve(credential, model, most)
+            if not waits and not self._at_hand(credential):
+                raise NotAtHand
+            return self._reserve(credential, model, most, waits)
         except GatewayRefused as refused:
             self.metrics.refused.labels(refused.code).inc()
             raise
 
-    def _reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
+    def _at_hand(self, credential: Credential) -> bool:
+        if isinstance(credential, KeyCredential):
+            return self.keys.at_hand(credential)
+        return self.roster.find(credential.session) is not None
+
+    def _reserve(self, credential: Credential, model: str, most: TokenBounds, waits: bool) -> Reservation:
         now = self._check_serves()
         key = self.keys.find(credential) if isinstance(credential, KeyCredential) else None
         account = self.roster.account(key.session if key is not None else credential.session)  # type: ignore[union-attr]
@@ -181,12 +192,13 @@ class Accounts:
             key_id="" if key is None else key.key_id,
             voucher=None if voucher is None else voucher.units,
         )
-        with account.lock:
+        with account.locked(waits):
             self.roster.freshen(account)
             account.check_serving(now)
             if voucher is not None:
                 account.show(voucher)
             if key is not None:
+                self.keys.count(key)
                 key.check(model, held.units, self.book.store.now_ms())
             account.reserve(held)
         self.metrics.reserved.inc(held.units)
@@ -205,10 +217,9 @@ class Accounts:
             self.roster.freshen(account)
             if held.call_id in account.held:
                 receipt = self._receipt(account, held, used, account.chargeable(held, due))
-                signed = SignedCallReceipt.signed(
-                    receipt, self._key(), self.chain.chain_id, self.chain.contract
-                )
-                change = self._put_call(account, held, used, signed)
+                digest = receipt.digest(self.chain.chain_id, self.chain.contract)
+                signed = SignedCallReceipt(receipt, sign(digest, self._key()))
+                change = self._put_call(account, held, used, signed, digest)
             else:
                 change = None
         if change is None:
@@ -321,10 +332,14 @@ class Accounts:
         )
 
     def _put_call(
-        self, account: Account, held: Reservation, used: CallUsage, signed: SignedCallReceipt
+        self,
+        account: Account,
+        held: Reservation,
+        used: CallUsage,
+        signed: SignedCallReceipt,
+        digest: bytes,
     ) -> Change:
         receipt, now_ms = signed.receipt, self.book.store.now_ms()
-        digest = receipt.digest(self.chain.chain_id, self.chain.contract)
         account.free(held)
         account.charge(held, receipt.units, digest, now_ms)
         where = {"session_id": account.session, "number": receipt.number, "at_ms": now_ms}

@@ -32,11 +32,10 @@ def _setting(table: Any, key: str, columns: Sequence[str]) -> Any:
     return update(table).where(where).values({name: bindparam(name) for name in columns})
 
 
-# Made once: building them takes longer than running them, and every charge runs them.
-_UPDATE_SESSION: Final = _setting(SessionRow.__table__, "session_id", CHANGING)
-_UPDATE_KEY: Final = _setting(KeyRow.__table__, "key_id", ("spent",))
-_ADD_CALL: Final = insert(CallRow.__table__)  # type: ignore[arg-type]
-_ADD_BODY: Final = insert(CallBodyRow.__table__)  # type: ignore[arg-type]
+UPDATE_SESSION: Final = _setting(SessionRow.__table__, "session_id", CHANGING)
+UPDATE_KEY: Final = _setting(KeyRow.__table__, "key_id", ("spent",))
+ADD_CALL: Final = insert(CallRow.__table__)  # type: ignore[arg-type]
+ADD_BODY: Final = insert(CallBodyRow.__table__)  # type: ignore[arg-type]
 
 
 class Book:
@@ -44,6 +43,9 @@ class Book:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._update_session, self._update_key, self._add_call, self._add_body = map(
+            store.driver.prepare, (UPDATE_SESSION, UPDATE_KEY, ADD_CALL, ADD_BODY)
+        )
 
     # Sessions
 
@@ -75,16 +77,14 @@ class Book:
         sessions = {change.account.session: change.session for change in changes}
         spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
         rows = (
-            (_UPDATE_SESSION, [{**row, "known": session} for session, row in sessions.items()]),
-            (_ADD_CALL, [change.call for change in changes if change.call]),
-            (_ADD_BODY, [change.body for change in changes if change.body]),
-            (_UPDATE_KEY, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),
+            (self._update_session, [{**row, "known": session} for session, row in sessions.items()]),
+            (self._add_call, [change.call for change in changes if change.call]),
+            (self._add_body, [change.body for change in changes if change.body]),
+            (self._update_key, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),
         )
-        with self.store.writing() as db:
-            connection = db.connection()
+        with self.store.driver.writing(self.store.epoch) as transaction:
             for statement, parameters in rows:
-                if parameters:
-                    connection.execute(statement, parameters)
+                transaction.run(statement, parameters)
 
     # Calls
 

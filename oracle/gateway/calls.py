@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from typing import Final, Protocol, TypeVar
-
-from eth_utils.crypto import keccak
 
 from oracle.gateway import answer, errors, sse
 from oracle.gateway.answer import Answer
@@ -19,13 +18,14 @@ from oracle.gateway.client import Client
 from oracle.gateway.counters import CallCounters
 from oracle.gateway.counting import Agreed, Tally, agree, read_usage
 from oracle.gateway.errors import Busy, ClientGone, Failed, UpstreamFailed
-from oracle.gateway.refusals import GatewayRefused
+from oracle.gateway.refusals import GatewayRefused, NotAtHand
 from oracle.gateway.requests import Call
 from oracle.gateway.upstream import Upstream
 from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
 from oracle.logging import get
 from oracle.settings_upstreams import Kind, ServingSettings
 from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt
+from scrip.hashing import keccak
 
 Returned = TypeVar("Returned")
 OK: Final = "ok"
@@ -40,8 +40,10 @@ _log = get(__name__)
 class Charging(Protocol):
     """What a call needs of accounts (`oracle.gateway.accounts.Accounts` fits)."""
 
-    def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
-        """Set aside the most that a call can cost. Raises GatewayRefused; nothing is held then."""
+    def reserve(self, credential: Credential, model: str, most: TokenBounds, *, waits: bool) -> Reservation:
+        """Set aside the most that a call can cost. Raises GatewayRefused; nothing is held then. Unless it
+        `waits`, NotAtHand where memory alone won't do.
+        """
 
     def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
         """Charge what a call used and free the rest. Durable when it returns."""
@@ -81,10 +83,7 @@ class Calls:
         self.running += 1
         try:
             started_ms = _now_ms()
-            # Nobody stops waiting for this, or what it set aside would be nobody's.
-            held = await self._in(
-                self._opens, lambda: self._accounts.reserve(credential, call.model, call.most)
-            )
+            held = await self._reserve(call, credential)
             course = _Course(self, call, held, client, started_ms)
             work = asyncio.create_task(course.generate())
             try:
@@ -94,6 +93,16 @@ class Calls:
         finally:
             self.running -= 1
             client.close()
+
+    async def _reserve(self, call: Call, credential: Credential) -> Reservation:
+        """From memory, which takes less than asking a thread to; else in a thread. Nobody stops waiting for
+        that, or what it set aside would be nobody's.
+        """
+        reserve = partial(self._accounts.reserve, credential, call.model, call.most)
+        try:
+            return reserve(waits=False)
+        except NotAtHand:
+            return await self._in(self._opens, partial(reserve, waits=True))
 
     def _settle(self, course: _Course, work: asyncio.Task[GatewayRefused | None]) -> asyncio.Task[None]:
         settling = asyncio.create_task(course.end(work))
@@ -151,8 +160,9 @@ class _Course:
 
     async def end(self, work: asyncio.Task[GatewayRefused | None]) -> None:
         """End `work`, which is `generate`, and settle what came of it: once, whoever leaves meanwhile."""
-        work.cancel()
-        await asyncio.wait({work})
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
         problem = ClientGone("the client hung up") if work.cancelled() else work.result()
         try:
             await self._settle(problem)
@@ -255,6 +265,7 @@ class _Course:
         return await counting
 
     async def _count_input(self) -> int | None:
+        await asyncio.sleep(0)  # the call itself is sent first
         engine, call = self._upstream.engine, self._call
         rendered, template = None, engine.template(call.kind, call.body)
         if template is not None:

@@ -108,13 +108,17 @@ class Keys:
         _log.info("API key revoked", session=session.hex()[:12], key=key_id)
 
     def find(self, credential: KeyCredential) -> KeyState:
-        """The key with this secret; counts a call of it. Raises BadCredential, TooManyCalls."""
+        """The key with this secret. Raises BadCredential."""
         key_hash = hashed(credential.secret)
         with self._lock:
             place = self._known.get(key_hash)
-        key = self._load(key_hash) if place is None else self._in_memory(*place)
-        self._check_rate(key)
-        return key
+        return self._load(key_hash) if place is None else self._in_memory(*place)
+
+    def at_hand(self, credential: KeyCredential) -> bool:
+        """Whether `find` has no need of the store."""
+        session, key_id = self._known.get(hashed(credential.secret), (b"", ""))
+        account = self._accounts.roster.find(session)
+        return account is not None and key_id in account.keys
 
     def _load(self, key_hash: bytes) -> KeyState:
         row = self._accounts.book.key_with(key_hash)
@@ -135,7 +139,8 @@ class Keys:
             rows = {row.key_id: row for row in self.list(account.session)}
             return account.keys.setdefault(key_id, state_of(rows[key_id]))
 
-    def _check_rate(self, key: KeyState) -> None:
+    def count(self, key: KeyState) -> None:
+        """Count a call by this key. Raises TooManyCalls."""
         if not key.per_minute:
             return
         item = RateLimitItemPerMinute(key.per_minute)

@@ -11,6 +11,10 @@ AUTHORISED_HEADER: Final = "Scrip-Authorised"
 CHARGED_HEADER: Final = "Scrip-Charged"
 
 
+class NotAtHand(ScripError):
+    """It can't be done from memory, or somebody else is at it. Ask again from a thread that waits."""
+
+
 class GatewayRefused(ScripError):
     """A call isn't served. `code` is for programs; `given` and `limit` as everywhere."""
 

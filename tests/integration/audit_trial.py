@@ -41,8 +41,9 @@ class Inflating:
     honest: Any
     added: int = 0
 
-    def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
-        held: Reservation = self.honest.reserve(credential, model, replace(most, output=2 * most.output))
+    def reserve(self, credential: Credential, model: str, most: TokenBounds, *, waits: bool) -> Reservation:
+        most = replace(most, output=2 * most.output)
+        held: Reservation = self.honest.reserve(credential, model, most, waits=waits)
         return held
 
     def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:

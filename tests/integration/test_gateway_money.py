@@ -60,6 +60,7 @@ def start(place: OracleLab, class_id: int, **gateway: Any) -> Gateway:
     rules = {"rates": rates, "claim_units": HELD, "claim_age_s": 86_400, "claim_retry_s": 1} | gateway
     running = place.start("provider", place.provider_settings(gateway=rules))
     found: Gateway = running.daemon._cycle._node.gateway  # type: ignore[attr-defined]
+    place.wait(lambda: found.accounts._looked is not None)  # until then no call is served
     return found
 
 

@@ -46,7 +46,7 @@ class MemoryAccounts:
     broken: Exception | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def reserve(self, credential: Credential, model: str, most: TokenBounds) -> Reservation:
+    def reserve(self, credential: Credential, model: str, most: TokenBounds, *, waits: bool) -> Reservation:
         """By the one key, or any voucher."""
         if isinstance(credential, KeyCredential) and credential.secret != KEY:
             raise BadCredential("unknown API key")

@@ -12,16 +12,18 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, MetaData, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, MetaData, insert, inspect, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from oracle.database import DatabaseProblem, engine_of, parse, probe, shown
 from oracle.journal import SqlJournal
 from oracle.migrations import config
+from oracle.models import CursorRow
+from oracle.moves import LeadLost
 from oracle.reviews import Reviewed, Reviews, Verdict
 from oracle.settings import Settings, SettingsProblem
 from oracle.states import Stage, State
-from oracle.store import Store
+from oracle.store import NOBODY, Store
 from oracle.tables import TABLES
 from oracle.tasks import is_passing
 from scrip.spec import JobSpec, spec_hash
@@ -203,6 +205,41 @@ def test_postgres__connection_lost__is_a_passing_failure(postgres: Postgres) -> 
         assert is_passing(lost.value)
         store.add_job(JOB, make_terms(), State.OPEN)
         assert store.job(JOB).at is State.OPEN
+        store.close()
+
+
+def test_driver__statement_that_fails__changes_nothing_and_is_typed(database_url: str) -> None:
+    store = Store.open(database_url)
+    add = store.driver.prepare(insert(CursorRow.__table__))  # type: ignore[arg-type]
+    with pytest.raises(IntegrityError) as twice, store.driver.writing(None) as transaction:
+        transaction.run(add, [{"name": name, "block": 1} for name in ("a", "b", "a")])
+    assert not is_passing(twice.value)
+    assert (store.cursor("a"), store.cursor("b")) == (None, None)
+    with store.driver.writing(None) as transaction:
+        transaction.run(add, [{"name": "a", "block": 1}])
+    assert store.cursor("a") == 1
+    store.close()
+
+
+def test_driver__another_node_leads__changes_nothing(database_url: str) -> None:
+    store = Store.open(database_url)
+    add = store.driver.prepare(insert(CursorRow.__table__))  # type: ignore[arg-type]
+    with pytest.raises(LeadLost), store.driver.writing(NOBODY) as transaction:
+        transaction.run(add, [{"name": "a", "block": 1}])
+    assert store.cursor("a") is None
+    store.close()
+
+
+def test_postgres__driver_loses_its_connection__is_a_passing_failure(postgres: Postgres) -> None:
+    with postgres.database() as url:
+        store = Store.open(url)
+        name = parse(url).database
+        add = store.driver.prepare(insert(CursorRow.__table__))  # type: ignore[arg-type]
+        with pytest.raises(DBAPIError) as lost, store.driver.writing(None) as transaction:  # noqa: PT012
+            postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608
+            transaction.run(add, [{"name": "a", "block": 1}])
+        assert is_passing(lost.value)
+        assert store.cursor("a") is None
         store.close()
 
 

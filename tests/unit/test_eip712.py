@@ -12,7 +12,7 @@ from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrip import eip712
+from scrip import eip712, hashing
 from scrip.errors import BadInput, BadSignature
 from scrip.structs import Struct, camel
 from scrip.types import JobTerms, Outcome, Receipt
@@ -154,6 +154,17 @@ def test_recover__own_signature__is_the_signer(message: bytes) -> None:
 def test_recover__other_digest__is_another_address() -> None:
     signature = eip712.sign(b"\x01" * 32, ACCOUNT)
     assert eip712.recover(b"\x02" * 32, signature) != ACCOUNT.address
+
+
+@given(message=st.binary(min_size=32, max_size=32), secret=st.integers(1, 1 << 200))
+def test_sign__any_key_and_digest__equals_eth_accounts_signature(message: bytes, secret: int) -> None:
+    account = Account.from_key(secret.to_bytes(32))
+    assert eip712.sign(message, account) == bytes(account.unsafe_sign_hash(message).signature)
+
+
+@given(data=st.binary(max_size=300))
+def test_keccak__any_bytes__equals_eth_utils(data: bytes) -> None:
+    assert hashing.keccak(data) == keccak(data)
 
 
 def test_sign__not_32_bytes__raises() -> None:

@@ -1,0 +1,96 @@
+"""Statements that are compiled once and run by the database's driver itself, for what every call does.
+
+SQLAlchemy's session and connection look up a statement's text and its types each time. They are still written
+in SQLAlchemy, for every database alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Engine, select
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
+
+from oracle.models import LeadRow
+from oracle.moves import LeadLost
+
+Row = Mapping[str, Any]
+LEAD: Final = select(LeadRow.epoch, LeadRow.node).with_for_update()
+"""Who leads. In PostgreSQL this row is the lock of all writers."""
+
+
+class Prepared:
+    """A statement as a driver takes it. Its parameters are named after the columns."""
+
+    def __init__(self, statement: Any, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        names = compiled.positiontup if compiled.positional else list(compiled.binds)
+        self.sql, self._by_place = str(compiled), bool(compiled.positional)
+        self._given = [
+            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names
+        ]
+
+    def values(self, row: Row) -> Sequence[Any] | Row:
+        """The parameters for a row."""
+        if self._by_place:
+            return [row[name] if convert is None else convert(row[name]) for name, convert in self._given]
+        return {name: row[name] if convert is None else convert(row[name]) for name, convert in self._given}
+
+
+class Writing:
+    """One transaction, by a driver's cursor."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def run(self, statement: Prepared, rows: Sequence[Row]) -> None:
+        """Run a statement for each row."""
+        if len(rows) == 1:
+            self._cursor.execute(statement.sql, statement.values(rows[0]))
+        elif rows:
+            self._cursor.executemany(statement.sql, [statement.values(row) for row in rows])
+
+
+class Driver:
+    """The connections of an engine, without what SQLAlchemy does around each statement."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lead = self.prepare(LEAD).sql
+        # psycopg begins by itself. SQLite takes the lock of all writers with this.
+        self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else ""
+
+    def prepare(self, statement: Any) -> Prepared:
+        """Compile a statement for this database."""
+        return Prepared(statement, self._engine.dialect)
+
+    @contextmanager
+    def writing(self, epoch: int | None) -> Iterator[Writing]:
+        """One transaction that holds the lock of all writers from its start. Raises LeadLost unless `epoch`
+        is the one that leads (None: whoever does), and SQLAlchemy's errors.
+        """
+        connection, dialect = self._engine.raw_connection(), self._engine.dialect
+        error_type = dialect.loaded_dbapi.Error
+        try:
+            cursor: Any = connection.cursor()
+            if self._begin:
+                cursor.execute(self._begin)
+            cursor.execute(self._lead)
+            leading, node = cursor.fetchone()
+            if epoch is not None and leading != epoch:
+                raise LeadLost("", node)
+            yield Writing(cursor)
+            connection.commit()
+        except error_type as error:
+            lost = dialect.is_disconnect(error, connection.dbapi_connection, None)
+            if lost:
+                connection.invalidate(error)
+            raise DBAPIError.instance(
+                None, None, error, error_type, hide_parameters=True, connection_invalidated=lost,
+                dialect=dialect,
+            ) from error  # fmt: skip
+        finally:
+            connection.close()  # back to the pool, which rolls back what wasn't committed
