@@ -148,3 +148,9 @@ def used(tokens: int, **changes: Any) -> CallUsage:
         "response_hash": keccak(b"answered"), "started_ms": 5, "ended_ms": 9,
     } | changes  # fmt: skip
     return CallUsage(**values)
+
+
+def held(till: Till, session: bytes) -> tuple[int, int, int]:
+    """What a session's account has authorised, been charged and reserved, in base units."""
+    view = till.accounts.view(session)
+    return view.authorised, view.charged, view.reserved

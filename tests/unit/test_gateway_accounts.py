@@ -24,7 +24,6 @@ from oracle.gateway.accounts import (
     VoucherUsed,
 )
 from oracle.gateway.metrics import GatewayMetrics
-from oracle.gateway.refusals import NotAtHand
 from oracle.store import NOBODY
 from scrip.call_receipts import ReceiptWrong, SignedCallReceipt, check_chain, model_id
 from scrip.errors import NotFound
@@ -39,6 +38,7 @@ from tests.unit.gateway_factory import (
     SESSIONS,
     STRANGER,
     Till,
+    held,
     used,
     voucher,
 )
@@ -49,11 +49,6 @@ def till(tmp_path: Path, database_url: str) -> Iterator[Till]:
     made = Till(tmp_path, url=database_url)
     yield made
     made.store.close()
-
-
-def held(till: Till, session: bytes) -> tuple[int, int, int]:
-    view = till.accounts.view(session)
-    return view.authorised, view.charged, view.reserved
 
 
 # What is refused
@@ -146,30 +141,6 @@ def test_open__not_on_chain__is_refused_and_forgotten(till: Till) -> None:
         till.accounts.open(terms)
     with pytest.raises(UnknownSession):
         till.accounts.view(till.sessions.session_id(terms))
-
-
-def test_reserve__without_waiting__takes_what_is_in_memory_only(till: Till) -> None:
-    session = till.opened()
-    _, secret = key(till, session, per_minute=2)
-    with pytest.raises(NotAtHand):  # the key is in the store
-        till.accounts.reserve(secret, MODEL, TokenBounds(1, 0), waits=False)
-    till.accounts.authorise(session, voucher(session, 100))
-    till.accounts.reserve(secret, MODEL, TokenBounds(10, 0))
-    account = till.accounts.roster.account(session)
-    with account.lock, pytest.raises(NotAtHand):  # somebody else is at it, who may wait for the store
-        till.accounts.reserve(secret, MODEL, TokenBounds(10, 0), waits=False)
-    account.stale = True
-    with pytest.raises(NotAtHand):  # it must be read again
-        till.accounts.reserve(secret, MODEL, TokenBounds(10, 0), waits=False)
-    account.stale = False
-    till.accounts.reserve(secret, MODEL, TokenBounds(10, 0), waits=False)
-    assert held(till, session) == (100, 0, 20)
-    with pytest.raises(TooManyCalls):  # two calls were made, whatever else was tried
-        till.accounts.reserve(secret, MODEL, TokenBounds(10, 0), waits=False)
-    till.restart()
-    till.accounts.roster._accounts.clear()
-    with pytest.raises(NotAtHand):
-        till.accounts.reserve(voucher(session, 101), MODEL, TokenBounds(1, 0), waits=False)
 
 
 def test_charge__call_that_was_released__is_refused(till: Till) -> None:

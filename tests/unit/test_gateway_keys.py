@@ -18,6 +18,7 @@ from oracle.gateway.accounts import (
     TooManyCalls,
 )
 from oracle.gateway.keys import KeyLimits
+from oracle.gateway.refusals import NotAtHand
 from oracle.tables import TABLES
 from scrip.errors import BadInput, NotFound, Refused
 from tests.unit.gateway_factory import (
@@ -25,6 +26,7 @@ from tests.unit.gateway_factory import (
     MODEL,
     NOW,
     Till,
+    held,
     used,
     voucher,
 )
@@ -141,3 +143,27 @@ def test_key__bad_limits__are_refused(till: Till) -> None:
         key(till, session)
     with pytest.raises(NotFound):
         till.accounts.keys.revoke(till.opened(), till.accounts.keys.list(session)[0].key_id)
+
+
+def test_reserve__without_waiting__takes_what_is_in_memory_only(till: Till) -> None:
+    session = till.opened()
+    _, secret = key(till, session, per_minute=2)
+    with pytest.raises(NotAtHand):  # the key is in the store
+        till.accounts.reserve(secret, MODEL, TokenBounds(1, 0), waits=False)
+    till.accounts.authorise(session, voucher(session, 100))
+    till.accounts.reserve(secret, MODEL, TokenBounds(10, 0))
+    account = till.accounts.roster.account(session)
+    with account.lock, pytest.raises(NotAtHand):  # somebody else is at it, who may wait for the store
+        till.accounts.reserve(secret, MODEL, TokenBounds(10, 0), waits=False)
+    account.stale = True
+    with pytest.raises(NotAtHand):  # it must be read again
+        till.accounts.reserve(secret, MODEL, TokenBounds(10, 0), waits=False)
+    account.stale = False
+    till.accounts.reserve(secret, MODEL, TokenBounds(10, 0), waits=False)
+    assert held(till, session) == (100, 0, 20)
+    with pytest.raises(TooManyCalls):  # two calls were made, whatever else was tried
+        till.accounts.reserve(secret, MODEL, TokenBounds(10, 0), waits=False)
+    till.restart()
+    till.accounts.roster._accounts.clear()
+    with pytest.raises(NotAtHand):
+        till.accounts.reserve(voucher(session, 101), MODEL, TokenBounds(1, 0), waits=False)
