@@ -5,7 +5,7 @@ All raise MetricAbsent, GpuLost and NvmlFailed (`errors` says when).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,20 +13,25 @@ from oracle.telemetry.base import TelemetryError
 from oracle.telemetry.nvml.errors import (
     BOARD_LOST,
     INSUFFICIENT_SIZE,
+    NO_SYMBOL,
     NOT_FOUND,
     SUCCESS,
     GpuLost,
     MetricAbsent,
     NvmlFailed,
 )
+from oracle.telemetry.nvml.fields import (
+    SYMBOL,
+    VALUE_OF_TYPE,
+    BoardReading,
+    Field,
+    Fields,
+    fields_of,
+)
 from oracle.telemetry.nvml.library import Library
 
 _SIZE_RETRIES: Final = 3
-# nvml.h, NVML_FI_*: the energy counter; power as mean of the last second (Ampere and newer, not GA100), now.
-ENERGY_FIELD: Final = 83
-POWER_FIELDS: Final = (185, 186)
 WHOLE_BOARD: Final = 0xFFFFFFFF  # nvml.h: the id of no MIG instance
-_VALUE_OF_TYPE: Final = {1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal"}  # nvmlValueType_t
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,15 @@ class Nvml(Library):
 
     def __init__(self, binding: Any) -> None:
         super().__init__(binding)
+        self._fields: dict[str, Fields] = {}
         self._without_fields: set[str] = set()
         self._instances: dict[tuple[str, int], tuple[Any, int]] = {}
+
+    def close(self) -> None:
+        """Release NVML. Safe after it was lost."""
+        with self._lock:
+            self._fields.clear()
+            super().close()
 
     # WHAT IS HERE
 
@@ -146,55 +158,69 @@ class Nvml(Library):
 
     # THE BOARD
 
-    def board(self, gpu: str) -> Mapping[str, int | TelemetryError]:
-        """`energy_mj` and `power_mw` in one call, each a value or why it isn't. Raises GpuLost.
+    def board(self, gpu: str) -> BoardReading:
+        """Energy and power in one call; what that doesn't give, by a call of its own. Raises GpuLost."""
+        energy, power = self._in_one_call(gpu)
+        if not isinstance(energy, int):
+            energy = self._alone(self.energy_mj, gpu, energy)
+        if not isinstance(power, int):
+            power = self._alone(self.power_mw, gpu, power)
+        return BoardReading(energy, power)
 
-        Where the driver has no such call or field, they are read one by one.
-        """
-        found = self._fields(gpu)
-        read = {"energy_mj": self.energy_mj, "power_mw": self.power_mw}
-        for metric, alone in read.items():
-            if isinstance(found.get(metric), int):
-                continue
-            try:
-                found[metric] = alone(gpu)
-            except GpuLost:
-                raise
-            except (MetricAbsent, NvmlFailed) as problem:
-                # What the field said stands, unless it only said that there is no field.
-                if not isinstance(found.get(metric), NvmlFailed):
-                    found[metric] = problem
-        return found
-
-    def _fields(self, gpu: str) -> dict[str, int | TelemetryError]:
+    def _in_one_call(self, gpu: str) -> tuple[int | TelemetryError | None, int | TelemetryError | None]:
+        """None for both where the driver has no such call, or it fails."""
         if gpu in self._without_fields:
-            return {}
+            return None, None
         try:
-            energy, *powers = self.call("nvmlDeviceGetFieldValues", gpu, [ENERGY_FIELD, *POWER_FIELDS])
-        except MetricAbsent:
-            self._without_fields.add(gpu)
-            return {}
+            with self._lock:
+                fields = self._fields.get(gpu) or self._prepare(gpu)
+                if code := fields.read():
+                    raise self.failed(SYMBOL, gpu, code, str(self.binding.NVMLError(code)))
+                for field in fields.powers:
+                    if isinstance(power := self._field(gpu, field), int):
+                        break
+                return self._field(gpu, fields.energy), power
         except GpuLost:
             raise
+        except MetricAbsent:
+            self._without_fields.add(gpu)
         except NvmlFailed:
-            return {}
-        for field in powers:
-            if isinstance(power := self._field(gpu, field), int):
-                break
-        return {"energy_mj": self._field(gpu, energy), "power_mw": power}
+            pass
+        return None, None
 
-    def _field(self, gpu: str, field: Any) -> int | TelemetryError:
-        code = int(field.nvmlReturn)
-        member = _VALUE_OF_TYPE.get(int(field.valueType)) if code == SUCCESS else None
+    def _prepare(self, gpu: str) -> Fields:
+        handle = self.handle(gpu)
+        try:
+            self._fields[gpu] = fields_of(self.binding, handle)
+        except AttributeError as problem:
+            raise self.failed(SYMBOL, gpu, NO_SYMBOL) from problem
+        return self._fields[gpu]
+
+    def _field(self, gpu: str, field: Field) -> int | TelemetryError:
+        row = field.row
+        code: int = row.nvmlReturn
+        member = VALUE_OF_TYPE.get(row.valueType) if code == SUCCESS else None
         if member is not None:
-            return int(getattr(field.value, member))
-        symbol = f"nvmlDeviceGetFieldValues:{field.fieldId}"
+            value: int = getattr(field.value, member)
+            return value
+        symbol = f"{SYMBOL}:{row.fieldId}"
         if code == SUCCESS:
             return NvmlFailed(symbol, gpu, code, "no integer")
         problem = self.failed(symbol, gpu, code, "field not read")
         if isinstance(problem, GpuLost):
             raise problem
         return problem
+
+    def _alone(
+        self, read: Callable[[str], int], gpu: str, said: TelemetryError | None
+    ) -> int | TelemetryError:
+        """A metric by its own call. What its field said stands, unless only that there is no such field."""
+        try:
+            return read(gpu)
+        except GpuLost:
+            raise
+        except (MetricAbsent, NvmlFailed) as problem:
+            return said if isinstance(said, NvmlFailed) else problem
 
     def energy_mj(self, gpu: str) -> int:
         """The energy counter, mJ since the driver was loaded."""
