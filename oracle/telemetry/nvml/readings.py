@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from oracle.telemetry.base import TelemetryError
 from oracle.telemetry.nvml.errors import (
@@ -28,7 +28,7 @@ from oracle.telemetry.nvml.fields import (
     Fields,
     fields_of,
 )
-from oracle.telemetry.nvml.library import Library
+from oracle.telemetry.nvml.library import LIBRARY, Library
 
 _SIZE_RETRIES: Final = 3
 WHOLE_BOARD: Final = 0xFFFFFFFF  # nvml.h: the id of no MIG instance
@@ -43,8 +43,7 @@ class Gpu:
     memory_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A process with a compute context. `instance` is the MIG instance it is on, None for a whole board."""
 
     pid: int
@@ -52,8 +51,7 @@ class Running:
     instance: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessUtil:
+class ProcessUtil(NamedTuple):
     """One of the driver's per-process samples: SM and memory use in percent at unix microseconds (the
     trace's, if replayed).
     """
@@ -94,8 +92,7 @@ class Nvml(Library):
 
     def boards(self) -> tuple[Gpu, ...]:
         """The boards here, in NVML's order. One that is lost isn't here, and hides no other."""
-        with self.guarded("nvmlDeviceGetCount"):
-            count = self.binding.nvmlDeviceGetCount()
+        count = self.ask("nvmlDeviceGetCount", LIBRARY)
         found = []
         for index in range(count):
             try:
@@ -130,15 +127,12 @@ class Nvml(Library):
     def board_at(self, index: int) -> Gpu:
         """The board of that number in NVML's order."""
         where = f"GPU {index}"
-        with self.guarded("nvmlDeviceGetHandleByIndex", where):
-            handle = self.binding.nvmlDeviceGetHandleByIndex(index)
+        handle = self.ask("nvmlDeviceGetHandleByIndex", where, index)
         return self._identified(handle, where)
 
     def _identified(self, handle: Any, where: str) -> Gpu:
-        with self.guarded("nvmlDeviceGetUUID", where):
-            uuid = self.binding.nvmlDeviceGetUUID(handle)
-        with self.guarded("nvmlDeviceGetName", uuid):
-            name = self.binding.nvmlDeviceGetName(handle)
+        uuid = self.ask("nvmlDeviceGetUUID", where, handle)
+        name = self.ask("nvmlDeviceGetName", uuid, handle)
         self._handles[uuid] = handle
         try:
             memory = int(self.call("nvmlDeviceGetMemoryInfo", uuid).total)
@@ -315,13 +309,11 @@ class Nvml(Library):
 
     def gpm_buffer(self) -> Any:
         """Room for one sample. To be freed with `free_gpm`."""
-        with self.guarded("nvmlGpmSampleAlloc"):
-            return self.binding.nvmlGpmSampleAlloc()
+        return self.ask("nvmlGpmSampleAlloc", LIBRARY)
 
     def free_gpm(self, buffer: Any) -> None:
         """Free a buffer."""
-        with self.guarded("nvmlGpmSampleFree"):
-            self.binding.nvmlGpmSampleFree(buffer)
+        self.ask("nvmlGpmSampleFree", LIBRARY, buffer)
 
     def gpm_sample(self, gpu: str, buffer: Any) -> None:
         """Read the activity counters of a GPU, or of the instance that a MIG device lies in."""
@@ -329,8 +321,7 @@ class Nvml(Library):
             self.call("nvmlGpmSampleGet", gpu, buffer)
             return
         board, instance = self._instance(gpu)
-        with self.guarded("nvmlGpmMigSampleGet", gpu):
-            self.binding.nvmlGpmMigSampleGet(board, instance, buffer)
+        self.ask("nvmlGpmMigSampleGet", gpu, board, instance, buffer)
 
     def _instance(self, gpu: str) -> tuple[Any, int]:
         """Handle of the board that a MIG device is of, and the id of its GPU instance there."""
@@ -351,8 +342,7 @@ class Nvml(Library):
     def gpm_metrics(self, gpu: str, request: Any, before: Any, after: Any) -> Mapping[int, float]:
         """Activity between two samples by metric id; a metric that the GPU doesn't have is missing."""
         request.sample1, request.sample2 = before, after
-        with self.guarded("nvmlGpmMetricsGet", gpu):
-            self.binding.nvmlGpmMetricsGet(request)
+        self.ask("nvmlGpmMetricsGet", gpu, request)
         found = {}
         for i in range(request.numMetrics):
             row = request.metrics[i]
