@@ -7,6 +7,7 @@ takes five times as long; at a tick a second that was most of what sampling cost
 from __future__ import annotations
 
 from collections.abc import Callable
+from ctypes import c_uint
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -27,9 +28,11 @@ class BoardReading(NamedTuple):
 
 
 class Field(NamedTuple):
-    """A field (`nvmlFieldValue_t`) and the union in it: what both show changes with each call."""
+    """A field's number, and its return code, type and value, which change in place with each call."""
 
-    row: Any
+    number: int
+    code: Any
+    kind: Any
     value: Any
 
 
@@ -41,10 +44,18 @@ class Fields(NamedTuple):
     powers: tuple[Field, ...]
 
 
+def view(row: Any, name: str, kind: Any) -> Any:
+    """A member of a structure, in place. Through the binding's structures each read is a call of Python's."""
+    return kind.from_buffer(row, getattr(type(row), name).offset)
+
+
 def fields_of(binding: Any, handle: Any) -> Fields:
     """The call for one board. Raises AttributeError if the driver has no such symbol."""
     rows = (binding.c_nvmlFieldValue_t * (1 + len(POWER_FIELDS)))()
-    for row, field in zip(rows, (ENERGY_FIELD, *POWER_FIELDS), strict=True):
-        row.fieldId = field
-    energy, *powers = (Field(row, row.value) for row in rows)
+    energy, *powers = map(_field, rows, (ENERGY_FIELD, *POWER_FIELDS))
     return Fields(partial(getattr(binding.nvmlLib, SYMBOL), handle, len(rows), rows), energy, tuple(powers))
+
+
+def _field(row: Any, number: int) -> Field:
+    row.fieldId = number
+    return Field(number, view(row, "nvmlReturn", c_uint), view(row, "valueType", c_uint), row.value)

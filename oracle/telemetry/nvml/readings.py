@@ -6,6 +6,7 @@ All raise MetricAbsent, GpuLost and NvmlFailed (`errors` says when).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from ctypes import c_double, c_uint
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +28,7 @@ from oracle.telemetry.nvml.fields import (
     Field,
     Fields,
     fields_of,
+    view,
 )
 from oracle.telemetry.nvml.library import LIBRARY, Library
 
@@ -71,6 +73,13 @@ class Accounted:
     peak_bytes: int
     started_us: int
     ended: bool
+
+
+class GpmRequest(NamedTuple):
+    """A request for GPM metrics: NVML's structure, and id, return code and value of each, in place."""
+
+    memory: Any
+    rows: tuple[tuple[int, Any, Any], ...]
 
 
 class Nvml(Library):
@@ -191,13 +200,12 @@ class Nvml(Library):
         return self._fields[gpu]
 
     def _field(self, gpu: str, field: Field) -> int | TelemetryError:
-        row = field.row
-        code: int = row.nvmlReturn
-        member = VALUE_OF_TYPE.get(row.valueType) if code == SUCCESS else None
+        code: int = field.code.value
+        member = VALUE_OF_TYPE.get(field.kind.value) if code == SUCCESS else None
         if member is not None:
             value: int = getattr(field.value, member)
             return value
-        symbol = f"{SYMBOL}:{row.fieldId}"
+        symbol = f"{SYMBOL}:{field.number}"
         if code == SUCCESS:
             return NvmlFailed(symbol, gpu, code, "no integer")
         problem = self.failed(symbol, gpu, code, "field not read")
@@ -331,24 +339,24 @@ class Nvml(Library):
             self._instances[key] = (board, int(self.call("nvmlDeviceGetGpuInstanceId", gpu)))
         return self._instances[key]
 
-    def gpm_request(self, ids: tuple[int, ...]) -> Any:
+    def gpm_request(self, ids: tuple[int, ...]) -> GpmRequest:
         """A request for these metrics, to be used again and again: it is large."""
         request = self.binding.c_nvmlGpmMetricsGet_t()
         request.version, request.numMetrics = self.binding.NVML_GPM_METRICS_GET_VERSION, len(ids)
+        rows = []
         for row, metric in zip(request.metrics, ids, strict=False):
             row.metricId = metric
-        return request
+            rows.append((metric, view(row, "nvmlReturn", c_uint), view(row, "value", c_double)))
+        return GpmRequest(request, tuple(rows))
 
-    def gpm_metrics(self, gpu: str, request: Any, before: Any, after: Any) -> Mapping[int, float]:
+    def gpm_metrics(self, gpu: str, request: GpmRequest, before: Any, after: Any) -> Mapping[int, float]:
         """Activity between two samples by metric id; a metric that the GPU doesn't have is missing."""
-        request.sample1, request.sample2 = before, after
-        self.ask("nvmlGpmMetricsGet", gpu, request)
+        request.memory.sample1, request.memory.sample2 = before, after
+        self.ask("nvmlGpmMetricsGet", gpu, request.memory)
         found = {}
-        for i in range(request.numMetrics):
-            row = request.metrics[i]
-            metric, code = int(row.metricId), int(row.nvmlReturn)
-            if code == SUCCESS:
-                found[metric] = float(row.value)
-            elif isinstance(lost := self.failed(f"nvmlGpmMetricsGet:{metric}", gpu, code), GpuLost):
+        for metric, code, value in request.rows:
+            if code.value == SUCCESS:
+                found[metric] = value.value
+            elif isinstance(lost := self.failed(f"nvmlGpmMetricsGet:{metric}", gpu, code.value), GpuLost):
                 raise lost
         return found
