@@ -54,7 +54,7 @@ class FakeNvml:
         self.size_off = 0
         vars(self).update(changes)
 
-    def ask(self, symbol: str, gpu: str) -> Any:
+    def ask(self, symbol: str, gpu: str, *arguments: object) -> Any:
         if symbol in self.fails:
             raise self.fails[symbol]
         assert symbol == "nvmlSystemGetConfComputeState"
