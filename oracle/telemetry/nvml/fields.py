@@ -1,7 +1,7 @@
 """A board's energy counter and power in one call, `nvmlDeviceGetFieldValues`, made at each tick of each job.
 
-It is called as it is, into the same memory each time. NVIDIA's binding makes a new array at every call and
-takes five times as long; at a tick a second that was most of what sampling cost.
+It is called as it is, into the same memory each time. NVIDIA's binding makes a new array at every call, and
+four times the work; at a tick a second caches are cold, and each line of code that is touched counts.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ ENERGY: Final = "energy_mj"
 POWER: Final = "power_mw"
 REFUSED: Final = "energy_refused_mj"
 SIDE_NS: Final = 5_000_000_000
-"""How often a tick reads side information once a lease is older than that. It takes twice as long as
+"""How often a tick reads side information once a lease is older than that. It takes four times as long as
 energy and power, nothing is billed by it, and a job of minutes is described as well by less.
 """
 _BOARD_ONLY: Final = (ENERGY, POWER, "util_pct", "process_sm_pct", "accounting")
