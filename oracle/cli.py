@@ -111,6 +111,35 @@ def record(
     raise typer.Exit(_guarded(work))
 
 
+@app.command()
+def admit(config: Config = None) -> None:
+    """Answer Slurm's submit filter and Kubernetes' webhook: only workloads with a funded, accepted job run."""
+    settings = _load(config)
+
+    def work() -> int:
+        from oracle.admission.serve import Admitting
+
+        return Admitting(settings).run()
+
+    raise typer.Exit(_guarded(work))
+
+
+@app.command()
+def evictions(config: Config = None) -> None:
+    """Read `kubectl get pods,jobs -A -o json`, release what has ended, and print what `kubectl delete` is to
+    end: workloads whose job isn't running.
+    """
+    settings = _load(config)
+
+    def work() -> int:
+        from oracle.admission.serve import evictions
+
+        print(*evictions(settings, sys.stdin.read()), sep="", end="")
+        return 0
+
+    raise typer.Exit(_guarded(work))
+
+
 def _load(config: Path | None) -> Settings:
     try:
         settings = Settings.load(config)
