@@ -13,6 +13,7 @@ from rich.table import Table
 
 from oracle import daemon, preflight
 from oracle import migrate_state as moving
+from oracle.admission import serve as admission
 from oracle.logging import clean, configure
 from oracle.node import node_name, open_state
 from oracle.preflight import Finding, Mark
@@ -113,15 +114,10 @@ def record(
 
 @app.command()
 def admit(config: Config = None) -> None:
-    """Answer Slurm's submit filter and Kubernetes' webhook: only workloads with a funded, accepted job run."""
+    """Answer Slurm's submit filter and Kubernetes' webhook: what runs has a funded, accepted job."""
     settings = _load(config)
 
-    def work() -> int:
-        from oracle.admission.serve import Admitting
-
-        return Admitting(settings).run()
-
-    raise typer.Exit(_guarded(work))
+    raise typer.Exit(_guarded(lambda: admission.Admitting(settings).run()))
 
 
 @app.command()
@@ -132,9 +128,7 @@ def evictions(config: Config = None) -> None:
     settings = _load(config)
 
     def work() -> int:
-        from oracle.admission.serve import evictions
-
-        print(*evictions(settings, sys.stdin.read()), sep="", end="")
+        print(*admission.evictions(settings, sys.stdin.read()), sep="", end="")
         return 0
 
     raise typer.Exit(_guarded(work))

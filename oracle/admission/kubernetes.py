@@ -224,7 +224,7 @@ class Webhook:
         )  # fmt: skip
 
     def _amounts(self, pod: PodSpec) -> tuple[int, int | None]:
-        """GPUs and thousandths of a CPU that the pod holds at once, at most; CPUs None unless all are limited.
+        """GPUs and thousandths of a CPU that the pod holds at once; CPUs None unless all are limited.
 
         Sidecars run beside the containers; each of the other init containers runs alone with them.
         """
