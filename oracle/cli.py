@@ -114,7 +114,10 @@ def record(
 
 @app.command()
 def admit(config: Config = None) -> None:
-    """Answer Slurm's submit filter and Kubernetes' webhook: what runs has a funded, accepted job."""
+    """Answer Slurm's submit filter and Kubernetes' webhook: what runs has a funded, accepted job.
+
+    Example: scrip oracle admit --config node.toml
+    """
     settings = _load(config)
 
     raise typer.Exit(_guarded(lambda: admission.Admitting(settings).run()))
@@ -124,6 +127,8 @@ def admit(config: Config = None) -> None:
 def evictions(config: Config = None) -> None:
     """Read `kubectl get pods,jobs -A -o json`, release what has ended, and print what `kubectl delete` is to
     end: workloads whose job isn't running.
+
+    Example: kubectl get pods,jobs -A -o json | scrip oracle evictions -c node.toml
     """
     settings = _load(config)
 

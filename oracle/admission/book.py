@@ -40,10 +40,10 @@ class Book:
         with self._store.reading() as session:
             return session.scalars(select(AdmissionRow.job_id).where(*wanted)).first()
 
-    def all(self, system: System) -> Mapping[bytes, Admission]:
-        """Every job that is held in an orchestrator."""
+    def all(self) -> Mapping[bytes, Admission]:
+        """Every job that is held."""
         with self._store.reading() as session:
-            rows = session.scalars(select(AdmissionRow).where(AdmissionRow.system == system))
+            rows = session.scalars(select(AdmissionRow))
             return {row.job_id: Admission(row.system, row.workload, row.at_ms) for row in rows}
 
     def hold(
@@ -62,6 +62,16 @@ class Book:
                 session.add(row)
             elif (row.system, row.workload) != (system, workload):
                 row.system, row.workload, row.at_ms = system, workload, now
+
+    def bind(self, job_id: bytes, system: System, workload: str, before: Admission | None) -> bool:
+        """Note the workload of a job, unless somebody else was faster since `before` was read."""
+        with self._store.writing(led=False) as session:
+            row = session.get(AdmissionRow, job_id)
+            if _of(row) != before:
+                return False
+            now = self._store.now_ms()
+            session.merge(AdmissionRow(job_id=job_id, system=system, workload=workload, at_ms=now))
+            return True
 
     def release(self, job_id: bytes, system: System, workload: str) -> bool:
         """Give the job free, if it is this workload that holds it."""

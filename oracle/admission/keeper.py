@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from oracle.admission.book import Admission
 from oracle.admission.office import Office
 from oracle.admission.rule import ChainJob, Denied, System, payable
@@ -50,14 +52,18 @@ class Steps:
 
 def compare(
     live: Sequence[Live], jobs: Mapping[bytes, ChainJob | None], held: Mapping[bytes, Admission],
-    provider: str, now: int, since_ms: int,
+    system: System, provider: str, now: int, since_ms: int,
 ) -> Steps:  # fmt: skip
-    """What brings workloads and admissions in step. Pure. `jobs` has every job that a live workload names.
+    """What brings an orchestrator's workloads and all admissions in step. Pure. `jobs` has every job that a
+    live workload names.
 
     What was noted at `since_ms` or later is let be: its workload may be too new for the list.
     """
     running = {one.workload for one in live}
-    bind, evict, holder = [], [], {job: one.workload for job, one in held.items() if one.workload in running}
+    bind, evict = [], []
+    holder = {
+        job: one.workload for job, one in held.items() if one.system != system or one.workload in running
+    }
     for one in live:
         if one.job_id is None:
             evict.append((one.workload, "names no job"))
@@ -84,10 +90,10 @@ class Keeper:
     def __call__(self) -> Steps:
         """One pass. Raises ScripError if the cluster or the chain can't be read; then nothing was done."""
         office, system, now_ms = self._office, self._cluster.system, self._office.book.now_ms()
-        held = office.book.all(system)  # before the list: what is noted later is newer than the list
-        steps = plan(office, held, self._cluster.live(), now_ms - self._hold_ms)
+        held = office.book.all()  # before the list: what is noted later is newer than the list
+        steps = plan(office, system, held, self._cluster.live(), now_ms - self._hold_ms)
         for job, workload in steps.bind:
-            office.book.hold(job, system, workload, lambda now: None)
+            office.book.bind(job, system, workload, held.get(job))
         for job, workload in steps.release:
             office.book.release(job, system, workload)
         for workload, reason in steps.evict:
@@ -99,14 +105,16 @@ class Keeper:
         """One pass; what can't be read now is logged, and done at the next one."""
         try:
             self()
-        except ScripError as problem:
+        except (ScripError, SQLAlchemyError) as problem:
             _log.warning("workloads not compared", system=self._cluster.system, reason=str(problem))
 
 
-def plan(office: Office, held: Mapping[bytes, Admission], live: Sequence[Live], since_ms: int) -> Steps:
+def plan(
+    office: Office, system: System, held: Mapping[bytes, Admission], live: Sequence[Live], since_ms: int
+) -> Steps:
     """`compare` with what the chain says now. Raises ChainError."""
     jobs = {job: office.job(job) for job in _named(live)}
-    return compare(live, jobs, held, office.provider, office.facts.now(), since_ms)
+    return compare(live, jobs, held, system, office.provider, office.facts.now(), since_ms)
 
 
 def _named(live: Iterable[Live]) -> set[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from oracle.admission.slurm import SlurmCluster
 from oracle.executors.base import EngineAway
 from oracle.executors.slurm import SlurmQueue
 from scrip.chain import Chain
-from tests.integration.admission_place import Place, admitting
-from tests.integration.oracle_lab import lab
+from scrip.spec import JobSpec, spec_hash
+from scrip.types import Status
+from tests.integration.admission_place import UNITS, Place, admitting
+from tests.integration.oracle_lab import catalogue_on, lab
 from tests.integration.slurm_cluster import Slurm
 from tests.integration.system import System, account
 from tests.unit import job_probes as probes
@@ -180,6 +183,31 @@ def test_submit__by_the_daemon__its_own_executor_gets_through_and_waits_for_a_he
     with pytest.raises(EngineAway, match="temporarily unable to admit"):
         queue.submit(tmp_path, "exec sleep 60", work)
     assert list(queue.find(job)) == [first]
+
+
+def test_submit__two_of_one_job_at_once__one_runs(slurm: Slurm, node: Admitting, place: Place) -> None:
+    job = place.paid()
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: submit(slurm, job), range(2)))
+    assert sorted(one.returncode == 0 for one in done) == [False, True]
+
+
+def test_provider__whose_engine_is_the_guarded_partition__settles(place: Place, slurm: Slurm) -> None:
+    class_id = place.lab.system.create_class(min_assurance=1)
+    buyer = place.lab.buy(class_id, UNITS)
+    engine = slurm.settings.model_copy(update={"partition": "paid"})
+    offer = {"catalogue": catalogue_on(place.lab.folder, "slurm")}
+    settings = place.lab.provider_settings(provider=offer, slurm=engine.model_dump())
+    admission = settings_of(place, slurm).admission
+    with admitting(settings.model_copy(update={"admission": admission})) as node:
+        place.lab.start("provider", settings)
+        spec = JobSpec("hash.chain", {"seed": "0x" + "ab" * 32, "steps": 2_000_000})
+        terms = place.lab.terms(buyer, class_id, spec_hash=spec_hash(spec))
+        job = place.lab.open(buyer, terms, place.lab.quote(terms, spec))
+        place.lab.wait_for([job], Status.SETTLED)
+        probes.until(lambda: node.office.book.held(job) is None, "its release", SECONDS)
+    (end,) = [path for path in slurm.spool.glob("*.end") if job.hex() in path.read_text()]
+    assert "Partition=paid" in slurm.run("scontrol", "show", "job", end.stem)
 
 
 def test_update__of_what_was_paid__refused(slurm: Slurm, node: Admitting, place: Place) -> None:

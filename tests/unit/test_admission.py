@@ -181,7 +181,7 @@ def test_release__by_another_workload__keeps_it(office: ToldOffice) -> None:
 
 def steps(live: list[Live], held: dict[bytes, Admission], since_ms: int = 100, **jobs: ChainJob) -> Any:
     known: dict[bytes, ChainJob | None] = {JOB: chain_job(), OTHER: None}
-    return compare(live, known, held, PROVIDER, NOW, since_ms)
+    return compare(live, known, held, "slurm", PROVIDER, NOW, since_ms)
 
 
 def test_compare__in_step__nothing_to_do() -> None:
@@ -198,6 +198,20 @@ def test_compare__unpaid_unknown_and_second__evicted() -> None:
 def test_compare__second_listed_before_the_holder__the_holder_stays() -> None:
     found = steps([Live("0", JOB), Live("1", JOB)], {JOB: Admission("slurm", "1", 5)})
     assert [workload for workload, _ in found.evict] == ["0"]
+
+
+def test_compare__job_that_pays_for_a_workload_elsewhere__evicted() -> None:
+    found = steps([Live("1", JOB)], {JOB: Admission("kubernetes", "uid", 5)})
+    assert (found.bind, found.release) == ((), ())
+    assert [workload for workload, _ in found.evict] == ["1"]
+
+
+def test_bind__somebody_was_faster__left_as_it_is(office: ToldOffice) -> None:
+    before = office.book.held(JOB)
+    office.admit(claim())
+    assert not office.book.bind(JOB, "slurm", "1", before)
+    assert office.book.bind(JOB, "slurm", "1", office.book.held(JOB))
+    assert office.book.job_of("slurm", "1") == JOB
 
 
 def test_compare__not_noted_or_noted_without_a_number__noted() -> None:
