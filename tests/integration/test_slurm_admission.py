@@ -237,8 +237,8 @@ def test_start__job_given_back_while_its_workload_waited__never_runs(
     waiting = ticket(submit(slurm, place.paid(terms), "--hold"))
     place.cancel(terms)
     slurm.run("scontrol", "release", waiting)
-    probes.until(lambda: state(slurm, waiting) not in ("PENDING", "CONFIGURING"), "its end", SECONDS)
-    assert state(slurm, waiting) in ("CANCELLED", "FAILED")
+    probes.until(lambda: state(slurm, waiting) in ("CANCELLED", "FAILED"), "its end", SECONDS)
+    assert not (slurm.spool / f"{waiting}.begin").exists(), "the node never heard of it"
 
 
 def test_keeper__job_given_back_during_its_workload__cancelled(
