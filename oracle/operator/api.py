@@ -1,0 +1,123 @@
+"""The routes of the operator's page. Every answer forbids what the page doesn't need, and caching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Final
+from urllib.parse import parse_qs
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from oracle.api_auth import Unauthorised
+from oracle.api_errors import answer
+from oracle.operator.access import COOKIE, PATH, SIGNED_IN_S, Access, WrongHost
+from oracle.operator.feed import Feed, TooManyViewers
+from oracle.operator.stream import EventStream
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+AGAIN_S: Final = 30
+_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_PUBLIC: Final = ("page.css", "page.js", "rows.js", "signin.js", "icon.svg")
+"""Files that say nothing about this node: whoever may ask it for anything gets them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSite:
+    """The page of a node: who may see it, and what is told."""
+
+    access: Access
+    feed: Feed
+
+
+def add_operator(app: FastAPI, site: OperatorSite) -> None:
+    """Serve the page."""
+    access, feed = site.access, site.feed
+
+    def for_us(request: Request) -> None:
+        access.check_host(request.url.scheme, request.headers.get("host", ""))
+
+    def signed_in(request: Request) -> None:
+        for_us(request)
+        access.check(request.cookies)
+
+    ForUs, SignedIn = Annotated[None, Depends(for_us)], Annotated[None, Depends(signed_in)]
+
+    @app.get(PATH, include_in_schema=False)
+    async def page(request: Request, _: ForUs) -> Response:
+        """The page, or the form that asks for the token."""
+        try:
+            access.check(request.cookies)
+        except Unauthorised:
+            return _html("signin.html", 401)
+        return _html("index.html", 200)
+
+    @app.post(f"{PATH}/session", include_in_schema=False)
+    async def sign_in(request: Request, _: ForUs) -> Response:
+        """The cookie, for the token."""
+        given = parse_qs((await request.body()).decode("latin-1")).get("token", [""])[0]
+        made = access.sign_in(given)
+        response = RedirectResponse(PATH, 303, headers=dict(HEADERS))
+        secure = request.url.scheme == "https"
+        response.set_cookie(
+            COOKIE, made, max_age=SIGNED_IN_S, path=PATH, secure=secure, httponly=True, samesite="strict"
+        )
+        return response
+
+    @app.post(f"{PATH}/leave", include_in_schema=False)
+    async def sign_out(_: SignedIn) -> Response:
+        """Forget the cookie."""
+        response = RedirectResponse(PATH, 303, headers=dict(HEADERS))
+        response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="strict")
+        return response
+
+    @app.get(f"{PATH}/events", include_in_schema=False)
+    async def events(_: SignedIn) -> Response:
+        """All sections, then what changes, until the viewer goes."""
+        return EventStream(feed.enter(), HEADERS | {"X-Accel-Buffering": "no"})
+
+    for name in _PUBLIC:
+        app.get(f"{PATH}/{name}", include_in_schema=False, dependencies=[Depends(for_us)])(_file(name))
+    app.add_exception_handler(WrongHost, _wrong_host)
+    app.add_exception_handler(TooManyViewers, _too_many)
+
+
+def _file(name: str) -> Callable[[], Response]:
+    content, kind = _static(name), _TYPES[name.rpartition(".")[2]]
+
+    def file() -> Response:
+        return Response(content, media_type=kind, headers=dict(HEADERS))
+
+    return file
+
+
+def _html(name: str, status: int) -> Response:
+    headers = dict(HEADERS) | ({"WWW-Authenticate": "Scrip-Operator"} if status == 401 else {})
+    return Response(_static(name), status, headers, "text/html")
+
+
+def _static(name: str) -> bytes:
+    return files(__package__).joinpath("static", name).read_bytes()
+
+
+async def _wrong_host(_: Request, error: Exception) -> JSONResponse:
+    return answer(421, "wrong_host", str(error))
+
+
+async def _too_many(_: Request, error: Exception) -> JSONResponse:
+    refused = answer(503, "viewers", str(error))
+    refused.headers["Retry-After"] = str(AGAIN_S)
+    return refused
