@@ -49,7 +49,7 @@ _OBJECT: Final = {"content": {BUNDLE_TYPE: {"schema": {"type": "object"}}}}
 
 @dataclass(frozen=True, slots=True)
 class ProviderParts:
-    """What the API shows. `oracle` is our key's address, None in a dry run; `gateway` sells calls, if any, and
+    """What the API shows. `oracle` is our key's address, None in a dry run; `gateway` sells calls, if any;
     `operator` is the operator's page.
     """
 

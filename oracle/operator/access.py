@@ -45,7 +45,8 @@ class Access:
         if is_loopback(name):
             return
         if name != urlsplit(self.public_url).hostname:
-            raise WrongHost(f"this node isn't {name or 'nameless'}: use a name of this machine or api.public_url")
+            limit = "a name of this machine, or that of api.public_url"
+            raise WrongHost(f"this node isn't {name or 'without a name'}: use {limit}")
         if scheme != "https":
             raise WrongHost(
                 "away from this machine the page needs https: put a TLS proxy in front that sends "
@@ -66,7 +67,8 @@ class Access:
         if not known or not hmac.compare_digest(given.encode(), self._cookie(int(ends)).encode()):
             raise Unauthorised(f"sign in at {PATH} with the operator token")
         if int(ends) < self.clock():
-            raise Unauthorised(f"you were signed in for {SIGNED_IN_S // 3_600} hours: sign in again at {PATH}")
+            hours = SIGNED_IN_S // 3_600
+            raise Unauthorised(f"you were signed in for {hours} hours: sign in again at {PATH}")
 
     def _cookie(self, ends: int) -> str:
         mark = hmac.new(self.token, f"{COOKIE}.{ends}".encode(), hashlib.sha256).hexdigest()

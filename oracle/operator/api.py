@@ -31,7 +31,7 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 AGAIN_S: Final = 30
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_PUBLIC: Final = ("page.css", "page.js", "rows.js", "signin.js", "icon.svg")
+_PUBLIC: Final = ("page.css", "page.js", "rows.js", "icon.svg")
 """Files that say nothing about this node: whoever may ask it for anything gets them."""
 
 
@@ -43,33 +43,43 @@ class OperatorSite:
     feed: Feed
 
 
+async def _for_us(request: Request) -> OperatorSite:
+    site: OperatorSite = request.app.state.operator
+    site.access.check_host(request.url.scheme, request.headers.get("host", ""))
+    return site
+
+
+async def _signed_in(request: Request) -> OperatorSite:
+    site = await _for_us(request)
+    site.access.check(request.cookies)
+    return site
+
+
+ForUs = Annotated[OperatorSite, Depends(_for_us)]
+SignedIn = Annotated[OperatorSite, Depends(_signed_in)]
+
+
 def add_operator(app: FastAPI, site: OperatorSite) -> None:
     """Serve the page."""
-    access, feed = site.access, site.feed
-
-    def for_us(request: Request) -> None:
-        access.check_host(request.url.scheme, request.headers.get("host", ""))
-
-    def signed_in(request: Request) -> None:
-        for_us(request)
-        access.check(request.cookies)
-
-    ForUs, SignedIn = Annotated[None, Depends(for_us)], Annotated[None, Depends(signed_in)]
+    app.state.operator = site
 
     @app.get(PATH, include_in_schema=False)
-    async def page(request: Request, _: ForUs) -> Response:
+    async def page(request: Request, site: ForUs) -> Response:
         """The page, or the form that asks for the token."""
         try:
-            access.check(request.cookies)
+            site.access.check(request.cookies)
         except Unauthorised:
             return _html("signin.html", 401)
         return _html("index.html", 200)
 
     @app.post(f"{PATH}/session", include_in_schema=False)
-    async def sign_in(request: Request, _: ForUs) -> Response:
+    async def sign_in(request: Request, site: ForUs) -> Response:
         """The cookie, for the token."""
         given = parse_qs((await request.body()).decode("latin-1")).get("token", [""])[0]
-        made = access.sign_in(given)
+        try:
+            made = site.access.sign_in(given)
+        except Unauthorised:
+            return _html("signin.html", 401, refused=True)
         response = RedirectResponse(PATH, 303, headers=dict(HEADERS))
         secure = request.url.scheme == "https"
         response.set_cookie(
@@ -78,19 +88,19 @@ def add_operator(app: FastAPI, site: OperatorSite) -> None:
         return response
 
     @app.post(f"{PATH}/leave", include_in_schema=False)
-    async def sign_out(_: SignedIn) -> Response:
+    async def sign_out(site: SignedIn) -> Response:
         """Forget the cookie."""
         response = RedirectResponse(PATH, 303, headers=dict(HEADERS))
         response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="strict")
         return response
 
     @app.get(f"{PATH}/events", include_in_schema=False)
-    async def events(_: SignedIn) -> Response:
+    async def events(site: SignedIn) -> Response:
         """All sections, then what changes, until the viewer goes."""
-        return EventStream(feed.enter(), HEADERS | {"X-Accel-Buffering": "no"})
+        return EventStream(site.feed.enter(), {**HEADERS, "X-Accel-Buffering": "no"})
 
     for name in _PUBLIC:
-        app.get(f"{PATH}/{name}", include_in_schema=False, dependencies=[Depends(for_us)])(_file(name))
+        app.get(f"{PATH}/{name}", include_in_schema=False, dependencies=[Depends(_for_us)])(_file(name))
     app.add_exception_handler(WrongHost, _wrong_host)
     app.add_exception_handler(TooManyViewers, _too_many)
 
@@ -104,9 +114,12 @@ def _file(name: str) -> Callable[[], Response]:
     return file
 
 
-def _html(name: str, status: int) -> Response:
+def _html(name: str, status: int, *, refused: bool = False) -> Response:
     headers = dict(HEADERS) | ({"WWW-Authenticate": "Scrip-Operator"} if status == 401 else {})
-    return Response(_static(name), status, headers, "text/html")
+    content = _static(name)
+    if refused:
+        content = content.replace(b'role="alert" hidden', b'role="alert"')
+    return Response(content, status, headers, "text/html")
 
 
 def _static(name: str) -> bytes:

@@ -57,7 +57,8 @@ class LogTail(logging.Handler):
 
 def _detail(entry: Mapping[str, Any], record: logging.LogRecord) -> str:
     """The other values of a line, and the error it was logged with."""
-    parts = [f"{name} {_text(value)}" for name, value in entry.items() if name not in _OF_LOG and name[0] != "_"]
+    given = {name: value for name, value in entry.items() if name not in _OF_LOG and name[0] != "_"}
+    parts = [f"{name} {_text(value)}" for name, value in given.items()]
     error = entry.get("exc_info") or (record.exc_info[1] if record.exc_info else None)
     if isinstance(error, BaseException):
         parts.append(f"{type(error).__name__}: {hide_secrets(None, '', {'error': str(error)})['error']}")

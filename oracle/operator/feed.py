@@ -32,7 +32,7 @@ class TooManyViewers(ScripError):
 
     def __init__(self, most: int) -> None:
         self.most = most
-        super().__init__(f"{most} viewers look already, and no more may: close one, or raise operator.viewers")
+        super().__init__(f"{most} viewers look already, the most there may be. Raise operator.viewers")
 
 
 class Builds(Protocol):

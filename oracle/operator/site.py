@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from oracle.health import Pulse
+from oracle.logging import get
 from oracle.node import ProviderNode
 from oracle.operator.access import PATH, Access
 from oracle.operator.api import OperatorSite
@@ -13,7 +14,6 @@ from oracle.operator.faults import LogTail
 from oracle.operator.feed import Feed
 from oracle.operator.figures import ChainFigures
 from oracle.operator.page import Page, PageParts
-from oracle.logging import get
 from oracle.secret_file import load_secret
 
 TOKEN: Final = "operator.token"  # noqa: S105 (a file's name)

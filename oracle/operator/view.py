@@ -209,9 +209,9 @@ def _class_row(class_id: int, paid: Paid, figures: Figures) -> Json:
 
 
 def costs(sums: Mapping[int, Sum], figures: Figures, rates: Mapping[int, Sequence[Rate]]) -> list[Json]:
-    """Per million tokens of each class that has paid: money at what its units brought on average, GPU-seconds,
-    joules. `rates` are the gateway's prices by class: one alone says what input, cached input and output are
-    of the whole.
+    """Per million tokens of each class that has paid: money, at what its units brought on average,
+    GPU-seconds and joules. `rates` are the gateway's prices by class: one alone says what input, cached input
+    and output are of the whole.
     """
     rows = []
     for class_id, found in sorted(sums.items()):
