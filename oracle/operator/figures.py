@@ -15,6 +15,7 @@ from oracle.facts import Facts
 from scrip.cli.output import Token, Tokens
 from scrip.errors import NotFound
 from scrip.logs import pages
+from scrip.structs import to_address
 from scrip.types import ClassTerms
 from scrip.view import ChainView
 
@@ -134,7 +135,8 @@ class ChainFigures:
         found = dict(self.now.watchers) if fresh else {}
         for set_id in sorted(sets - found.keys()):
             try:
-                found[set_id] = view.watcher_set(set_id).watchers
+                members = view.watcher_set(set_id).watchers
+                found[set_id] = tuple(to_address("watcher", member) for member in members)
             except NotFound:
                 found[set_id] = ()
         return found

@@ -30,8 +30,6 @@ UNSIGNED: Final = (State.METERED, State.SIGNING)
 """Jobs whose receipt lacks signatures, or waits to be signed together with others."""
 WATCHED: Final = 2
 """Assurance from which on watchers sign."""
-MILLION_DIGITS: Final = 6
-"""Digits after a token's own that a cost per million is shown with."""
 _GIB: Final = 1 << 30
 
 
@@ -233,8 +231,8 @@ def _cost_row(class_id: int, found: Sum, cost: PerMillion, figures: Figures) -> 
     token = figures.tokens[terms.payment_token]
 
     def price(value: Fraction | None) -> str | None:
-        digits = token.decimals + MILLION_DIGITS
-        return None if value is None else f"{_shown(value / 10**token.decimals, digits)} {token.symbol}"
+        shown = None if value is None else _shown(value / 10**token.decimals, token.decimals)
+        return None if shown is None else f"{shown} {token.symbol}"
 
     return {
         "class": class_name(class_id, terms),

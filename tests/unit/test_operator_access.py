@@ -54,7 +54,9 @@ def test_host__this_machine__may_go_without_tls(host: str) -> None:
     access().check_host("http", host)
 
 
-@pytest.mark.parametrize("host", ["", "evil.example", "localhost.evil.example", "10.0.0.1", "gpu.example.evil", "@"])
+@pytest.mark.parametrize(
+    "host", ["", "evil.example", "localhost.evil.example", "10.0.0.1", "gpu.example.evil", "@"]
+)
 def test_host__another_name__is_refused(host: str) -> None:
     with pytest.raises(WrongHost, match="this node isn't"):
         access().check_host("https", host)

@@ -113,7 +113,7 @@ function jobs(section) {
   rows(byId("jobs"), section.rows, (job) => job.id, (job) => [
     ["", id(job.id)],
     ["", [chip(job.state), job.simulated ? element("span", "quiet", " simulated") : null].filter(Boolean)],
-    ["", name(job.class)],
+    ["name", name(job.class)],
     ["num", job.units?.text],
     ["num", job.most.text],
     ["", id(job.buyer)],
@@ -127,7 +127,7 @@ function queue(section) {
   setText(byId("tile-running"), `${section.running} of ${section.slots}`);
   setText(byId("tile-waiting"), `${section.waiting} of ${section.places}`);
   rows(byId("queue"), section.rows, (job) => job.id, (job) => [
-    ["", id(job.id)], ["", chip(job.state)], ["", name(job.class)], ["num", job.most.text], ["", id(job.buyer)],
+    ["", id(job.id)], ["", chip(job.state)], ["name", name(job.class)], ["num", job.most.text], ["", id(job.buyer)],
     ["", time(job.sinceMs)],
   ]);
 }
@@ -137,18 +137,24 @@ function receipts(section) {
     const by = (state) => receipt.watchers.filter((watcher) => watcher.state === state);
     const people = (found) => found.flatMap((watcher, index) => [index ? " " : "", id(watcher.address)]);
     const refusals = by("refused").flatMap((watcher) => [id(watcher.address), ` ${watcher.reason} `]);
-    const needed = receipt.threshold ? ` ${by("signed").length} of ${receipt.threshold}` : "";
+    const alone = receipt.watcherSet === "0";
+    const count = `${by("signed").length} of ${receipt.threshold || "?"} `;
     return [
       ["", id(receipt.id)],
-      ["", name(receipt.class)],
+      ["name", name(receipt.class)],
       ["num", receipt.units.text],
-      ["", by("signed").length ? [...people(by("signed")), needed] : `no watcher${needed ? `,${needed}` : ""}`],
+      ["", alone ? "no watchers needed" : [count, ...people(by("signed"))]],
       ["", by("missing").length ? people(by("missing")) : "–"],
       ["", refusals.length ? refusals : "–"],
-      ["why", receipt.notes.join("; ") || (receipt.state === "signing" ? "watchers are checking" : "sent together with others")],
+      ["why", receipt.notes.join("; ") || waits(receipt, alone)],
       ["", time(receipt.sinceMs)],
     ];
   });
+}
+
+function waits(receipt, alone) {
+  if (receipt.state !== "signing") return "to be signed, alone or with others";
+  return alone ? "the node signs it" : "watchers are checking";
 }
 
 function earnings(section) {
@@ -162,13 +168,13 @@ function earnings(section) {
     ["num", token.withdrawn.text],
   ]);
   rows(byId("paid"), section.classes, (one) => one.class.id, (one) => [
-    ["", name(one.class)], ["num", one.units.text], ["num", one.amount.text],
+    ["name", name(one.class)], ["num", one.units.text], ["num", one.amount.text],
   ]);
 }
 
 function costs(section) {
   rows(byId("costs"), section, (cost) => cost.class.id, (cost) => [
-    ["", name(cost.class)], ["num", cost.input], ["num", cost.cached], ["num", cost.output], ["num", cost.blended],
+    ["name", name(cost.class)], ["num", cost.input], ["num", cost.cached], ["num", cost.output], ["num", cost.blended],
     ["num", cost.gpuSeconds], ["num", cost.joules],
   ]);
 }
@@ -177,7 +183,7 @@ function faults(section) {
   const declined = section.declined.map((one) => `${one.count} for ${one.reason}`);
   setText(byId("declined"), declined.length ? `Quotes declined since the start: ${declined.join(", ")}.` : "");
   rows(byId("faults"), section.rows, (one) => `${one.kind} ${one.what} ${one.reason} ${one.job ?? ""}`, (one) => [
-    ["", time(one.atMs)], ["", [chip(one.level), ` ${one.what}`]], ["why", one.reason], ["", id(one.job)],
+    ["", time(one.atMs)], ["name", [chip(one.level), ` ${one.what}`]], ["why", one.reason], ["", id(one.job)],
     ["num", String(one.count)],
   ]);
 }
