@@ -1,4 +1,4 @@
-"""The stream: everything first, then what changed; slow viewers cost nothing; nobody looking, nothing read."""
+"""The stream: everything first, then what changed; slow viewers cost nothing; unseen, nothing is read."""
 
 from __future__ import annotations
 
