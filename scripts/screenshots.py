@@ -99,7 +99,7 @@ def _work(up: Stack, page: Page) -> None:
             redeem.follow(up.chain, plan.job_id, timeout=180, since=plan.since)
     expect(page.locator("#tile-settled")).to_have_text("9", timeout=WAIT_MS)
     expect(page.locator("#costs tbody tr")).to_have_count(1, timeout=WAIT_MS)
-    long = {"seed": "0x" + "77" * 32, "size": 512, "rounds": 400}
+    long = {"seed": "0x" + "77" * 32, "size": 512, "rounds": 256}
     _open(up, up.classes.gpu, JobSpec("matmul.int8", long), parse_units("120", 3))
     expect(page.locator(".gpu h3")).to_contain_text("running", timeout=WAIT_MS)
     for job in _round(up, 9)[1:]:

@@ -111,7 +111,7 @@ class ChainFigures:
                     units, amount = int(args["units"]), int(args["amount"])
                     self._paid[class_id] = Paid(before.units + units, before.amount + amount)
                 else:
-                    self._withdrawn[str(args["token"])] += int(args["amount"])
+                    self._withdrawn[to_address("token", args["token"])] += int(args["amount"])
             self._next[event] = page.last + 1
 
     def _purses(
