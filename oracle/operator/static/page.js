@@ -84,7 +84,8 @@ function card(gpu) {
     return element("div", "", element("dt", "", fact === "energy" ? "energy since start" : fact), parts[fact]);
   });
   const heading = element("h3", "", gpu.name, parts.chip);
-  const made = element("article", "gpu", heading, element("p", "id", gpu.uuid), parts.load, element("dl", "", ...facts), parts.line);
+  const made = element("article", "gpu", heading, element("p", "id", gpu.uuid), parts.load, element("dl", "", ...facts),
+    parts.line, element("p", "quiet", `power, the last ${KEPT} readings`));
   made.setAttribute("aria-label", gpu.name);
   byId("gpus").append(made);
   return parts;
