@@ -32,7 +32,7 @@ def settle(place: OracleLab, class_id: int) -> None:
 
 
 def test_figures__jobs_settle_and_some_is_withdrawn__add_up_to_the_unit(place: OracleLab) -> None:
-    class_id = place.system.create_class()
+    class_id = place.system.create_class(price_per_million=10**12)
     token, reserve = place.chain.address("DemoUSD"), place.chain.contract("CreditReserve")
     figures = ChainFigures(Facts(place.chain, local=True), place.provider)
     figures.refresh()
