@@ -33,6 +33,7 @@ from scrip.evidence import Bundle, merkle_proof
 from scrip.structs import to_bytes
 
 if TYPE_CHECKING:
+    from oracle.operator.api import OperatorSite
     from oracle.x402.shop import Shop
 
 REGISTRATION_TYPE: Final = "https://eips.ethereum.org/EIPS/eip-8004#registration-v1"
@@ -48,7 +49,9 @@ _OBJECT: Final = {"content": {BUNDLE_TYPE: {"schema": {"type": "object"}}}}
 
 @dataclass(frozen=True, slots=True)
 class ProviderParts:
-    """What the API shows. `oracle` is our key's address, None in a dry run; `gateway` sells calls, if any."""
+    """What the API shows. `oracle` is our key's address, None in a dry run; `gateway` sells calls, if any;
+    `operator` is the operator's page.
+    """
 
     settings: Settings
     store: Store
@@ -64,6 +67,7 @@ class ProviderParts:
     registry: str
     shop: Shop | None = None
     gateway: Gateway | None = None
+    operator: OperatorSite | None = None
 
     @property
     def gate(self) -> Gate:
@@ -89,6 +93,10 @@ def provider_app(parts: ProviderParts) -> FastAPI:
         from oracle.x402.api import add_shop
 
         add_shop(app, parts.shop, parts.store, parts.evidence)
+    if parts.operator is not None:
+        from oracle.operator.api import add_operator
+
+        add_operator(app, parts.operator)
     if gateway is not None:
         add_sessions(app, gateway)
         gateway.proxy.install(app)

@@ -24,6 +24,7 @@ from oracle.dispatch import WORK
 from oracle.health import Probe, Pulse
 from oracle.logging import get
 from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
+from oracle.operator.site import open_site
 from oracle.retention import PRUNE
 from oracle.room import check_room
 from oracle.server import Server, ServerProblem
@@ -303,6 +304,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         registry=base.chain.address("ProviderRegistry"),
         shop=node.shop,
         gateway=node.gateway,
+        operator=open_site(node, pulse),
     )
     _announce(base)
     server = Server(provider_app(parts), settings.api.host, settings.api.port)

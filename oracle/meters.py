@@ -11,6 +11,7 @@ from oracle.settings import ProviderSettings
 from oracle.telemetry.base import Meter
 from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.cpu import CpuMeter
+from oracle.telemetry.latest import LatestGpus
 from oracle.telemetry.network import NetworkMeter
 from oracle.telemetry.nvml import MetricAbsent, Nvml, NvmlMeter
 from oracle.telemetry.rapl import RaplMeter
@@ -43,11 +44,17 @@ def boards_of(nvml: Nvml | None, provider: ProviderSettings) -> dict[str, Board]
     return {gpu: Board(gpu, nvml, slots=slots, idle_mw=idle_mw) for gpu in provider.gpus}
 
 
+def latest_of(nvml: Nvml | None, provider: ProviderSettings) -> LatestGpus:
+    """Where the last readings of the GPUs that are served will be."""
+    served = [] if nvml is None else [gpu for gpu in nvml.gpus() if gpu.uuid in provider.gpus]
+    return LatestGpus(nvml, [(gpu.uuid, gpu.name, gpu.memory_bytes) for gpu in served])
+
+
 def meters_of(
-    nvml: Nvml | None, boards: dict[str, Board], metrics: Metrics
+    nvml: Nvml | None, boards: dict[str, Board], metrics: Metrics, latest: LatestGpus
 ) -> Callable[[Plan], Sequence[Meter]]:
     """What meters a job: CPU always, the rest where the job has it: tokens, content, GPUs. On a cluster the
-    node meters. The time each reading takes is counted.
+    node meters. The time each reading takes is counted, and what GPUs say is left with `latest`.
     """
 
     def meters(planned: Plan) -> Sequence[Meter]:
@@ -60,7 +67,7 @@ def meters_of(
         if planned.params.moved_bytes() is not None:
             found.append(NetworkMeter())
         if here and planned.gpus and nvml is not None:
-            found.append(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml))
+            found.append(latest.tapped(SharedGpuMeter(nvml, boards) if boards else NvmlMeter(nvml)))
         return [TimedMeter(meter, metrics) for meter in found]
 
     return meters

@@ -34,7 +34,7 @@ from oracle.intake import Policy
 from oracle.journal import SqlJournal
 from oracle.lead import Lead
 from oracle.logging import get
-from oracle.meters import boards_of, meters_of
+from oracle.meters import boards_of, latest_of, meters_of
 from oracle.metrics import Metrics
 from oracle.outbox import Outbox, Stopped
 from oracle.quorum import Quorum
@@ -43,13 +43,15 @@ from oracle.reports import GpuReports
 from oracle.rerun import Rerunner
 from oracle.retention import PRUNE, Retention
 from oracle.reviews import Reviews
-from oracle.sampling import Budget, Draw, load_secret
+from oracle.sampling import Budget, Draw
+from oracle.secret_file import load_secret
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
 from oracle.settle import Settler
 from oracle.statements import Statements
 from oracle.store import Store
 from oracle.tasks import Tasks
 from oracle.telemetry.confidential import ConfidentialGpus
+from oracle.telemetry.latest import LatestGpus
 from oracle.telemetry.nvml import Nvml, NvmlUnavailable, Replay
 from oracle.telemetry.replay.build import STEADY_TRACE
 from oracle.watcher import Watcher
@@ -109,6 +111,8 @@ class ProviderNode:
     dispatcher: Dispatcher
     tasks: Tasks
     stopping: threading.Event
+    latest: LatestGpus
+    quorum: Quorum
     gateway: Gateway | None = None
     shop: Shop | None = None
 
@@ -274,6 +278,7 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     base.cleanup.callback(lead.release)
     require_engines(settings, {template.engine for template in policy.catalogue})
     engines, boards = open_engines(settings), boards_of(nvml, policy.provider)
+    latest = latest_of(nvml, policy.provider)
     for gpu, board in boards.items():
         base.metrics.unattributed.labels(gpu).set_function(partial(getattr, board, "unattributed_mj"))
     evidence = EvidenceStore(settings.evidence_folder)
@@ -282,22 +287,19 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     desk = Desk(store, facts, policy, account, base.metrics, retention.room)
     collect = ConfidentialGpus(nvml).collect if nvml is not None and policy.attests else None
     worker = Worker(
-        store=store, facts=facts, desk=desk, engines=engines, meters=meters_of(nvml, boards, base.metrics),
-        evidence=evidence, workroot=settings.state_dir.resolve() / "work", metrics=base.metrics,
-        reports=GpuReports(facts, policy.key, collect),
+        store=store, facts=facts, desk=desk, engines=engines, evidence=evidence, metrics=base.metrics,
+        meters=meters_of(nvml, boards, base.metrics, latest), reports=GpuReports(facts, policy.key, collect),
+        workroot=settings.state_dir.resolve() / "work",
     )  # fmt: skip
     outbox = Outbox(base.chain, SqlJournal(store), _sender(base, stopping))
     reconciler = Reconciler(
-        store,
-        facts,
-        policy.provider.address,
-        base.metrics,
-        outstanding=outbox.outstanding,
+        store, facts, policy.provider.address, base.metrics, outstanding=outbox.outstanding,
         ended=worker.abort,
-    )
+    )  # fmt: skip
+    quorum = Quorum(settings.quorum, facts, store, stopping)
     settler = Settler(
-        store=store, facts=facts, outbox=outbox, quorum=Quorum(settings.quorum, facts, store, stopping),
-        evidence=evidence, signer=account, settings=settings, decided=reconciler.reconcile_jobs,
+        store=store, facts=facts, outbox=outbox, quorum=quorum, evidence=evidence, signer=account,
+        settings=settings, decided=reconciler.reconcile_jobs,
     )  # fmt: skip
     pools = {WORK: policy.provider.slots, SEND: SENDS, SETTLE: SETTLES, PRUNE: 1, PAY: PAYING}
     tasks = Tasks(base.metrics, pools)
@@ -312,7 +314,7 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
     shop = _open_shop(base, desk, outbox, tasks, gateway, stopping)
     return ProviderNode(
         base, lead, desk, evidence, retention, engines, worker, reconciler, dispatcher, tasks, stopping,
-        gateway, shop,
+        latest, quorum, gateway, shop,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import json
 import queue
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from scrip.errors import BadInput
 from scrip.types import JobTerms, Receipt
 
 LOOK_S: Final = 0.5
+KEPT: Final = 500
+"""Jobs without enough signatures whose last vote is remembered."""
 
 _log = get(__name__)
 
@@ -79,6 +82,19 @@ class Outcome:
         return f"{len(self.signatures)} of {self.threshold} watchers signed. {refused} {failed}".strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the last vote about a job stands. `refused` holds reasons by watcher, `failures` what went wrong
+    with whom, by origin; watchers that gave neither signature nor refusal are in none of them.
+    """
+
+    watcher_set: int
+    threshold: int
+    signed: frozenset[str]
+    refused: Mapping[str, str]
+    failures: tuple[str, ...]
+
+
 def digest(rows: Sequence[Receipt], chain_id: int, verifier: str, *, batched: bool) -> bytes:
     """What provider and watchers sign for these receipts: the one receipt, or the list of their hashes."""
     if batched:
@@ -98,6 +114,14 @@ class Quorum:
         self._settings, self._facts, self._store = settings, facts, store
         self._stopping = stopping or threading.Event()
         self._statements = Statements(store, facts.chain.chain_id, facts.verifier)
+        self._lock = threading.Lock()
+        self._last: OrderedDict[bytes, tuple[int, _Voting]] = OrderedDict()
+
+    def standing(self, job_id: bytes) -> Standing | None:
+        """The vote in progress about a job, or the last one if that wasn't enough; None without one."""
+        with self._lock:
+            found = self._last.get(job_id)
+        return None if found is None else found[1].standing(found[0], job_id)
 
     def collect(self, rows: Sequence[Row], watcher_set: int, *, batched: bool, signature: bytes) -> Outcome:
         """Ask for co-signatures of `watcher_set`. `signature` is our own over the rows' digest.
@@ -116,11 +140,27 @@ class Quorum:
         }
         clients = [WatcherClient(url, *place, self._settings.timeout_s) for url in self._settings.watchers]
         voting = _Voting(clients, threshold, self._statements, self._is_member(watcher_set), self._keep)
+        self._remember([row.receipt.job_id for row in rows], watcher_set, voting)
         voting.run(body, subject, self._stopping)
         ordered = sorted(voting.votes.values(), key=lambda vote: int(vote.watcher, 16))
         signed = [vote.cosignature for vote in ordered if vote.cosignature]
         hopeless = _hopeless(ordered, len(clients), threshold)
+        if len(signed) >= threshold:
+            self._forget([row.receipt.job_id for row in rows])
         return Outcome(tuple(signed[:threshold]), threshold, hopeless, tuple(voting.failures.values()))
+
+    def _remember(self, jobs: Sequence[bytes], watcher_set: int, voting: _Voting) -> None:
+        with self._lock:
+            for job in jobs:
+                self._last[job] = watcher_set, voting
+                self._last.move_to_end(job)
+            while len(self._last) > KEPT:
+                self._last.popitem(last=False)
+
+    def _forget(self, jobs: Sequence[bytes]) -> None:
+        with self._lock:
+            for job in jobs:
+                self._last.pop(job, None)
 
     def _is_member(self, watcher_set: int) -> Callable[[str], bool]:
         return lambda account: self._facts.is_watcher(watcher_set, account)
@@ -190,6 +230,18 @@ class _Voting:
             if len(self._committed) >= self._threshold or not waiting:
                 # Below the threshold too, once nobody else will commit: a refusal may be told by now.
                 self._ask_to_open()
+
+    def standing(self, watcher_set: int, job_id: bytes) -> Standing:
+        """What has come so far. Called by other threads: each dictionary is copied in one step."""
+        votes = tuple(self.votes.values())
+        refused = {
+            vote.watcher: f"{refusal.check}: {refusal.reason}"
+            for vote in votes
+            for refusal in vote.refusals
+            if refusal.job_id == job_id
+        }
+        signed = frozenset(vote.watcher for vote in votes if vote.cosignature)
+        return Standing(watcher_set, self._threshold, signed, refused, tuple(self.failures.values()))
 
     @property
     def _enough(self) -> bool:

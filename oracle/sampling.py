@@ -14,13 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from scrip.errors import ScripError
@@ -28,15 +25,10 @@ from scrip.types import ClassTerms
 
 PPM: Final = 1_000_000
 """Odds are in parts per million, rounded up."""
-SECRET_BYTES: Final = 32
 HOUR_S: Final = 3_600
 _BPS: Final = 10_000
 _PRICED: Final = 1_000_000
 _DRAW_BITS: Final = 64
-
-
-class SecretProblem(ScripError):
-    """The file with the watcher's secret can't be read or isn't one."""
 
 
 class BudgetSpent(ScripError):
@@ -134,21 +126,3 @@ class Budget:
         now = self._clock()
         self._left = min(self._per_hour, self._left + (now - self._at) * self._per_hour / HOUR_S)
         self._at = now
-
-
-def load_secret(path: Path) -> bytes:
-    """The watcher's secret, made at the first start and readable by its user only. Raises SecretProblem."""
-    try:
-        if not path.exists():
-            fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(SECRET_BYTES))
-            fresh.rename(path)
-        found = bytes.fromhex(path.read_text("ascii").strip())
-    except (OSError, ValueError) as error:
-        raise SecretProblem(f"{path}: {error}. Without it the draw of jobs can't be repeated") from error
-    if len(found) != SECRET_BYTES:
-        raise SecretProblem(
-            f"{path}: {len(found)} bytes, must be {SECRET_BYTES}. Delete it to draw a new one"
-        )
-    return found

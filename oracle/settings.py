@@ -41,6 +41,7 @@ from oracle.settings_fields import (
 )
 from oracle.settings_fields import Section as _Section
 from oracle.settings_gateway import GatewaySettings
+from oracle.settings_operator import OperatorSettings
 from oracle.settings_x402 import X402Settings
 from oracle.tdp import MOST_TENANTS, shared_suffix, tenants_of
 from scrip.errors import ScripError
@@ -249,6 +250,7 @@ class Settings(_Section):
     gateway: GatewaySettings | None = None
     audits: AuditSettings | None = None
     admission: AdmissionSettings | None = None
+    operator: OperatorSettings = OperatorSettings()
 
     @field_validator("log_level")
     @classmethod

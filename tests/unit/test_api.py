@@ -47,7 +47,7 @@ class Parties:
         return account == PARTY.address
 
 
-def client(node: Node, signer: Any = None, **changes: Any) -> TestClient:
+def parts_of(node: Node, **changes: Any) -> ProviderParts:
     api = node.settings.api.model_copy(update={"max_body_bytes": LIMIT})
     parts = ProviderParts(
         settings=node.settings.model_copy(update={"api": api}), store=node.store, desk=node.desk,
@@ -55,8 +55,12 @@ def client(node: Node, signer: Any = None, **changes: Any) -> TestClient:
         probes={"chain": lambda: "block 1"}, parties=Parties(), oracle=ORACLE.address, chain_id=CHAIN_ID,
         market=MARKET, registry=MARKET,
     )  # fmt: skip
-    app = provider_app(replace(parts, **changes))
-    made = TestClient(app, base_url=api.public_url, raise_server_exceptions=False)
+    return replace(parts, **changes)
+
+
+def client(node: Node, signer: Any = None, **changes: Any) -> TestClient:
+    app = provider_app(parts_of(node, **changes))
+    made = TestClient(app, base_url=node.settings.api.public_url, raise_server_exceptions=False)
     made.auth = None if signer is None else SignedBy(signer, CHAIN_ID, MARKET)
     return made
 

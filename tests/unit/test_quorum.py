@@ -51,7 +51,10 @@ class Place:
     stack: ExitStack
     urls: list[str]
 
-    def ask(self, *requests: VerifyRequest, timeout_s: int = PATIENT_S, forge: Any = None) -> Outcome:
+    def ask(
+        self, *requests: VerifyRequest, timeout_s: int = PATIENT_S, forge: Any = None,
+        quorum: Quorum | None = None,
+    ) -> Outcome:  # fmt: skip
         """What the provider gets for these receipts."""
         rows = []
         for request in requests or (T,):
@@ -59,11 +62,11 @@ class Place:
             if forge is not None:
                 self.bench.bundles[url] = forge(self.bench.bundles[url])
             rows.append(Row(request.receipt, request.facts.terms, url))
-        return self._quorum(timeout_s).collect(
+        return (quorum or self.quorum(timeout_s)).collect(
             rows, 1, batched=len(rows) > 1, signature=sign(subject_of(rows), ORACLE)
         )
 
-    def _quorum(self, timeout_s: int) -> Quorum:
+    def quorum(self, timeout_s: int = PATIENT_S) -> Quorum:
         settings = QuorumSettings.model_validate({"watchers": self.urls, "timeout_s": timeout_s})
         return Quorum(settings, self.bench.facts, self.store)  # type: ignore[arg-type]
 
@@ -259,7 +262,7 @@ def test_collect__copier_shown_a_copied_seal__honest_watcher_stays_sealed(place:
 
 def test_collect__signature_of_a_stranger__no_watcher_looks_at_it(place: Place) -> None:
     row = Row(T.receipt, T.facts.terms, place.bench.serve(T))
-    quorum = place._quorum(PATIENT_S)
+    quorum = place.quorum(PATIENT_S)
     signature = sign(subject_of([row]), Account.from_key(b"\x09" * 32))
     found = quorum.collect([row], 1, batched=False, signature=signature)
     assert "receipt.signer" in found.reason
@@ -294,7 +297,7 @@ def test_collect__row_refused_in_a_batch__is_hopeless_and_the_other_is_not(place
     rows = [Row(T.receipt, T.facts.terms, place.bench.serve(T)), Row(OTHER.receipt, OTHER.facts.terms, url)]
     place.bench.bundles[url] = b"[]"
     signature = sign(subject_of(rows), ORACLE)
-    found = place._quorum(PATIENT_S).collect(rows, 1, batched=True, signature=signature)
+    found = place.quorum(PATIENT_S).collect(rows, 1, batched=True, signature=signature)
     assert list(found.hopeless) == [OTHER.receipt.job_id]
 
 
@@ -326,3 +329,37 @@ def test_digest__several_without_a_batch__raises() -> None:
 )
 def test_origin__only_plain_http_urls_have_one(url: str, expected: str) -> None:
     assert fetch.origin(url) == expected
+
+
+# What an operator sees of a vote
+
+
+def test_standing__enough_signed__nothing_is_open(place: Place) -> None:
+    quorum = place.quorum()
+    assert place.ask(quorum=quorum).enough
+    assert quorum.standing(T.receipt.job_id) is None
+
+
+def test_standing__refused_by_all__says_by_whom_and_why_of_that_job_alone(place: Place) -> None:
+    quorum = place.quorum()
+    place.ask(forge=lambda raw: raw.replace(b'"value":2700000', b'"value":2700001'), quorum=quorum)
+    found = quorum.standing(T.receipt.job_id)
+    assert found is not None
+    assert (found.watcher_set, found.threshold, found.signed) == (1, 2, frozenset())
+    assert sorted(found.refused, key=lambda address: int(address, 16)) == HONEST
+    assert all(reason.startswith("evidence.root: ") for reason in found.refused.values())
+    assert quorum.standing(OTHER.receipt.job_id) is None
+
+
+def test_standing__watcher_is_away__failure_names_it_until_enough_sign(place: Place) -> None:
+    away, place.urls[0] = place.urls[0], f"http://127.0.0.1:{free_ports(1)[0]}"
+    quorum = place.quorum()
+    assert not place.ask(quorum=quorum).enough
+    found = quorum.standing(T.receipt.job_id)
+    assert found is not None
+    assert any(place.urls[0] in failure for failure in found.failures)
+    assert HONEST[0] not in found.refused
+    place.urls[0] = away
+    again = place.quorum()
+    assert place.ask(quorum=again).enough
+    assert again.standing(T.receipt.job_id) is None
