@@ -136,18 +136,16 @@ class _Collector:
         return self._in_calldata(entry, known), known
 
     def _in_calldata(self, entry: Entry, event: LogEvent) -> _Attested | None:
-        """Of what the calldata holds for a receipt, what the oracle key of the time signed; else the first.
+        """Of what the calldata holds for a receipt, what the oracle key of the time signed; None if nothing.
 
         Who sends a transaction can put anything beside the call that counts.
         """
         oracle = self.authority.oracle(entry.counterparty, (event.block, event.log_index))
-        first = None
         for found in self._candidates(event.tx_hash):
             if entry.receipt_hash in found.receipts:
-                first = first or found
-                if _recovered(self._digest(found), found.signatures.provider) == oracle:
+                if _signer(self._digest(found), found.signatures.provider) == oracle:
                     return found
-        return first
+        return None
 
     def _candidates(self, tx_hash: bytes) -> Iterator[_Attested]:
         for call, given in calls_in(self._calldata(tx_hash), submitting()):
@@ -165,11 +163,13 @@ class _Collector:
         return attested_digest(found.hashes, found.batch, chain.chain_id, chain.address("ReceiptVerifier"))
 
     def _attestation(self, found: _Attested) -> tuple[str, Line]:
-        message = self._digest(found)
+        message, given = self._digest(found), found.signatures
+        # The market looks at no more watchers than it needs, so what follows them may be anything.
+        watchers = [one for one in given.watchers if _signer(message, one) is not None]
         return _hex(message), {
             "type": "attestation", "digest": _hex(message), "batch": found.batch, "receipts": found.hashes,
-            "provider": _signed(message, found.signatures.provider),
-            "watchers": [_signed(message, one) for one in found.signatures.watchers],
+            "provider": _signed(message, given.provider),
+            "watchers": [_signed(message, one) for one in watchers],
         }  # fmt: skip
 
     # Sessions
@@ -202,7 +202,7 @@ class _Collector:
             if claim.units != total or session_id(claim.terms, *where) != session:
                 continue
             message = voucher_digest(session, claim.authorised, *where)
-            own = _recovered(message, claim.signature) == terms.key
+            own = _signer(message, claim.signature) == terms.key
             found = {
                 "authorised": str(claim.authorised), "signature": _hex(claim.signature), "contract": not own,
             }  # fmt: skip
@@ -235,15 +235,15 @@ def _place(event: LogEvent) -> Line:
 
 
 def _signed(message: bytes, given: bytes) -> Line:
-    return {"signer": _recovered(message, given), "signature": _hex(given)}
+    return {"signer": _signer(message, given), "signature": _hex(given)}
 
 
-def _recovered(message: bytes, given: bytes) -> str:
-    """Who signed; the zero address for a signature that isn't one."""
+def _signer(message: bytes, given: bytes) -> str | None:
+    """Who signed; None for a signature that isn't one."""
     try:
         return recover(message, given)
     except BadSignature:
-        return "0x" + "00" * 20
+        return None
 
 
 def _hex(raw: bytes) -> str:

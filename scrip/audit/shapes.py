@@ -139,10 +139,11 @@ def _check(at: str, shape: Any, value: Any) -> None:
         _check_plain(at, shape, value)
 
 
-def _each(at: str, shape: Any, value: Any, kind: type) -> None:
+def _each(at: str, shape: Any, value: Any, kind: type[list[Any]] | type[dict[str, Any]]) -> None:
     if not isinstance(value, kind):
         raise Malformed(f"{at} must be {'a list' if kind is list else 'an object'}")
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+    rows = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in rows:
         _check(f"{at}.{key}", shape, inner)
 
 

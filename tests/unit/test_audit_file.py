@@ -260,7 +260,8 @@ def test_audit__known_head__finds_a_file_cut_short_or_replaced(tmp_path: Path) -
         b"", b"{}", b"[1]", b"nonsense", b'{"type":"job"}', b'{"type":["job"]}', b"[" * 100_000, b"\xff",
         b" " + encode(FIRST), encode({**FIRST, "more": 1}), encode({**FIRST, "version": True}),
         encode({**FIRST, "version": 2}), encode({**FIRST, "chainId": "01"}),
-        encode({**FIRST, "chainId": 1}), encode(FIRST).replace(b'"fromBlock":"1"', b'"fromBlock":"1","fromBlock":"1"'),
+        encode({**FIRST, "chainId": 1}),
+        encode(FIRST).replace(b'"fromBlock":"1"', b'"fromBlock":"1","fromBlock":"1"'),
     ],
     ids=range(15),
 )  # fmt: skip
