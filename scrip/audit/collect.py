@@ -142,9 +142,9 @@ class _Collector:
         """
         oracle = self.authority.oracle(entry.counterparty, (event.block, event.log_index))
         for found in self._candidates(event.tx_hash):
-            if entry.receipt_hash in found.receipts:
-                if _signer(self._digest(found), found.signatures.provider) == oracle:
-                    return found
+            ours = entry.receipt_hash in found.receipts
+            if ours and _signer(self._digest(found), found.signatures.provider) == oracle:
+                return found
         return None
 
     def _candidates(self, tx_hash: bytes) -> Iterator[_Attested]:
