@@ -95,7 +95,7 @@ def issue(
     if days is not None and gate.kind == "list":
         raise Refused(f"the class has a list, {gate.address}, which knows no end. Leave --days out")
     expires = 0 if days is None else chain.at().time() + days * DAY_S
-    with sending(context, chain, "register") as (sender, _):
+    with sending(context, chain, "eligibility") as (sender, _):
         eligibility.issue(chain, sender, gate, who, expires=expires)
     _emit(context, who, class_id, eligibility.check(chain.at(), who, class_id))
 
@@ -109,7 +109,7 @@ def revoke(ctx: typer.Context, account: Account, class_id: ClassId) -> None:
 
     context = Context.of(ctx)
     chain, who = context.chain(), to_address("ACCOUNT", account)
-    with sending(context, chain, "revoke-eligibility") as (sender, _):
+    with sending(context, chain, "eligibility") as (sender, _):
         eligibility.revoke(chain, sender, eligibility.need_gate(chain.at(), class_id), who)
     _emit(context, who, class_id, eligibility.check(chain.at(), who, class_id))
 
@@ -148,7 +148,7 @@ def prove(
 @command(
     app,
     "accept-credential",
-    example=f"scrip --keystore key.json eligibility accept-credential c.jwt 1 --proof p.json --issuer {ISSUER}",
+    example=f"scrip --keystore k.json eligibility accept-credential c.jwt 1 --proof p.json --issuer {ISSUER}",
 )
 def accept_credential(
     ctx: typer.Context,
@@ -174,7 +174,7 @@ def accept_credential(
     gate = eligibility.need_gate(chain.at(), class_id)
     attester = _attester(context, chain, gate, issuer, kind, status_list)
     token, given = _text(credential), Proof.load(proof)
-    with sending(context, chain, "register") as (sender, _):
+    with sending(context, chain, "eligibility") as (sender, _):
         account, _until = attester.accept(sender, token, given)
     _emit(context, account, class_id, eligibility.check(chain.at(), account, class_id))
 
@@ -183,7 +183,7 @@ def accept_credential(
 def recheck(
     ctx: typer.Context, class_id: ClassId, issuer: Issuers, kind: Type = None, status_list: Lists = None
 ) -> None:
-    """Look at every accepted credential again, and revoke on chain what its issuer took back or time ended."""
+    """Look at every accepted credential again, and revoke on chain those that no longer hold."""
     from scrip.cli.sending import sending
     from scrip.identity import eligibility
 
@@ -191,7 +191,7 @@ def recheck(
     chain = context.chain()
     gate = eligibility.need_gate(chain.at(), class_id)
     attester = _attester(context, chain, gate, issuer, kind, status_list)
-    with sending(context, chain, "revoke-eligibility") as (sender, _):
+    with sending(context, chain, "eligibility") as (sender, _):
         found = [{"account": who, "outcome": what, "why": why} for who, what, why in attester.recheck(sender)]
     context.emit({"class": str(class_id), "credentials": found}, lambda console: _rechecked(console, found))
     if unknown := sum(one["outcome"] == "unknown" for one in found):

@@ -56,7 +56,10 @@ class Credential:
 
 
 def read(token: str, *, most: int = MAX_JWT) -> Credential:
-    """A credential of at most so many characters, its signature checked against the issuer that it names. Raises CredentialInvalid."""
+    """A credential of at most so many characters, its signature checked against the issuer that it names.
+
+    Raises CredentialInvalid.
+    """
     token = token.strip()
     if len(token) > most or not token.isascii():
         raise CredentialInvalid("format", f"a JWT has at most {most} ASCII characters")

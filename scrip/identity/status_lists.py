@@ -36,7 +36,7 @@ class StatusLists:
     transport: httpx.BaseTransport | None = None
 
     def check(self, found: Credential, now: int) -> None:
-        """Raise CredentialInvalid if its issuer took it back or suspended it, StatusUnavailable if unknown."""
+        """Raise CredentialInvalid if its issuer took it back, StatusUnavailable if that can't be told."""
         for entry in found.status:
             kind = ENTRIES.get(str(entry.get("type")))
             if kind is None:
