@@ -157,11 +157,12 @@ def _part(path: Path) -> Path:
 def _alone(path: Path) -> Iterator[None]:
     """Hold the file: two exports at once would both append. Raises BadInput."""
     try:
-        with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        file = path.open("ab")
     except OSError as error:
         raise BadInput("FILE", str(path), f"a file that can be written ({error.strerror})") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _finish(path: Path) -> None:

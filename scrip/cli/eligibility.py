@@ -48,6 +48,13 @@ class StatusUnknown(ScripError):
         )
 
 
+class IdentityPartMissing(ScripError):
+    """The libraries that check credentials aren't installed."""
+
+    def __init__(self, module: str | None) -> None:
+        super().__init__(f"credentials need {module}, which isn't installed: pip install 'scrip[identity]'")
+
+
 @command(app, "check", example=f"scrip eligibility check {ACCOUNT} 1")
 def check(ctx: typer.Context, account: Account, class_id: ClassId) -> None:
     """Say whether an account may receive credits of a class, and why."""
@@ -124,6 +131,7 @@ def prove(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the proof goes.")],
 ) -> None:
     """Sign, as the account that a credential is about, that you present it for a class. Holds an hour."""
+    _need_extra()
     from scrip.eip712 import sign
     from scrip.errors import BadInput
     from scrip.identity import credentials, eligibility
@@ -165,6 +173,7 @@ def accept_credential(
 
     Checked: signature, issuer, type, times, subject, the holder's proof, status. As the attester or owner.
     """
+    _need_extra()
     from scrip.cli.sending import sending
     from scrip.identity import eligibility
     from scrip.identity.acceptance import Proof
@@ -184,6 +193,7 @@ def recheck(
     ctx: typer.Context, class_id: ClassId, issuer: Issuers, kind: Type = None, status_list: Lists = None
 ) -> None:
     """Look at every accepted credential again, and revoke on chain those that no longer hold."""
+    _need_extra()
     from scrip.cli.sending import sending
     from scrip.identity import eligibility
 
@@ -196,6 +206,15 @@ def recheck(
     context.emit({"class": str(class_id), "credentials": found}, lambda console: _rechecked(console, found))
     if unknown := sum(one["outcome"] == "unknown" for one in found):
         raise StatusUnknown(unknown)
+
+
+def _need_extra() -> None:
+    """Raise IdentityPartMissing without the extra `identity`."""
+    from importlib.util import find_spec
+
+    for module in ("cryptography", "jwt"):
+        if find_spec(module) is None:
+            raise IdentityPartMissing(module)
 
 
 def _attester(

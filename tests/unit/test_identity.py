@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 from base64 import urlsafe_b64encode
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from scrip.cli.main import app
 from scrip.errors import BadInput
 from scrip.identity import dids, status_lists
 from scrip.identity.credentials import Credential, CredentialInvalid, read
@@ -105,6 +108,18 @@ def test_lists__that_cannot_be_had__are_unavailable_not_invalid(answer: Any) -> 
 def test_read__no_credential__invalid_and_nothing_else(token: str) -> None:
     with pytest.raises(CredentialInvalid):
         read(token)
+
+
+@pytest.mark.parametrize("module", ["jwt", "cryptography"])
+def test_credential_commands__library_missing__say_what_to_install(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else real(name))
+    result = CliRunner().invoke(app, ["eligibility", "recheck", "1", "--issuer", ED25519])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert f"need {module}" in result.stderr
+    assert "scrip[identity]" in result.stderr
 
 
 def test_schema_uid__as_eas_packs_it() -> None:
