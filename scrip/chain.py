@@ -129,6 +129,14 @@ class Chain:
         except BlockNotFound:
             raise NotFound("block", block) from None
 
+    def block_hash(self, block: int) -> bytes:
+        """Hash of a block. Raises NotFound."""
+        try:
+            with _typed():
+                return bytes(self.w3.eth.get_block(block)["hash"])
+        except BlockNotFound:
+            raise NotFound("block", block) from None
+
     def time_of(self, tag: str) -> int | None:
         """Unix seconds of the block with a tag (latest, pending), None if the node has no such block."""
         answer = self.w3.provider.make_request(RPCEndpoint("eth_getBlockByNumber"), [tag, False])

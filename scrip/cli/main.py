@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from scrip.cli import balance, buy, classes, jobs, keys, providers, redeem, report, sessions, verify
+from scrip.cli import (
+    audit,
+    balance,
+    buy,
+    classes,
+    eligibility,
+    jobs,
+    keys,
+    providers,
+    redeem,
+    report,
+    sessions,
+    verify,
+)
 from scrip.cli.context import DEFAULT_DEPLOYMENT, DEFAULT_RPC, PASSWORD_VARIABLE, Context, default_state
 from scrip.cli.group import NAME, Root
 
@@ -31,6 +44,8 @@ verify.add_to(app)
 app.add_typer(sessions.app, name="session")
 app.add_typer(providers.app, name="provider")
 report.add_to(app)
+app.add_typer(audit.app, name="audit")
+app.add_typer(eligibility.app, name="eligibility")
 app.add_typer(keys.app, name="key")
 
 

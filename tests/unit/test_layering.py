@@ -21,7 +21,7 @@ FORBIDDEN = {
 }
 # Package -> extras of pyproject.toml that it may import from, beside the base dependencies.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "scrip": ("attestation", "report", "x402"),
+    "scrip": ("attestation", "identity", "report", "x402"),
     "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm", "x402"),
     "agents": ("agents", "mcp"),
 }
