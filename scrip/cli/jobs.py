@@ -99,13 +99,13 @@ def show_job(
     context.emit(data, show)
 
 
-@command(app, "expire", example="scrip --keystore key.json job expire 0x1f0c...")
+@command(app, "expire", example="scrip --keystore key.json job expire 0x1f0c...", sends=True)
 def expire(ctx: typer.Context, job_id: JobArgument) -> None:
     """End a job whose deadline has passed; its credits go back to the payer. Anyone may."""
     _end(Context.of(ctx), job_id, "expire")
 
 
-@command(app, "cancel", example="scrip --keystore key.json job cancel 0x1f0c...")
+@command(app, "cancel", example="scrip --keystore key.json job cancel 0x1f0c...", sends=True)
 def cancel(ctx: typer.Context, job_id: JobArgument) -> None:
     """End your own job that no provider has taken yet; its credits come back."""
     _end(Context.of(ctx), job_id, "cancel")

@@ -34,7 +34,7 @@ class EvidenceMissing(ScripError):
 def add_to(app: typer.Typer) -> None:
     """Add the command to `app`."""
     example = "scrip redeem 1 llm.generate --param question='What is it?' --file context=README.md --yes"
-    command(app, "redeem", example=example)(redeem_credits)
+    command(app, "redeem", example=example, sends=True)(redeem_credits)
 
 
 def redeem_credits(
@@ -69,6 +69,7 @@ def redeem_credits(
     from scrip.spec import JobSpec
 
     context = Context.of(ctx)
+    yes = yes or context.dry_run
     if not yes and not context.interactive:
         raise typer.BadParameter("nobody can confirm here: add --yes", param_hint="--yes")
     chain = context.chain()

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from scrip.cli.context import Context
 from scrip.errors import ScripError
 
@@ -37,9 +39,15 @@ class AlreadyDone(ScripError):
 def sending(context: Context, chain: Chain, kind: str) -> Iterator[tuple[Sender, LocalAccount]]:
     """The keystore's account and its sender, for a command whose transactions' labels begin with `kind`.
 
+    In a dry run the sender only simulates, and what it would have sent is shown in place of a result.
+
     Raises KeyProblem, AlreadyDone, JournalProblem, and as `Sender.reconcile` and `follow`.
     """
     account = context.account(chain.chain_id)
+    if context.dry_run:
+        with _rehearsing(context, chain, account) as dry:
+            yield dry, account
+        return
     sender = sender_of(context, chain, account)
     with _alone(context, lock_of(context, chain, account.address)):
         _finish_earlier(context, sender, kind)
@@ -51,6 +59,18 @@ def sending(context: Context, chain: Chain, kind: str) -> Iterator[tuple[Sender,
             raise KeyboardInterrupt(
                 "interrupted; a transaction is on its way. The next command that sends finishes it first"
             ) from None
+
+
+@contextmanager
+def _rehearsing(context: Context, chain: Chain, account: LocalAccount) -> Iterator[Sender]:
+    from scrip.cli import rehearsal
+
+    sender = rehearsal.DrySender(chain, account)
+    try:
+        yield sender
+    except rehearsal.Rehearsed as done:
+        rehearsal.show(context, chain, sender.address, done.steps)
+        raise typer.Exit from None
 
 
 def sender_of(context: Context, chain: Chain, account: LocalAccount) -> Sender:

@@ -27,7 +27,9 @@ Session = Annotated[str, typer.Argument(metavar="SESSION", help="Id of the sessi
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Credits, e.g. 1000 or 2.5.")]
 
 
-@command(app, "open", example=f"scrip --keystore key.json session open {PROVIDER} 1 1000 --days 7")
+@command(
+    app, "open", example=f"scrip --keystore key.json session open {PROVIDER} 1 1000 --days 7", sends=True
+)
 def open_session(
     ctx: typer.Context,
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="The provider's address.")],
@@ -89,7 +91,7 @@ def show_session(ctx: typer.Context, session: Session) -> None:
     _emit(context, view, sessions.find(view, to_bytes("session", session, 32)))
 
 
-@command(app, "topup", example=f"scrip --keystore key.json session topup {SESSION} 500")
+@command(app, "topup", example=f"scrip --keystore key.json session topup {SESSION} 500", sends=True)
 def top_up(ctx: typer.Context, session: Session, amount: Amount) -> None:
     """Deposit more credits in a session that is open."""
     from scrip import sessions
@@ -105,7 +107,7 @@ def top_up(ctx: typer.Context, session: Session, amount: Amount) -> None:
         _emit(context, chain.at(), sessions.top_up(chain, sender, found.terms, units))
 
 
-@command(app, "close", example=f"scrip --keystore key.json session close {SESSION}")
+@command(app, "close", example=f"scrip --keystore key.json session close {SESSION}", sends=True)
 def close(ctx: typer.Context, session: Session) -> None:
     """Ask for a session to be closed; run it again after the delay to get the rest back."""
     from scrip import sessions
