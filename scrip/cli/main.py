@@ -10,7 +10,24 @@ from typing import Annotated
 
 import typer
 
-from scrip.cli import balance, buy, classes, jobs, keys, profile, providers, redeem, report, sessions, verify
+from scrip.cli import (
+    balance,
+    budgets,
+    buy,
+    disputes,
+    issuing,
+    jobs,
+    keys,
+    offers,
+    operating,
+    profile,
+    redeem,
+    report,
+    sessions,
+    transfer,
+    verify,
+    watchers,
+)
 from scrip.cli.context import DEFAULT_DEPLOYMENT, DEFAULT_RPC, PASSWORD_VARIABLE, Context, default_state
 from scrip.cli.group import NAME, Root
 from scrip.cli.profiles import chosen
@@ -24,14 +41,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(classes.app, name="class")
+app.add_typer(issuing.app, name="class")
 buy.add_to(app)
+transfer.add_to(app)
+app.add_typer(offers.app, name="offer")
 balance.add_to(app)
 redeem.add_to(app)
+app.add_typer(budgets.app, name="budget")
 app.add_typer(jobs.app, name="job")
 verify.add_to(app)
 app.add_typer(sessions.app, name="session")
-app.add_typer(providers.app, name="provider")
+app.add_typer(disputes.app, name="dispute")
+app.add_typer(operating.app, name="provider")
+app.add_typer(watchers.app, name="watcher")
 report.add_to(app)
 app.add_typer(keys.app, name="key")
 app.add_typer(profile.app, name="profile")

@@ -78,6 +78,8 @@ class DrySender(Sender):
 
     def steps(self) -> list[Step]:
         """What would be sent so far, each simulated after those before it. Raises Reverted."""
+        if not self._waiting:
+            return []
         if len(self._waiting) == 1:
             ((label, call),) = self._waiting
             return [Step(label, call, self._check(call))]
@@ -186,7 +188,8 @@ def _plain(item: dict[str, Any], value: Any) -> Any:
 
 
 def _show(console: Console, data: dict[str, Any]) -> None:
-    console.print("Dry run: nothing was sent.", style="bold yellow")
+    wanted = "nothing was sent" if data["transactions"] else "there is nothing to send"
+    console.print(f"Dry run: {wanted}.", style="bold yellow")
     for row in data["transactions"]:
         console.print()
         where = f"{row['contract']} {row['to']}" if row["contract"] else row["to"]

@@ -68,9 +68,11 @@ def _rehearsing(context: Context, chain: Chain, account: LocalAccount) -> Iterat
     sender = rehearsal.DrySender(chain, account)
     try:
         yield sender
+        steps = tuple(sender.steps())
     except rehearsal.Rehearsed as done:
-        rehearsal.show(context, chain, sender.address, done.steps)
-        raise typer.Exit from None
+        steps = done.steps
+    rehearsal.show(context, chain, sender.address, steps)
+    raise typer.Exit
 
 
 def sender_of(context: Context, chain: Chain, account: LocalAccount) -> Sender:
