@@ -150,7 +150,7 @@ def close(ctx: typer.Context, class_id: ClassId) -> None:
     report(context, receipt, data, rows)
 
 
-@command(app, "grant", example="scrip --keystore key.json class grant 1 1000 $ACCOUNT", sends=True)
+@command(app, "grant", example="scrip --keystore key.json class grant 2 1000 $ACCOUNT", sends=True)
 def grant(
     ctx: typer.Context,
     class_id: ClassId,
@@ -192,7 +192,7 @@ def pause(
     report(context, receipt, {"class": str(class_id), "pausedUntil": str(ends)}, rows)
 
 
-@command(app, "reclaim", example="scrip --keystore key.json class reclaim 1 1000", sends=True)
+@command(app, "reclaim", example="scrip --keystore key.json class reclaim 1 2.5", sends=True)
 def reclaim(ctx: typer.Context, class_id: ClassId, amount: CreditAmount) -> None:
     """Burn credits of a closed or expired class for your share of what backs them."""
     from scrip.amounts import parse_units
@@ -223,7 +223,7 @@ def reclaim(ctx: typer.Context, class_id: ClassId, amount: CreditAmount) -> None
     )
 
 
-@command(app, "sweep", example="scrip --keystore key.json class sweep 1", sends=True)
+@command(app, "sweep", example="scrip --keystore key.json class sweep 2", sends=True)
 def sweep(ctx: typer.Context, class_id: ClassId) -> None:
     """Turn what nobody reclaimed into the issuer's earnings, 180 days after the class expired. Anyone may."""
     context = Context.of(ctx)

@@ -37,7 +37,7 @@ def list_providers(ctx: typer.Context) -> None:
     )
 
 
-@command(app, "show", example="scrip provider show 0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+@command(app, "show", example="scrip provider show $PROVIDER")
 def show_provider(
     ctx: typer.Context,
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The provider's address.")],

@@ -45,7 +45,7 @@ class EvidenceMissing(ScripError):
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    example = "scrip redeem 1 llm.generate --param question='What is it?' --file context=README.md --yes"
+    example = "scrip --keystore key.json redeem 1 hash.chain --param steps=20000 --param seed=$SEED --yes"
     command(app, "redeem", example=example, sends=True)(redeem_credits)
 
 
