@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from scrip.cli.context import Context
+from scrip.cli.waiting import patience
 from scrip.errors import ScripError
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ def sender_of(context: Context, chain: Chain, account: LocalAccount) -> Sender:
 
     journal = FileJournal(context.state / f"transactions-{_chain_name(chain)}.sqlite3")
     policy = LOCAL_POLICY if chain.chain_id in LOCAL_CHAINS else SendPolicy()
-    return Sender(chain, account, journal, policy)
+    sleep = patience(context)
+    if sleep is None:
+        return Sender(chain, account, journal, policy)
+    return Sender(chain, account, journal, policy, sleep=sleep)
 
 
 def lock_of(context: Context, chain: Chain, address: str) -> Path:

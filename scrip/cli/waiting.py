@@ -1,4 +1,4 @@
-"""Waiting for a job, with its state shown meanwhile."""
+"""Waiting, with what is waited for shown meanwhile: at a terminal only, on stderr, and never beside JSON."""
 
 from __future__ import annotations
 
@@ -29,6 +29,35 @@ def follow(context: Context, chain: Chain, job: bytes, *, timeout: float, since:
         raise KeyboardInterrupt(
             f"stopped waiting; the job goes on. See: scrip job show {hexed(job)}"
         ) from None
+
+
+@contextmanager
+def busy(context: Context, doing: str) -> Iterator[None]:
+    """While a command does something long that prints nothing."""
+    err = console(stderr=True)
+    if context.as_json or not err.is_terminal:
+        yield
+        return
+    with err.status(doing):
+        yield
+
+
+def patience(context: Context) -> Callable[[float], None] | None:
+    """How to sleep while a transaction is on its way; None where nobody looks.
+
+    Each pause has its own line, gone at its end, so that notes in between stay whole.
+    """
+    err = console(stderr=True)
+    if context.as_json or not err.is_terminal:
+        return None
+    started = time.monotonic()
+
+    def sleep(seconds: float) -> None:
+        passed = int(time.monotonic() - started)
+        with err.status(f"waiting for the chain, {passed} s (Ctrl-C leaves the transaction on its way)"):
+            time.sleep(seconds)
+
+    return sleep
 
 
 @contextmanager
