@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scrip.chain import Chain
     from scrip.cli.context import Context
     from scrip.cli.output import Token
+    from scrip.sender import Sender
 
 ClassId = Annotated[int, typer.Argument(metavar="CLASS", min=1, help="Id of the class.")]
 CreditAmount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Credits, e.g. 1000 or 2.5.")]
@@ -45,14 +46,20 @@ class Act:
 def send(context: Context, chain: Chain, act: Act) -> TxReceipt:
     """Send it from the keystore's account. Raises as `scrip.cli.sending.sending` and `Sender.send`."""
     from scrip import allowances
+    from scrip.cli.rehearsal import rehearse
     from scrip.cli.sending import sending
 
-    with sending(context, chain, act.label.split(" ", 1)[0]) as (sender, _account):
-        if act.approval is not None:
-            wanted = act.approval
+    call = chain.contract(act.contract).functions[act.function](*act.arguments)
+
+    def both(sender: Sender) -> TxReceipt:
+        if (wanted := act.approval) is not None:
             allowances.ensure(chain, sender, wanted.token, wanted.contract, wanted.amount)
-        call = chain.contract(act.contract).functions[act.function](*act.arguments)
         return sender.send(call, label=act.label)
+
+    with sending(context, chain, act.label.split(" ", 1)[0]) as (sender, account):
+        if act.approval is not None and not context.dry_run:
+            rehearse(chain, account, both)
+        return both(sender)
 
 
 def event(chain: Chain, receipt: TxReceipt, contract: str, name: str) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from scrip.chain import Chain
     from scrip.offers import SignedOffer
+    from scrip.sender import Sender
     from scrip.view import ChainView
 
 SALT_BITS = 64
@@ -113,6 +114,7 @@ def fill(
     """Take an offer, or a part of it: pay its price, or deliver the credits it asks for."""
     from scrip import allowances, offers
     from scrip.amounts import format_units, parse_units
+    from scrip.cli.rehearsal import rehearse
     from scrip.cli.sending import sending
     from scrip.errors import BadInput, Refused
 
@@ -132,15 +134,20 @@ def fill(
     price = signed.cost(units) if offer.selling else units * offer.price // offer.units
     bound = price if limit is None else parse_units(limit, token.decimals)
     label = f"fill {units} of class {offer.class_id}"
-    with sending(context, chain, "fill") as (sender, _account):
+
+    def take(sender: Sender) -> tuple[int, bytes | None]:
         if budget:
-            paid, sent = offers.fill_for(chain, sender, budget, signed, units, bound, label), None
+            return offers.fill_for(chain, sender, budget, signed, units, bound, label), None
+        if offer.selling:
+            allowances.ensure(chain, sender, token.address, "CreditExchange", bound)
         else:
-            if offer.selling:
-                allowances.ensure(chain, sender, token.address, "CreditExchange", bound)
-            else:
-                allowances.ensure_operator(chain, sender, "CreditExchange")
-            paid, sent = offers.fill(chain, sender, signed, units, bound, label)
+            allowances.ensure_operator(chain, sender, "CreditExchange")
+        return offers.fill(chain, sender, signed, units, bound, label)
+
+    with sending(context, chain, "fill") as (sender, account):
+        if not context.dry_run:
+            rehearse(chain, account, take)
+        paid, sent = take(sender)
     data = {
         "class": str(offer.class_id), "bought" if offer.selling else "sold": units_json(units, decimals),
         "price": token.to_json(paid), "transaction": hexed(sent) if sent else None,

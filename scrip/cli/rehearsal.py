@@ -6,7 +6,8 @@ An approval only makes way for the transaction after it, so both are simulated t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -93,6 +94,12 @@ class DrySender(Sender):
             Step(label, call, min(MAX_GAS, used * (100 + GAS_MARGIN_PERCENT) // 100))
             for (label, call), used in rows
         ]
+
+
+def rehearse(chain: Chain, account: Signer, send: Callable[[Sender], object]) -> None:
+    """Simulate what `send` would send, before it sends an approval for nothing. Raises Reverted."""
+    with suppress(Rehearsed):
+        send(DrySender(chain, account))
 
 
 def show(context: Context, chain: Chain, sender: str, steps: Sequence[Step]) -> None:
