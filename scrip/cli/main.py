@@ -20,13 +20,13 @@ from scrip.cli import (
     keys,
     offers,
     operating,
+    prices,
     profile,
     redeem,
     report,
     sessions,
     transfer,
     verify,
-    watchers,
 )
 from scrip.cli.context import DEFAULT_DEPLOYMENT, DEFAULT_RPC, PASSWORD_VARIABLE, Context, default_state
 from scrip.cli.group import NAME, Root
@@ -53,7 +53,7 @@ verify.add_to(app)
 app.add_typer(sessions.app, name="session")
 app.add_typer(disputes.app, name="dispute")
 app.add_typer(operating.app, name="provider")
-app.add_typer(watchers.app, name="watcher")
+app.add_typer(prices.app, name="watcher")
 report.add_to(app)
 app.add_typer(keys.app, name="key")
 app.add_typer(profile.app, name="profile")

@@ -71,6 +71,8 @@ class Stage:
             "XDG_CONFIG_HOME": str(self.folder / "config"), "ACCOUNT": self.scene.at("friend"),
             "PROVIDER": self.scene.at("provider"), "ORACLE": self.scene.at("new oracle"),
         }  # fmt: skip
+        if "PriceFeed" in self.scene.chain.deployment.contracts:
+            self.variables["FEED"] = self.scene.at("PriceFeed")
         (self.folder / "README.md").write_text("A credit is a unit of compute.\n")
         token = self.scene.at("DemoUSD")
         (self.folder / "class.toml").write_text(CLASS.format(token=token, provider=self.scene.at("provider")))
@@ -212,6 +214,12 @@ class Stage:
                 "scrip --keystore key.json watcher sign-capacity capacity.json --provider $PROVIDER "
                 "--sku test-cpu --set 1 --count 8 --until 7d"
             )
+
+    def priced(self) -> None:
+        """`price.json`, signed by two watchers."""
+        for name in ("watcher 0", "watcher 1"):
+            self.by(name)
+            self.done("scrip --keystore key.json watcher sign-price price.json --feed $FEED --price 2.5")
 
     def judged(self) -> None:
         """`verdict.json`, signed by two arbiters."""

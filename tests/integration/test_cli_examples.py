@@ -88,6 +88,8 @@ STAGES: dict[str, Callable[[Stage], object]] = {
     "watcher capacity": _nothing,
     "watcher sign-capacity": lambda stage: stage.by("watcher 0"),
     "watcher attest-capacity": Stage.attested,
+    "watcher sign-price": lambda stage: stage.by("watcher 0"),
+    "watcher post-price": Stage.priced,
     "key create": _nothing,
     "key import": lambda stage: (stage.folder / "plain.txt").write_text("0x" + "4c" * 32),
     "key show": Stage.buyer,

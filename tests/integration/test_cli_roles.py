@@ -280,6 +280,26 @@ def test_attest_capacity__one_signature_too_few__named_then_recorded(stage: Stag
     assert stage.done("scrip watcher capacity $PROVIDER test-cpu 1")["count"] == 8
 
 
+def test_post_price__two_rounds__class_follows_the_feed_within_its_bounds(stage: Stage) -> None:
+    stage.priced()
+    stage.done(KEY + "watcher post-price price.json")
+    assert "Sign a fresh one" in fails(stage, "watcher post-price price.json")
+    fed = {"price_feed": stage.scene.at("PriceFeed"), "max_price_age": 3_600, "max_deviation_bps": 1_000}
+    class_id = stage.class_with(price_per_million=2_400_000, **fed)
+    shown = stage.done(f"scrip class price {class_id}")
+    assert (shown["cost"]["amount"], shown["fixed"], shown["feed"]) == (
+        "2.5",
+        False,
+        stage.scene.at("PriceFeed"),
+    )
+    (stage.folder / "price.json").unlink()
+    stage.past(60)
+    for name in ("watcher 0", "watcher 1"):
+        stage.by(name)
+        stage.done(KEY + "watcher sign-price price.json --feed $FEED --price 3")
+    assert "only so far" in fails(stage, "watcher post-price price.json")
+
+
 def test_sign__not_in_the_set__refused_and_no_file(stage: Stage) -> None:
     stage.disputed()
     stage.by("stranger")
@@ -289,7 +309,9 @@ def test_sign__not_in_the_set__refused_and_no_file(stage: Stage) -> None:
     assert "isn't in watcher set 1" in line
     line = fails(stage, "dispute verdict sign v.json --job $JOB --units 0 --fault provider")
     assert "isn't in arbiter set 1" in line
-    assert not {"c.json", "v.json"} & {one.name for one in stage.folder.iterdir()}
+    assert "of the feed" in fails(stage, "watcher sign-price p.json --feed $FEED --price 2")
+    assert "a PriceFeed on this chain" in fails(stage, "watcher sign-price p.json --feed $ACCOUNT --price 2")
+    assert not {"c.json", "v.json", "p.json"} & {one.name for one in stage.folder.iterdir()}
 
 
 def test_dispute__provider_wrong__payer_has_its_credits_and_the_challenger_its_bond(stage: Stage) -> None:
