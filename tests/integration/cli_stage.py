@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
@@ -70,6 +71,7 @@ class Stage:
             "SCRIP_PASSWORD": PASSWORD, "SCRIP_STATE": str(self.folder / "state"), "HOME": str(self.folder),
             "XDG_CONFIG_HOME": str(self.folder / "config"), "ACCOUNT": self.scene.at("friend"),
             "PROVIDER": self.scene.at("provider"), "ORACLE": self.scene.at("new oracle"),
+            "SEED": "0x" + "ab" * 32,
         }  # fmt: skip
         if "PriceFeed" in self.scene.chain.deployment.contracts:
             self.variables["FEED"] = self.scene.at("PriceFeed")
@@ -254,3 +256,16 @@ class Stage:
 
     def past(self, seconds: int) -> None:
         self.scene.system.anvil.advance(seconds)
+
+
+def enter(scene: Scene, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A stage in a new folder. What its shell has set is gone after the test."""
+    monkeypatch.chdir(folder)
+    for name in ("SCRIP_KEYSTORE", "SCRIP_PASSWORD_FILE", "SCRIP_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    made = Stage(scene, folder)
+    for name, value in made.variables.items():
+        monkeypatch.setenv(name, value)
+    for name in ("JOB", "SESSION", "KEY"):
+        monkeypatch.setenv(name, "")
+    return made

@@ -13,7 +13,7 @@ from agents.cli import app as agent_app
 from agents.pipeline.cli import app as pipeline_app
 from oracle.cli import app as oracle_app
 from scrip.cli.main import app
-from tests.integration.cli_stage import WINDOW, Stage
+from tests.integration.cli_stage import WINDOW, Stage, enter
 from tests.integration.scene import Scene
 
 PREFIX = "Example: "
@@ -155,16 +155,7 @@ def example_of(name: str) -> str:
 
 @pytest.fixture
 def stage(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.chdir(tmp_path)
-    for name in ("SCRIP_KEYSTORE", "SCRIP_PASSWORD_FILE", "SCRIP_PROFILE", "JOB", "SESSION"):
-        monkeypatch.delenv(name, raising=False)
-    made = Stage(scene, tmp_path)
-    for name, value in made.variables.items():
-        monkeypatch.setenv(name, value)
-    # Stages set these two: so they are gone after the test.
-    for name in ("JOB", "SESSION"):
-        monkeypatch.setenv(name, "")
-    return made
+    return enter(scene, tmp_path, monkeypatch)
 
 
 def test_commands__all__have_an_example_and_a_place_where_it_runs() -> None:

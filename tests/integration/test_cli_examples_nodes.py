@@ -22,14 +22,13 @@ from scrip.types import Resource, sku_id
 from scripts.anvil import NO_TLS
 from scripts.stack_config import Table, render
 from tests.integration import pipeline_place
-from tests.integration.cli_stage import DOLLAR, PASSWORD, Stage
+from tests.integration.cli_stage import DOLLAR, PASSWORD, Stage, enter
 from tests.integration.oracle_lab import PASSWORD as NODE_PASSWORD
 from tests.integration.oracle_lab import OracleLab, lab
 from tests.integration.scene import Scene
-from tests.integration.system import System
+from tests.integration.system import System, account
 from tests.integration.test_cli_examples import ELSEWHERE, example_of
 
-SEED = "0x" + "ab" * 32
 SECONDS = 180
 ROOT = str(Path(__file__).resolve().parents[2])
 NODE = (
@@ -46,16 +45,7 @@ NOT_RUN = {
 @pytest.fixture
 def shell(system: System, chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage on a chain without parties."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("SCRIP_KEYSTORE", "SCRIP_PASSWORD_FILE", "SCRIP_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    made = Stage(Scene(system, chain), tmp_path)
-    made.variables["SEED"] = SEED
-    for name, value in made.variables.items():
-        monkeypatch.setenv(name, value)
-    for name in ("JOB", "SESSION", "KEY"):
-        monkeypatch.setenv(name, "")
-    return made
+    return enter(Scene(system, chain), tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -138,6 +128,28 @@ def test_examples__provider_that_runs__all_work(shell: Stage, place: OracleLab) 
     }  # fmt: skip
     served = typed(example_of("agent mcp"), stdin=json.dumps(hello) + "\n")
     assert json.loads(served.stdout.splitlines()[0])["result"]["serverInfo"], served.stderr
+
+
+def test_redeem__under_a_budget__owner_pays_and_the_budget_counts_what_was_used(
+    shell: Stage, place: OracleLab
+) -> None:
+    system, view = shell.scene.system, shell.scene.chain.at
+    assert system.create_class(min_assurance=1) == 1
+    place.start("provider", place.provider_settings())
+    owner = shell.by("buyer").address
+    system.mint(owner, 10 * DOLLAR)
+    done("scrip --keystore key.json buy 1 1000")
+    done(f"scrip --keystore key.json budget create {account('agent').address} --lifetime 1")
+    shell.by("agent")
+    ask = "scrip --keystore key.json redeem 1 hash.chain --param steps=20000 --param seed=$SEED --yes"
+    refused = typed(ask, "--max", "10")
+    assert (refused.returncode, "you have 0 free" in refused.stderr) == (1, True), refused.stderr
+    before = view().balance(owner, 1)
+    redeemed = done(f"{ask} --budget 1 --max 10")
+    used = before - view().balance(owner, 1)
+    assert (redeemed["status"], used > 0, view().locked(owner, 1)) == ("SETTLED", True, 0)
+    # Two dollars a million credits, of a thousand units each, rounded up.
+    assert view().budget(1).spent == -(-used * 2_000_000 // (10**6 * 10**3))
 
 
 def test_examples__pipeline_of_two_providers__all_work(shell: Stage, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from scrip.cli import rehearsal
 from scrip.types import Status
-from tests.integration.cli_stage import CREDIT, DOLLAR, Stage
+from tests.integration.cli_stage import CREDIT, DOLLAR, Stage, enter
 from tests.integration.scene import Scene
 from tests.integration.system import account
 
@@ -21,15 +21,7 @@ KEY = "scrip --keystore key.json "
 
 @pytest.fixture
 def stage(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.chdir(tmp_path)
-    for name in ("SCRIP_KEYSTORE", "SCRIP_PASSWORD_FILE", "SCRIP_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    made = Stage(scene, tmp_path)
-    for name, value in made.variables.items():
-        monkeypatch.setenv(name, value)
-    for name in ("JOB", "SESSION"):
-        monkeypatch.setenv(name, "")
-    return made
+    return enter(scene, tmp_path, monkeypatch)
 
 
 def fails(stage: Stage, command: str, status: int = 1) -> str:
