@@ -117,6 +117,9 @@ def test_examples__provider_that_runs__all_work(shell: Stage, place: OracleLab) 
     assert "is revoked" in ran("session key revoke")
 
     assert place.provider in ran("agent market")
+    before = shell.blocks()
+    assert place.provider in ran("agent ask", "--dry-run")
+    assert shell.blocks() == before
     assert "Receipt" in ran("agent ask")
     (shell.folder / "pw").write_text(PASSWORD)
     hello = {
