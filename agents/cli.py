@@ -85,11 +85,17 @@ def ask(
     max_seconds: MaxSeconds = None,
     min_reputation: MinReputation = 0,
     token: PaymentToken = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Stop at the choice of an offer; nothing is spent.")
+    ] = False,
 ) -> None:
     """Ask a language model; the agent buys what it needs within the limit and checks what comes back.
 
     Asked again after it was interrupted, it goes on where it was instead of paying once more.
     """
+    if dry_run:
+        market(ctx, limit, min_assurance, max_tokens, max_seconds, min_reputation, token)
+        return
     from agents.buyer import Buyer
     from agents.market import listings
     from agents.policy import Preferences

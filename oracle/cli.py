@@ -22,12 +22,13 @@ from oracle.store import Store
 from oracle.telemetry.nvml import Nvml
 from oracle.telemetry.nvml.record import PERIOD_MS
 from oracle.telemetry.nvml.record import record as record_trace
+from scrip.cli.group import command, sub_app
 from scrip.errors import ScripError
 
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 
-app = typer.Typer(no_args_is_help=True, help="Run a provider's or a watcher's node.", rich_markup_mode="rich")
+app = sub_app("Run a provider's or a watcher's node.", example="scrip oracle check --config node.toml")
 
 Config = Annotated[
     Path | None,
@@ -39,21 +40,21 @@ Config = Annotated[
 _STYLES: Final = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red"}
 
 
-@app.command()
+@command(app, "run", example="scrip oracle run --config node.toml")
 def run(config: Config = None) -> None:
     """Run the node until SIGTERM. A second one ends it at once."""
     settings = _load(config)
     raise typer.Exit(_guarded(lambda: daemon.build(settings).run()))
 
 
-@app.command()
+@command(app, "once", example="scrip oracle once --config node.toml")
 def once(config: Config = None) -> None:
     """Work until there is nothing left to do now, then end."""
     settings = _load(config)
     raise typer.Exit(_guarded(lambda: daemon.build(settings).once()))
 
 
-@app.command()
+@command(app, "check", example="scrip oracle check --config node.toml")
 def check(config: Config = None) -> None:
     """Check settings, key, chain, registration, catalogue, confinement, metering, disk and clock. Sends
     nothing.
@@ -64,7 +65,9 @@ def check(config: Config = None) -> None:
     raise typer.Exit(EXIT_FAILED if any(item.mark is Mark.FAIL for item in findings) else 0)
 
 
-@app.command("migrate-state")
+@command(
+    app, "migrate-state", example="scrip oracle migrate-state --config node.toml --to sqlite:///new.sqlite3"
+)
 def migrate_state(
     to: Annotated[
         str,
@@ -94,7 +97,7 @@ def migrate_state(
     raise typer.Exit(_guarded(move))
 
 
-@app.command()
+@command(app, "record", example="scrip oracle record --seconds 10 --out trace.jsonl")
 def record(
     seconds: Annotated[float, typer.Option(help="How long.")],
     out: Annotated[Path, typer.Option(help="New file to write.")],

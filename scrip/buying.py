@@ -9,6 +9,7 @@ from eth_utils.crypto import keccak
 from web3.logs import DISCARD
 from web3.types import TxReceipt
 
+from scrip import allowances
 from scrip.chain import Chain
 from scrip.eip712 import Wallet, digest, sign
 from scrip.errors import BadInput, ChainError, Refused
@@ -53,7 +54,7 @@ def buy(
     reserve = chain.contract("CreditReserve").functions
     permit = _permit(chain, wallet, token, cost, view.time() + PERMIT_SECONDS)
     if permit is None:
-        _approve(chain, sender, token, cost)
+        allowances.ensure(chain, sender, token, "CreditReserve", cost)
         call = reserve.buy(class_id, units, wallet.address, cost)
     else:
         call = reserve.buyWithPermit(class_id, units, wallet.address, cost, *permit)
@@ -85,12 +86,6 @@ def _view(chain: Chain, token: str, signature: str, *addresses: str) -> bytes:
     if len(answer) != 32:
         raise ChainError(f"{signature} of {token} answers {len(answer)} bytes")
     return answer
-
-
-def _approve(chain: Chain, sender: Sender, token: str, value: int) -> None:
-    reserve = chain.address("CreditReserve")
-    if chain.at().token_allowance(token, sender.address, reserve) < value:
-        sender.send(chain.erc20(token).functions.approve(reserve, value), label=f"approve {value} of {token}")
 
 
 def _paid(chain: Chain, receipt: TxReceipt) -> int:

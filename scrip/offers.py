@@ -76,6 +76,59 @@ def lots(view: ChainView, offers: Sequence[SignedOffer], buyer: str, token: str)
     return tuple(lot for lot in found if lot.units > 0)
 
 
+def save(path: Path, offers: Sequence[SignedOffer]) -> None:
+    """Write offers to a new JSON file, as `load` reads it. Raises BadInput."""
+    text = json.dumps([one.to_json() for one in offers], indent=2) + "\n"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise BadInput(f"offers {path}", str(error.strerror), "a new file that can be written") from None
+
+
+def standing(view: ChainView, signed: SignedOffer) -> tuple[str, int]:
+    """Why an offer can't be filled now, "" if it can; and how many of its base units are left.
+
+    Of an offer to buy, it isn't known here whether its maker holds the tokens' price of all that is left.
+    """
+    offer, exchange = signed.offer, view.chain.address("CreditExchange")
+    digest = offer_digest(offer, view.chain.chain_id, exchange)
+    left = offer.units - int(view.read("CreditExchange", "filledOf", digest))
+    if not _signed(view, signed, digest):
+        return "not signed by its maker", left
+    if view.read("CreditExchange", "isCancelled", digest):
+        return "cancelled", left
+    if offer.epoch != int(view.read("CreditExchange", "epochOf", offer.maker)):
+        return "cancelled with all of its epoch", left
+    if left == 0:
+        return "filled", left
+    if view.time() > offer.expiry:
+        return "expired", left
+    return _lacking(view, offer, exchange), left
+
+
+def _lacking(view: ChainView, offer: Offer, exchange: str) -> str:
+    """What its maker lacks to give."""
+    if not offer.selling:
+        approved = view.token_allowance(offer.token, offer.maker, exchange)
+        return "" if approved and view.token_balance(offer.token, offer.maker) else "its maker can't pay"
+    if not view.read("ComputeCredits", "isApprovedForAll", offer.maker, exchange):
+        return "its maker hasn't approved the exchange"
+    return "" if view.available(offer.maker, offer.class_id) else "its maker has no free credits"
+
+
+def fill(
+    chain: Chain, sender: Sender, signed: SignedOffer, units: int, limit: int, label: str
+) -> tuple[int, bytes]:
+    """Fill `units` of an offer as its taker; the price and the transaction's hash.
+
+    `limit` is the most a buyer pays, or the least a seller takes. Raises as `Sender.send`.
+    """
+    order = (signed.offer.to_abi(), signed.signature, units, limit)
+    receipt = sender.send(chain.contract("CreditExchange").functions.fill(order), label=label)
+    return _paid(chain, receipt), bytes(receipt["transactionHash"])
+
+
 def fill_for(
     chain: Chain, sender: Sender, budget_id: int, signed: SignedOffer, units: int, most: int, label: str
 ) -> int:

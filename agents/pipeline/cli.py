@@ -153,7 +153,7 @@ def resume(
     _emit_result(context, folder, result, paid)
 
 
-@command(app, "verify", example="scrip --rpc https://node.example pipeline verify runs/summary/receipt.json")
+@command(app, "verify", example="scrip pipeline verify runs/summary/receipt.json")
 def verify(
     ctx: typer.Context,
     receipt: Annotated[Path, typer.Argument(metavar="FILE", help="Receipt of a pipeline.")],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    command(app, "buy", example="scrip --keystore key.json buy 1 1000 --max-cost 0.02")(buy)
+    command(app, "buy", example="scrip --keystore key.json buy 1 10 --max-cost 10", sends=True)(buy)
 
 
 def buy(

@@ -30,7 +30,7 @@ PASSWORD_VARIABLE = "SCRIP_PASSWORD"  # noqa: S105 (a variable's name)
 class Context:
     """The global options of one command line. `state` is the folder that remembers unfinished transactions.
 
-    `password_set` says that `SCRIP_PASSWORD` holds the keystore's password.
+    `password_set` says that `SCRIP_PASSWORD` holds the keystore's password; in a `dry_run` nothing is sent.
     """
 
     rpc: str
@@ -40,6 +40,7 @@ class Context:
     password_set: bool
     state: Path
     as_json: bool
+    dry_run: bool = False
 
     @classmethod
     def of(cls, ctx: typer.Context) -> Context:

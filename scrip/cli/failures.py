@@ -32,12 +32,27 @@ _HINTS = {
 # What a revert means to the person at the keyboard, and what to do about it.
 _REVERTS = {
     "ComputeCredits_AccountBound": "The credits of this class can't be transferred",
+    "ComputeCredits_BadTerm": "That is the term {term}. See: scrip class create --help",
     "ComputeCredits_Closed": "The class is closed. See: scrip class list",
     "ComputeCredits_Expired": "The class has expired. See: scrip class list",
     "ComputeCredits_HolderCap": "The class limits what one account may hold. See: scrip class show",
+    "AccessControlUnauthorizedAccount": "Your account doesn't have the role for this on the contract",
+    "ComputeCredits_NotIssuer": "Only its issuer may; what stake or capacity binds, only its issuer serves",
+    "ComputeCredits_UnknownSet": "No such watcher set is active. See: scrip watcher list",
+    "ComputeCredits_WrongFunding": "Credits of a class that is sold can only be bought. See: scrip buy",
     "ComputeCredits_NotEligible": "The class admits only accounts its issuer approved",
     "ComputeCredits_Paused": "Sales and new jobs of the class are paused until {until}",
     "ComputeCredits_SupplyCap": "Fewer credits are left to sell. See: scrip class show",
+    "CreditExchange_Cancelled": "Its maker has taken it back. See: scrip offer show",
+    "CreditExchange_Expired": "The offer has expired. See: scrip offer show",
+    "CreditExchange_NotTaker": "The offer is for another account. See: scrip offer show",
+    "CreditExchange_OverFill": "Less is left of the offer. See: scrip offer show",
+    "CreditExchange_OverLimit": "It costs more than --limit allows",
+    "CreditExchange_UnderLimit": "It pays less than --limit asks",
+    "CreditExchange_WrongEpoch": "Its maker has taken back all offers of that time. See: scrip offer show",
+    "CreditReserve_InsufficientEarnings": "Less than that is earned. See: scrip provider earnings",
+    "CreditReserve_NotWoundDown": "Credits can be reclaimed once the class is closed or expired",
+    "CreditReserve_TooEarly": "That is possible 180 days after the class expired",
     "CreditReserve_BadPrice": "The class's price feed has no fresh price. Try again later",
     "CreditReserve_CostAboveMax": "The price rose meanwhile. Run it again, or raise --max-cost",
     "CreditReserve_NotForSale": "The class isn't for sale. See: scrip class list",
@@ -50,9 +65,24 @@ _REVERTS = {
     "JobMarket_NotParty": "Only its payer, while it is open, or its provider may do this",
     "JobMarket_NotPayer": "Only the job's payer may do this, with its own key",
     "JobMarket_WrongStatus": "The job is {status}. See: scrip job show",
+    "JobMarket_BadSignature": "Not enough of the class's arbiters, or others, have signed",
     "MeteredSessions_CannotServe": "The provider may not serve this class. See: scrip provider list",
     "MeteredSessions_NotParty": "Only its payer, its key or its budget's spender may do this",
-    "ProviderRegistry_StakeExceeded": "Too little of the provider's stake is free. Choose another",
+    "PriceFeed_Deviates": "A round may move the price only so far. Sign one that is nearer",
+    "PriceFeed_TooOld": "Prices are posted within an hour. Sign a fresh one",
+    "PriceFeed_WrongRound": "Another price was posted meanwhile. Sign a fresh one",
+    "ProviderRegistry_AlreadyRegistered": "Change it instead: scrip provider update",
+    "ProviderRegistry_InsufficientStake": "Less than that is staked. See: scrip provider show",
+    "ProviderRegistry_NotRegistered": "First: scrip provider register",
+    "ProviderRegistry_StaleAttestation": "Observe anew: it must be newer than the last one, and fresh",
+    "ProviderRegistry_StakeExceeded": "Too little of the provider's stake is free",
+    "ProviderRegistry_StillBonded": "The stake is free from {until} on",
+    "ProviderRegistry_ZeroAmount": "There is nothing to pay out, or nothing was asked",
+    "ReceiptVerifier_NotProposed": "Propose the very same members first: scrip watcher propose",
+    "ReceiptVerifier_NotWatcher": "That account isn't in the set. See: scrip watcher show",
+    "ReceiptVerifier_TooFewWatchers": "More watchers must sign. See: scrip watcher show",
+    "ReceiptVerifier_TooEarly": "It can be activated from {until} on",
+    "SpendingBudgets_NotController": "Only the tree's owner or the parent's spender may do this",
 }
 
 
@@ -98,14 +128,17 @@ def explain(problem: ScripError) -> str:
 
 def _words(problem: Reverted) -> dict[str, str]:
     """A custom error's numbers in words, for the hints that use them."""
-    from scrip.types import Status
+    from scrip.structs import camel
+    from scrip.types import ClassTerms, Status
 
+    terms = [camel(column) for column in ClassTerms.__dataclass_fields__]
     given, limit = problem.params.get("given"), problem.params.get("limit")
     named = isinstance(given, int) and given in list(Status)
     status = Status(int(given or 0)).name.lower() if named else str(given)
     return {
         # Of a job that was opened: its slot is empty.
         "status": "over" if given == Status.NONE else status,
+        "term": terms[field] if isinstance(field := problem.params.get("field"), int) else "",
         "until": utc(limit) if isinstance(limit, int) else str(limit),
     }
 

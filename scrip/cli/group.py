@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, wraps
 from importlib.metadata import EntryPoint
-from typing import Any, TypeVar
+from inspect import Parameter, signature
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from scrip.cli import plugins
+from scrip.cli.context import Context
 from scrip.cli.failures import guarded
 
 NAME = "scrip"
 GLOBAL_FLAGS = frozenset({"--json"})
-GLOBAL_VALUES = frozenset({"--rpc", "--deployment", "--keystore", "--password-file", "--state"})
+GLOBAL_VALUES = frozenset({"--rpc", "--deployment", "--keystore", "--password-file", "--state", "--profile"})
+
+_DRY_RUN = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Simulate it, show what would be sent and what it costs. Sends nothing."),
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -26,9 +34,33 @@ def sub_app(help_: str, *, example: str) -> typer.Typer:
     return typer.Typer(cls=Group, help=help_, epilog=_example(example), rich_markup_mode="rich")
 
 
-def command(app: typer.Typer, name: str, *, example: str) -> Callable[[_Function], _Function]:
-    """Decorator that adds a command. Its help is the docstring, and ends with `example`."""
-    return app.command(name, epilog=_example(example))
+def command(
+    app: typer.Typer, name: str, *, example: str, sends: bool = False
+) -> Callable[[_Function], _Function]:
+    """Decorator that adds a command. Its help is the docstring, and ends with `example`.
+
+    One that `sends` a transaction, by `scrip.cli.sending.sending`, has a `--dry-run`.
+    """
+
+    def add(function: _Function) -> _Function:
+        app.command(name, epilog=_example(example))(_rehearsable(function) if sends else function)
+        return function
+
+    return add
+
+
+def _rehearsable(function: Callable[..., None]) -> Callable[..., None]:
+    """The command with the option `--dry-run`, which it finds in its context."""
+
+    @wraps(function)
+    def run(ctx: typer.Context, *args: Any, dry_run: bool, **options: Any) -> None:
+        ctx.obj = replace(Context.of(ctx), dry_run=dry_run)
+        function(ctx, *args, **options)
+
+    own = signature(function, eval_str=True)
+    option = Parameter("dry_run", Parameter.KEYWORD_ONLY, default=False, annotation=_DRY_RUN)
+    run.__signature__ = own.replace(parameters=[*own.parameters.values(), option])  # type: ignore[attr-defined]
+    return run
 
 
 def _example(text: str) -> str:

@@ -25,6 +25,7 @@ app = sub_app("Jobs: redemptions and their receipts.", example="scrip job list")
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOBID", help="Id of the job, 0x and 64 hex digits.")]
 LISTED = 20
+WAIT_SECONDS = 900
 
 
 @command(app, "list", example="scrip --keystore key.json job list")
@@ -61,7 +62,7 @@ def list_jobs(
     )
 
 
-@command(app, "show", example="scrip job show 0x1f0c... --output answer.txt")
+@command(app, "show", example="scrip --keystore key.json job show $JOB --output answer.txt")
 def show_job(
     ctx: typer.Context,
     job_id: JobArgument,
@@ -99,16 +100,59 @@ def show_job(
     context.emit(data, show)
 
 
-@command(app, "expire", example="scrip --keystore key.json job expire 0x1f0c...")
+@command(app, "expire", example="scrip --keystore key.json job expire $JOB", sends=True)
 def expire(ctx: typer.Context, job_id: JobArgument) -> None:
     """End a job whose deadline has passed; its credits go back to the payer. Anyone may."""
     _end(Context.of(ctx), job_id, "expire")
 
 
-@command(app, "cancel", example="scrip --keystore key.json job cancel 0x1f0c...")
+@command(app, "cancel", example="scrip --keystore key.json job cancel $JOB", sends=True)
 def cancel(ctx: typer.Context, job_id: JobArgument) -> None:
     """End your own job that no provider has taken yet; its credits come back."""
     _end(Context.of(ctx), job_id, "cancel")
+
+
+@command(app, "finalize", example="scrip --keystore key.json job finalize $JOB", sends=True)
+def finalize(ctx: typer.Context, job_id: JobArgument) -> None:
+    """Settle a job whose challenge window has passed, or whose dispute nobody decided in time. Anyone may."""
+    _end(Context.of(ctx), job_id, "finalize")
+
+
+@command(app, "watch", example="scrip job watch $JOB --timeout 60")
+def watch(
+    ctx: typer.Context,
+    job_id: JobArgument,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds to wait at most.")] = WAIT_SECONDS,
+) -> None:
+    """Follow a job until it has ended, and say how. Interrupting it leaves the job as it is."""
+    from scrip import jobs
+    from scrip.amounts import format_units
+    from scrip.cli.waiting import follow
+    from scrip.structs import to_bytes
+
+    context = Context.of(ctx)
+    chain = context.chain()
+    opening = jobs.opening(chain.at(), to_bytes("job id", job_id, 32))
+    status = follow(context, chain, opening.job_id, timeout=timeout, since=opening.block)
+    info = chain.at().class_info(opening.terms.class_id)
+    ending = jobs.ending(chain.at(), opening.job_id, opening.block)
+    used = ending.units if ending else 0
+    decimals = info.terms.decimals
+    data = {
+        "jobId": hexed(opening.job_id),
+        "status": status.name,
+        "used": units_json(used, decimals),
+        "returned": units_json(opening.terms.max_units - used, decimals),
+        "endedIn": hexed(ending.tx_hash) if ending else None,
+    }
+    locked = format_units(opening.terms.max_units, decimals)
+    rows = [
+        ("job", hexed(opening.job_id)),
+        ("state", status.name.lower()),
+        ("used", f"{format_units(used, decimals)} of {locked} credits"),
+        ("receipt", f"scrip job show {hexed(opening.job_id)}"),
+    ]
+    context.emit(data, lambda console: facts(console, rows))
 
 
 def _ask(
@@ -186,17 +230,19 @@ def _end(context: Context, job_id: str, how: str) -> None:
         call = chain.contract("JobMarket").functions[how](terms.to_abi())
         tx_hash = bytes(sender.send(call, label=f"{how} {hexed(job)}")["transactionHash"])
     status = jobs.status(chain.at(), job, opening.block)
+    ending = jobs.ending(chain.at(), job, opening.block)
+    returned = terms.max_units - (ending.units if ending else 0)
     rows = [
         ("job", hexed(job)),
         ("state", status.name.lower()),
-        ("returned", f"{format_units(terms.max_units, decimals)} credits to {terms.payer}"),
+        ("returned", f"{format_units(returned, decimals)} credits to {terms.payer}"),
         ("transaction", hexed(tx_hash)),
     ]
     context.emit(
         {
             "jobId": hexed(job),
             "status": status.name,
-            "returned": units_json(terms.max_units, decimals),
+            "returned": units_json(returned, decimals),
             "payer": terms.payer,
             "transaction": hexed(tx_hash),
         },

@@ -10,6 +10,7 @@ import typer
 from scrip.cli.context import Context
 from scrip.cli.group import command, sub_app
 from scrip.cli.output import Token, Tokens, clean, facts, table, utc
+from scrip.cli.waiting import busy
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,14 +31,15 @@ def list_providers(ctx: typer.Context) -> None:
     view = context.chain().at()
     stake = _stake_token(view)
     infos = [view.class_info(class_id) for class_id in view.class_ids()]
-    found = [(one, _served(view, one, infos)) for one in choosing.ask(view.providers())]
+    with busy(context, "asking the providers"):
+        found = [(one, _served(view, one, infos)) for one in choosing.ask(view.providers())]
     context.emit(
         {"block": view.block, "providers": [_json(one, served, stake) for one, served in found]},
         lambda console: _show_list(console, found, stake),
     )
 
 
-@command(app, "show", example="scrip provider show 0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+@command(app, "show", example="scrip provider show $PROVIDER")
 def show_provider(
     ctx: typer.Context,
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The provider's address.")],

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from scrip.cli.context import Context
 from scrip.cli.group import command
-from scrip.cli.output import Tokens, clean, console, hexed
+from scrip.cli.output import Tokens, clean, hexed
 from scrip.errors import KeyProblem, Refused, ScripError
 
 if TYPE_CHECKING:
@@ -27,14 +26,27 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 900
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A job as it was asked for. `payer` is the account's own address, or the owner of `budget`."""
+
+    payer: str
+    provider: str
+    class_id: int
+    spec: JobSpec
+    units: int
+    resources: int
+    budget: int
+
+
 class EvidenceMissing(ScripError):
     """A job has ended, and its provider doesn't give the evidence and the output."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    example = "scrip redeem 1 llm.generate --param question='What is it?' --file context=README.md --yes"
-    command(app, "redeem", example=example)(redeem_credits)
+    example = "scrip --keystore key.json redeem 1 hash.chain --param steps=20000 --param seed=$SEED --yes"
+    command(app, "redeem", example=example, sends=True)(redeem_credits)
 
 
 def redeem_credits(
@@ -59,6 +71,9 @@ def redeem_credits(
         typer.Option("--max", metavar="CREDITS", help="Most to lock; by default what the job can use."),
     ] = None,
     resources: Annotated[int, typer.Option(min=1, help="GPUs or cores the job may use at once.")] = 1,
+    budget: Annotated[
+        int, typer.Option(min=0, help="Spend the credits of this budget's owner, as its spender.")
+    ] = 0,
     output: Annotated[Path | None, typer.Option(help="Save the output to this file.")] = None,
     timeout: Annotated[int, typer.Option(min=1, help="Seconds to wait for the job.")] = WAIT_SECONDS,
     detach: Annotated[bool, typer.Option("--detach", help="Open the job, print its id, don't wait.")] = False,
@@ -66,9 +81,11 @@ def redeem_credits(
 ) -> None:
     """Have work done for credits, wait for it, check its evidence, print output and receipt."""
     from scrip.cli import choosing
+    from scrip.cli.waiting import follow
     from scrip.spec import JobSpec
 
     context = Context.of(ctx)
+    yes = yes or context.dry_run
     if not yes and not context.interactive:
         raise typer.BadParameter("nobody can confirm here: add --yes", param_hint="--yes")
     chain = context.chain()
@@ -77,18 +94,20 @@ def redeem_credits(
     candidate = choosing.pick(view, info, template, provider)
     details = candidate.offer.details.get(template, {}) if candidate.offer else {}
     spec = JobSpec(template, choosing.parameters(details, param or [], file or [], params))
-    held = view.available(context.address(), class_id)
+    payer = view.budget(budget).owner if budget else context.address()
+    held = view.available(payer, class_id)
     units = _units(info, most, held, lambda: choosing.default_units(info, details, spec.params, resources))
     if not yes:
         _confirm(chain, info, candidate, spec, units)
-    planned, opened, account = _open(context, chain, candidate, info, spec, units, resources)
+    job = Wanted(payer, candidate.provider.address, class_id, spec, units, resources, budget)
+    planned, opened, account = _open(context, chain, job)
     if detach:
-        job = hexed(planned.job_id)
-        data = {"jobId": job, "transaction": hexed(opened) if opened else None}
-        context.emit(data, lambda out: out.print(job))
-        context.say(f"It goes on by itself. See: scrip job show {job}")
+        opened_id = hexed(planned.job_id)
+        data = {"jobId": opened_id, "transaction": hexed(opened) if opened else None}
+        context.emit(data, lambda out: out.print(opened_id))
+        context.say(f"It goes on by itself. See: scrip job watch {opened_id}")
         return
-    status = wait(context, chain, planned, timeout)
+    status = follow(context, chain, planned.job_id, timeout=timeout, since=planned.since)
     _finish(context, chain, info, planned, opened, status, account, output)
 
 
@@ -132,15 +151,7 @@ def _confirm(chain: Chain, info: ClassInfo, candidate: Candidate, spec: JobSpec,
         raise Refused("not confirmed, nothing was sent")
 
 
-def _open(
-    context: Context,
-    chain: Chain,
-    candidate: Candidate,
-    info: ClassInfo,
-    spec: JobSpec,
-    units: int,
-    resources: int,
-) -> tuple[Plan, bytes | None, LocalAccount]:
+def _open(context: Context, chain: Chain, job: Wanted) -> tuple[Plan, bytes | None, LocalAccount]:
     from scrip import redeem
     from scrip.cli.sending import sending
 
@@ -148,51 +159,11 @@ def _open(
         if account.address != context.address():
             raise KeyProblem(f"{context.keystore} states another address than its key's, {account.address}")
         planned = redeem.plan(
-            chain,
-            account.address,
-            candidate.provider.address,
-            info.class_id,
-            spec,
-            units,
-            resources=resources,
-        )
+            chain, job.payer, job.provider, job.class_id, job.spec, job.units, resources=job.resources,
+            budget_id=job.budget,
+        )  # fmt: skip
         context.say(f"opening job {hexed(planned.job_id)}")
         return planned, redeem.open_job(chain, sender, planned), account
-
-
-def wait(context: Context, chain: Chain, planned: Plan, timeout: float) -> Status:
-    """Follow a job to its end and show how it goes. Interrupting it leaves the job as it is."""
-    from scrip import redeem
-
-    job, since = planned.job_id, planned.since
-    try:
-        with _progress(context) as progress:
-            return redeem.follow(chain, job, timeout=timeout, since=since, on_status=progress)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped waiting; the job goes on. See: scrip job show {hexed(job)}"
-        ) from None
-
-
-@contextmanager
-def _progress(context: Context) -> Iterator[Callable[[Status], None]]:
-    """Shows a status: a live line at a terminal, otherwise one line per change, nothing beside JSON."""
-    err = console(stderr=True)
-    if context.as_json or not err.is_terminal:
-        last: list[Status] = []
-
-        def line(status: Status) -> None:
-            if last != [status]:
-                last[:] = [status]
-                context.say(f"job {status.name.lower()}")
-
-        yield line
-        return
-    started = time.monotonic()
-    with err.status("job") as live:
-        yield lambda status: live.update(
-            f"job {status.name.lower()}, {int(time.monotonic() - started)} s (Ctrl-C leaves it running)"
-        )
 
 
 def _finish(

@@ -11,6 +11,7 @@ import typer
 from scrip.cli.context import Context
 from scrip.cli.group import command
 from scrip.cli.since import SINCE_HELP, first_block
+from scrip.cli.waiting import busy
 
 if TYPE_CHECKING:
     from scrip.cli.report_view import Found
@@ -73,7 +74,9 @@ def report(
         charts.check(chart)
     view = context.chain().at()
     holder = to_address("--account", account) if account else None
-    found = _collect(view, first_block(view, since), (holder, budget, class_id), calls, focus, currency, rate)
+    asked = (holder, budget, class_id)
+    with busy(context, "reading the chain's events"):
+        found = _collect(view, first_block(view, since), asked, calls, focus, currency, rate)
     if chart is not None:
         charts.draw(chart, *chart_data(found))
     context.emit(found.to_json(), found.show)

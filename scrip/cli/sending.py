@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from scrip.cli.context import Context
+from scrip.cli.waiting import patience
 from scrip.errors import ScripError
 
 if TYPE_CHECKING:
@@ -37,9 +40,15 @@ class AlreadyDone(ScripError):
 def sending(context: Context, chain: Chain, kind: str) -> Iterator[tuple[Sender, LocalAccount]]:
     """The keystore's account and its sender, for a command whose transactions' labels begin with `kind`.
 
+    In a dry run the sender only simulates, and what it would have sent is shown in place of a result.
+
     Raises KeyProblem, AlreadyDone, JournalProblem, and as `Sender.reconcile` and `follow`.
     """
     account = context.account(chain.chain_id)
+    if context.dry_run:
+        with _rehearsing(context, chain, account) as dry:
+            yield dry, account
+        return
     sender = sender_of(context, chain, account)
     with _alone(context, lock_of(context, chain, account.address)):
         _finish_earlier(context, sender, kind)
@@ -53,6 +62,20 @@ def sending(context: Context, chain: Chain, kind: str) -> Iterator[tuple[Sender,
             ) from None
 
 
+@contextmanager
+def _rehearsing(context: Context, chain: Chain, account: LocalAccount) -> Iterator[Sender]:
+    from scrip.cli import rehearsal
+
+    sender = rehearsal.DrySender(chain, account)
+    try:
+        yield sender
+        steps = tuple(sender.steps())
+    except rehearsal.Rehearsed as done:
+        steps = done.steps
+    rehearsal.show(context, chain, sender.address, steps)
+    raise typer.Exit
+
+
 def sender_of(context: Context, chain: Chain, account: LocalAccount) -> Sender:
     """The account's sender, with the journal that all commands share. Raises JournalProblem."""
     from scrip.journal_file import FileJournal
@@ -61,7 +84,10 @@ def sender_of(context: Context, chain: Chain, account: LocalAccount) -> Sender:
 
     journal = FileJournal(context.state / f"transactions-{_chain_name(chain)}.sqlite3")
     policy = LOCAL_POLICY if chain.chain_id in LOCAL_CHAINS else SendPolicy()
-    return Sender(chain, account, journal, policy)
+    sleep = patience(context)
+    if sleep is None:
+        return Sender(chain, account, journal, policy)
+    return Sender(chain, account, journal, policy, sleep=sleep)
 
 
 def lock_of(context: Context, chain: Chain, address: str) -> Path:

@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from scrip.session_api import SessionApi
     from scrip.sessions import SessionInfo
 
-SESSION = "0x" + "5e" * 32
 DAY_S = 86_400
 
-app = sub_app("API keys of a session.", example=f"scrip --keystore key.json session key list {SESSION}")
+app = sub_app("API keys of a session.", example="scrip --keystore key.json session key list $SESSION")
 
 Session = Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session.")]
 
 
-@command(app, "create", example=f"scrip --keystore key.json session key create {SESSION} 100 --per-minute 60")
+@command(app, "create", example="scrip --keystore key.json session key create $SESSION 1 --per-minute 60")
 def create(
     ctx: typer.Context,
     session: Session,
@@ -60,7 +59,7 @@ def create(
     context.emit({**_json(made, decimals), "secret": made["secret"]}, lambda console: _made(console, made))
 
 
-@command(app, "list", example=f"scrip --keystore key.json session key list {SESSION}")
+@command(app, "list", example="scrip --keystore key.json session key list $SESSION")
 def list_keys(ctx: typer.Context, session: Session) -> None:
     """List the session's API keys, without their secrets."""
     context = Context.of(ctx)
@@ -70,9 +69,7 @@ def list_keys(ctx: typer.Context, session: Session) -> None:
     context.emit({"keys": keys}, lambda console: _table(console, keys))
 
 
-@command(
-    app, "revoke", example=f"scrip --keystore key.json session key revoke {SESSION} key_0123456789abcdef"
-)
+@command(app, "revoke", example="scrip --keystore key.json session key revoke $SESSION $KEY")
 def revoke(
     ctx: typer.Context,
     session: Session,

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from scrip.sessions import SessionInfo
     from scrip.view import ChainView
 
-SESSION = "0x" + "5e" * 32
-PROVIDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
 app = sub_app("Sessions: deposits with a provider, spent by the call.", example="scrip session list")
 app.add_typer(session_keys.app, name="key")
@@ -27,7 +25,7 @@ Session = Annotated[str, typer.Argument(metavar="SESSION", help="Id of the sessi
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Credits, e.g. 1000 or 2.5.")]
 
 
-@command(app, "open", example=f"scrip --keystore key.json session open {PROVIDER} 1 1000 --days 7")
+@command(app, "open", example="scrip --keystore key.json session open $PROVIDER 1 5 --days 7", sends=True)
 def open_session(
     ctx: typer.Context,
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="The provider's address.")],
@@ -78,7 +76,7 @@ def list_sessions(
     context.emit({"payer": who, "block": view.block, "sessions": data}, lambda console: _table(console, data))
 
 
-@command(app, "show", example=f"scrip session show {SESSION}")
+@command(app, "show", example="scrip session show $SESSION")
 def show_session(ctx: typer.Context, session: Session) -> None:
     """Show a session as the chain has it: deposit, claims, expiry and close."""
     from scrip import sessions
@@ -89,7 +87,7 @@ def show_session(ctx: typer.Context, session: Session) -> None:
     _emit(context, view, sessions.find(view, to_bytes("session", session, 32)))
 
 
-@command(app, "topup", example=f"scrip --keystore key.json session topup {SESSION} 500")
+@command(app, "topup", example="scrip --keystore key.json session topup $SESSION 2.5", sends=True)
 def top_up(ctx: typer.Context, session: Session, amount: Amount) -> None:
     """Deposit more credits in a session that is open."""
     from scrip import sessions
@@ -105,7 +103,7 @@ def top_up(ctx: typer.Context, session: Session, amount: Amount) -> None:
         _emit(context, chain.at(), sessions.top_up(chain, sender, found.terms, units))
 
 
-@command(app, "close", example=f"scrip --keystore key.json session close {SESSION}")
+@command(app, "close", example="scrip --keystore key.json session close $SESSION", sends=True)
 def close(ctx: typer.Context, session: Session) -> None:
     """Ask for a session to be closed; run it again after the delay to get the rest back."""
     from scrip import sessions

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the root."""
-    command(app, "verify", example="scrip --rpc https://node.example verify bundle.json")(verify)
+    command(app, "verify", example="scrip verify bundle.json")(verify)
 
 
 def verify(

@@ -59,10 +59,12 @@ class Sdk:
         units: int,
         *,
         resources: int,
+        budget_id: int,
     ) -> Plan:
         terms = make_terms(
-            spec, payer=payer, provider=provider, class_id=class_id, max_units=units, resources=resources
-        )
+            spec, payer=payer, provider=provider, class_id=class_id, max_units=units, resources=resources,
+            budget_id=budget_id,
+        )  # fmt: skip
         self.planned = Plan(b"\x1f" * 32, terms, spec, b"", "http://127.0.0.1:1")
         return self.planned
 
