@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, select
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from oracle.models import LeadRow
 from oracle.moves import LeadLost
+from oracle.synced import SyncSoon, boot
 
 Row = Mapping[str, Any]
 LEAD: Final = select(LeadRow.epoch, LeadRow.node).with_for_update()
@@ -60,22 +62,34 @@ class Driver:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lead = self.prepare(LEAD).sql
+        lite = engine.dialect.name == "sqlite"
         # psycopg begins by itself. SQLite takes the lock of all writers with this.
-        self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else ""
+        self._begin = "BEGIN IMMEDIATE" if lite else ""
+        self.boot = boot() if lite else None
+        """Of the machine, if transactions needn't wait for the disk; None if all of them do."""
+        self._later = SyncSoon(Path(f"{engine.url.database}-wal"))
+
+    def close(self) -> None:
+        """Sync what was committed."""
+        self._later.close()
 
     def prepare(self, statement: Any) -> Prepared:
         """Compile a statement for this database."""
         return Prepared(statement, self._engine.dialect)
 
     @contextmanager
-    def writing(self, epoch: int | None) -> Iterator[Writing]:
-        """One transaction that holds the lock of all writers from its start. Raises LeadLost unless `epoch`
-        is the one that leads (None: whoever does), and SQLAlchemy's errors.
+    def writing(self, epoch: int | None, *, synced: bool = True) -> Iterator[Writing]:
+        """One transaction that holds the lock of all writers from its start. Unless it has to be `synced`, it
+        may return before it is on the disk, and a power cut may then take it back with all that came after.
+        Raises LeadLost unless `epoch` is the one that leads (None: whoever does), and SQLAlchemy's errors.
         """
         connection, dialect = self._engine.raw_connection(), self._engine.dialect
         error_type = dialect.loaded_dbapi.Error
+        late = not synced and self.boot is not None and not self._later.failed
         try:
             cursor: Any = connection.cursor()
+            if late:
+                cursor.execute("PRAGMA synchronous=NORMAL")
             if self._begin:
                 cursor.execute(self._begin)
             cursor.execute(self._lead)
@@ -84,6 +98,10 @@ class Driver:
                 raise LeadLost("", node)
             yield Writing(cursor)
             connection.commit()
+            if late:
+                cursor.execute("PRAGMA synchronous=FULL")
+                self._later.ask()
+                late = False
         except error_type as error:
             lost = dialect.is_disconnect(error, connection.dbapi_connection, None)
             if lost:
@@ -93,4 +111,6 @@ class Driver:
                 dialect=dialect,
             ) from error  # fmt: skip
         finally:
+            if late:
+                connection.invalidate()  # it didn't come to its end, and others expect one that syncs
             connection.close()  # back to the pool, which rolls back what wasn't committed
