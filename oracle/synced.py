@@ -1,4 +1,4 @@
-"""What lies between a commit and the disk: syncs that nobody waits for, and whether the machine has restarted.
+"""Syncs that no commit waits for, and whether the machine has restarted since.
 
 SQLite's WAL holds all commits in order. One that isn't synced survives the end of the process at any moment,
 since the operating system has it, but not a power cut. The next sync of the file takes all before it along.

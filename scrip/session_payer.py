@@ -161,7 +161,7 @@ class SessionPayer:
             if receipt.total_units > known + receipt.units:
                 self.wrong = ReceiptWrong(
                     f"receipt {receipt.number} is charged after {receipt.total_units - receipt.units} units, "
-                    f"receipts up to number {self.after} are over {known}, and the provider shows none between"
+                    f"receipts up to {self.after} are over {known}, and the provider shows none between"
                 )
                 raise self.wrong
             self.last = signed
