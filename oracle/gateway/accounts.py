@@ -1,8 +1,8 @@
 """The money of sessions at the gateway: what was deposited, authorised, set aside for calls, and charged.
 
 All sessions that aren't closed live in memory, each behind a lock of its own; the store holds the same, and a
-charge is there before its receipt leaves (on the disk somewhat later, docs/gateway.md). What calls in progress hold is in memory only: a call that the
-process didn't finish isn't charged.
+charge is there before its receipt leaves (on the disk somewhat later, docs/gateway.md). What calls in
+progress hold is in memory only: a call that the process didn't finish isn't charged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Group commit: changes of accounts are stored together, one transaction for all that wait.
 
-A transaction has its price, whatever is in it, most of all where it waits for the disk. So while one is being
-stored, the changes of other calls gather, and the next transaction takes them all, in the order they were put.
+A transaction has its price, whatever is in it, most of all where it waits for the disk. So while one is
+being stored, the changes of other calls gather, and the next one takes them all, in the order they were put.
 """
 
 from __future__ import annotations
