@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,9 @@ PROBE_S: Final = 3.0
 LEAST_S: Final = 0.02
 """Least time between two passes: what ends meanwhile is looked at together."""
 PRUNE_EVERY_S: Final = 600.0
+SWITCH_S: Final = 0.0005
+"""How long a thread that computes keeps others from running. By Python's own 5 ms the loop would keep the
+API's calls waiting."""
 
 Work = Callable[[], int]
 """Runs a node and returns the exit code."""
@@ -188,6 +192,7 @@ class Daemon:
         # What was loaded stays. Looking for garbage among it would stop every thread, for 0.1 s each time.
         gc.collect()
         gc.freeze()
+        sys.setswitchinterval(SWITCH_S)
         try:
             self._server.start()
             with self._signals():

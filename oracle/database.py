@@ -4,6 +4,7 @@ as strict on one as on the other.
 A commit that returned must survive a power cut: the sender broadcasts what it has recorded, and a forgotten
 record would let a nonce be used twice. So SQLite syncs on every commit (`synchronous=FULL`; NORMAL under WAL
 may lose the last ones), and PostgreSQL is asked for `synchronous_commit=on` whatever its own setting is.
+Only charges of calls may be later on SQLite's disk (`oracle.prepared`, docs/gateway.md).
 """
 
 from __future__ import annotations

@@ -6,16 +6,20 @@ in SQLAlchemy, for every database alike.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import PoolProxiedConnection
 
 from oracle.models import LeadRow
 from oracle.moves import LeadLost
+from oracle.synced import SyncSoon, boot
 
 Row = Mapping[str, Any]
 LEAD: Final = select(LeadRow.epoch, LeadRow.node).with_for_update()
@@ -60,19 +64,64 @@ class Driver:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lead = self.prepare(LEAD).sql
+        lite = engine.dialect.name == "sqlite"
         # psycopg begins by itself. SQLite takes the lock of all writers with this.
-        self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else ""
+        self._begin = "BEGIN IMMEDIATE" if lite else ""
+        self.boot = boot() if lite else None
+        """Of the machine, if transactions needn't wait for the disk; None if all of them do."""
+        self._later = SyncSoon(Path(f"{engine.url.database}-wal"))
+        self._late: PoolProxiedConnection | None = None
+        self._late_turn = threading.Lock()
+
+    def close(self) -> None:
+        """Sync what was committed."""
+        self._later.close()
+        with self._late_turn:
+            self._drop_late()
 
     def prepare(self, statement: Any) -> Prepared:
         """Compile a statement for this database."""
         return Prepared(statement, self._engine.dialect)
 
     @contextmanager
-    def writing(self, epoch: int | None) -> Iterator[Writing]:
-        """One transaction that holds the lock of all writers from its start. Raises LeadLost unless `epoch`
-        is the one that leads (None: whoever does), and SQLAlchemy's errors.
+    def writing(self, epoch: int | None, *, synced: bool = True) -> Iterator[Writing]:
+        """One transaction that holds the lock of all writers from its start. Unless it has to be `synced`, it
+        may return before it is on the disk, and a power cut may then take it back with all that came after.
+        Raises LeadLost unless `epoch` is the one that leads (None: whoever does), and SQLAlchemy's errors.
         """
-        connection, dialect = self._engine.raw_connection(), self._engine.dialect
+        if synced or self.boot is None or self._later.failed:
+            connection = self._engine.raw_connection()
+            try:
+                with self._transaction(connection, epoch) as writing:
+                    yield writing
+            finally:
+                connection.close()  # back to the pool, which rolls back what wasn't committed
+            return
+        with self._late_turn:
+            try:
+                with self._transaction(self._late or self._open_late(), epoch) as writing:
+                    yield writing
+            except BaseException:
+                self._drop_late()
+                raise
+        self._later.ask()
+
+    def _open_late(self) -> PoolProxiedConnection:
+        """A connection whose commits don't wait for the disk. It is kept, and never others'."""
+        connection = self._engine.raw_connection()
+        connection.detach()
+        self._late = connection
+        connection.cursor().execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    def _drop_late(self) -> None:
+        if self._late is not None:
+            self._late.close()
+            self._late = None
+
+    @contextmanager
+    def _transaction(self, connection: PoolProxiedConnection, epoch: int | None) -> Iterator[Writing]:
+        dialect = self._engine.dialect
         error_type = dialect.loaded_dbapi.Error
         try:
             cursor: Any = connection.cursor()
@@ -92,5 +141,3 @@ class Driver:
                 None, None, error, error_type, hide_parameters=True, connection_invalidated=lost,
                 dialect=dialect,
             ) from error  # fmt: skip
-        finally:
-            connection.close()  # back to the pool, which rolls back what wasn't committed

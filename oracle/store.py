@@ -60,6 +60,7 @@ class Store:
 
     def close(self) -> None:
         """Close all connections."""
+        self.driver.close()
         self.engine.dispose()
 
     def check_writable(self) -> None:

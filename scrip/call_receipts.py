@@ -1,8 +1,8 @@
 """Receipts of calls: what a provider signs for each call it served and charged.
 
-The receipts of a session form a chain: `number` counts its calls from 1, `previous` is the digest of the
-receipt before, `total_units` what was charged up to and with this call. So whoever has the last one knows
-that none is missing, and no two can be signed for one place.
+The receipts of a session form a chain: `number` goes up from 1, `previous` is the digest of the receipt
+before, `total_units` what was charged up to and with this call. So whoever has the last one knows that none
+is missing, and no two can be signed for one place.
 """
 
 from __future__ import annotations
@@ -130,14 +130,17 @@ def check_follows(
 ) -> None:
     """Raise ReceiptWrong unless `receipt` is the next of its session's chain after `before`. None: it is the
     first, and `base` units were claimed before it, by a provider that has lost the receipts for them.
+
+    Digests and totals show that no receipt is missing. Numbers may be: a provider that has lost its last
+    receipts gives no number twice.
     """
-    number, previous, total = 1, ZERO_BYTES32, base
+    number, previous, total = 0, ZERO_BYTES32, base
     if before is not None:
-        number, previous, total = before.number + 1, before.digest(chain_id, sessions), before.total_units
+        number, previous, total = before.number, before.digest(chain_id, sessions), before.total_units
         if receipt.session_id != before.session_id:
             raise ReceiptWrong(f"{_name(receipt)}: of another session than the receipt before it")
-    if (receipt.number, receipt.previous) != (number, previous):
-        raise ReceiptWrong(f"{_name(receipt)}: doesn't follow receipt {number - 1} of its session")
+    if receipt.number <= number or receipt.previous != previous:
+        raise ReceiptWrong(f"{_name(receipt)}: doesn't follow receipt {number} of its session")
     if receipt.total_units != total + receipt.units:
         raise ReceiptWrong(
             f"{_name(receipt)}: totalUnits {receipt.total_units}, must be {total} + {receipt.units}"

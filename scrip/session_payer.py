@@ -148,6 +148,27 @@ class SessionPayer:
             finally:
                 self.save()
 
+    def leap(self, signed: SignedCallReceipt) -> None:
+        """The provider says that this receipt is the next one. If numbers are missing before it, the provider
+        has lost what it signed under them, in a power cut, and must not charge for it. Raises ReceiptWrong.
+        """
+        receipt = signed.receipt
+        with self._lock:
+            if self.last is None or receipt.number <= self.after + 1:
+                return
+            self._check(signed, None)
+            known = self.last.receipt.total_units
+            if receipt.total_units > known + receipt.units:
+                self.wrong = ReceiptWrong(
+                    f"receipt {receipt.number} is charged after {receipt.total_units - receipt.units} units, "
+                    f"receipts up to {self.after} are over {known}, and the provider shows none between"
+                )
+                raise self.wrong
+            self.last = signed
+            self._early = {number: one for number, one in self._early.items() if number > receipt.number}
+            self._advance()
+            self.save()
+
     def check(self) -> None:
         """Raises what was wrong with a receipt before."""
         if self.wrong is not None:

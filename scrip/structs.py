@@ -7,7 +7,7 @@ validation at construction, the ABI tuple and the JSON form, so no struct spells
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
 from enum import IntEnum
 from functools import cache
@@ -43,6 +43,8 @@ _DECIMAL = re.compile(r"[0-9]{1,78}\Z")
 
 _Column = tuple[str, str, Any]
 _COLUMNS: dict[type[Any], tuple[_Column, ...]] = {}  # derived once per class, reflection is slow
+_Check = tuple[Callable[[Any], bool], _Column]
+_CHECKS: dict[type[Any], tuple[_Check, ...]] = {}
 
 
 class Struct:
@@ -51,9 +53,11 @@ class Struct:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for name, sol, kind in _columns(type(self)):
-            value = coerce(f"{type(self).__name__}.{name}", sol, kind, getattr(self, name))
-            object.__setattr__(self, name, value)
+        for is_plain, (name, sol, kind) in _checks(type(self)):
+            value = getattr(self, name)
+            if not is_plain(value):
+                value = coerce(f"{type(self).__name__}.{name}", sol, kind, value)
+                object.__setattr__(self, name, value)
 
     def to_abi(self) -> tuple[Any, ...]:
         """Field values in Solidity order, nested structs as tuples, as web3 and eth_abi take them."""
@@ -177,6 +181,23 @@ def _columns(cls: type[Any]) -> tuple[_Column, ...]:
         hints = get_type_hints(cls, include_extras=True)
         _COLUMNS[cls] = tuple(_column(field, hints[field.name]) for field in fields(cls))
     return _COLUMNS[cls]
+
+
+def _checks(cls: type[Any]) -> tuple[_Check, ...]:
+    """Each field, after what says that a value of it needs no `coerce`."""
+    if cls not in _CHECKS:
+        _CHECKS[cls] = tuple((_plain(sol, kind), (name, sol, kind)) for name, sol, kind in _columns(cls))
+    return _CHECKS[cls]
+
+
+def _plain(sol: str, kind: Any) -> Callable[[Any], bool]:
+    if kind is int and sol.startswith("uint"):
+        size = int(sol[4:])
+        return lambda value: type(value) is int and not value >> size
+    if kind is bytes and sol.startswith("bytes") and sol[5:].isdecimal():
+        length = int(sol[5:])
+        return lambda value: type(value) is bytes and len(value) == length
+    return lambda value: False
 
 
 def _column(field: Field[Any], hint: Any) -> _Column:

@@ -110,8 +110,13 @@ def _encoder(kind: str) -> Encoder:
     base, size = _sized(kind)
     if base == "bytes":
         return lambda value: _from_bytes(value, size)
-    low, high = (0, 1 << size) if base == "uint" else (-1 << (size - 1), 1 << (size - 1))
-    return lambda value: _from_int(value, low, high)
+    if base == "uint":  # by far the most frequent, so without a call
+        return lambda value: (
+            value.to_bytes(WORD)
+            if type(value) is int and not value >> size
+            else _from_int(value, 0, 1 << size)
+        )
+    return lambda value: _from_int(value, -1 << (size - 1), 1 << (size - 1))
 
 
 def _sized(kind: str) -> tuple[str, int]:
@@ -146,4 +151,4 @@ def _from_bool(value: Any) -> bytes:
 def _from_bytes(value: bytes, size: int) -> bytes:
     if len(value) != size:
         raise ValueError
-    return bytes(value).ljust(WORD, b"\0")
+    return bytes(value) if size == WORD else bytes(value).ljust(WORD, b"\0")

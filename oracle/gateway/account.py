@@ -28,6 +28,8 @@ from oracle.gateway.usage import Reservation
 from scrip.types_spending import SessionState, SessionTerms
 from scrip.vouchers import Voucher, VoucherChecker
 
+NUMBERS_AHEAD: Final = 1_000
+"""So many receipts are numbered before the next numbers are set aside on the disk."""
 MOST_OWED: Final = (1 << 63) - 1
 NEVER: Final = (1 << 62) - 1
 """A time that doesn't come."""
@@ -116,7 +118,8 @@ class KeyState:
 @dataclass(slots=True)
 class Account:
     """The account of one session. `stale` says that memory may differ from what is stored; `held` are the
-    calls in progress. `urgent_at` is chain time from which charges are claimed at once, `ends_at` from which
+    calls in progress. `calls` is the last receipt's number, `numbers_to` the highest that is set aside.
+    `urgent_at` is chain time from which charges are claimed at once, `ends_at` from which
     nothing is served.
     """
 
@@ -136,6 +139,7 @@ class Account:
     ends_at: int
     owed_ms: int = 0
     opened_ms: int = 0
+    numbers_to: int = 0
     seen: Seen = field(default_factory=Seen)
     keys: dict[str, KeyState] = field(default_factory=dict)
     held: dict[str, Reservation] = field(default_factory=dict)
@@ -251,17 +255,22 @@ class Account:
             self.keys[held.key_id].reserved -= held.units
         return True
 
-    def charge(self, held: Reservation, units: int, digest: bytes, now_ms: int) -> None:
+    def charge(self, held: Reservation, units: int, digest: bytes, now_ms: int) -> bool:
         """Charge at most what the call holds, which the caller has freed. The receipt's digest is the chain's
-        new end.
+        new end. Returns whether this must be on the disk before the receipt is out: its number wasn't set
+        aside, so that after a power cut another receipt could get it.
         """
         self.charged += units
         self.calls += 1
+        beyond = self.calls > self.numbers_to
+        if beyond:
+            self.numbers_to = self.calls + NUMBERS_AHEAD
         self.last = digest
         if self.owed and not self.owed_ms:
             self.owed_ms = now_ms
         if held.key_id in self.keys:
             self.keys[held.key_id].spent += units
+        return beyond
 
     def hold(self, held: Reservation) -> None:
         """Set aside again what a charge has freed that wasn't stored."""
@@ -286,9 +295,10 @@ class Account:
         if self.owed and not self.owed_ms:
             self.owed_ms = now_ms
 
-    def reload(self, charged: int, calls: int, last: bytes, owed_ms: int) -> None:
+    def reload(self, charged: int, calls: int, numbers_to: int, last: bytes, owed_ms: int) -> None:
         """Take back charges that weren't stored. Vouchers are kept, and what the chain said."""
-        self.charged, self.calls, self.last, self.owed_ms = charged, calls, last, owed_ms
+        self.charged, self.calls, self.numbers_to = charged, calls, numbers_to
+        self.last, self.owed_ms = last, owed_ms
 
     def _hold(self, held: Reservation) -> None:
         self.held[held.call_id] = held

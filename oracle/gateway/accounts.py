@@ -1,8 +1,8 @@
 """The money of sessions at the gateway: what was deposited, authorised, set aside for calls, and charged.
 
 All sessions that aren't closed live in memory, each behind a lock of its own; the store holds the same, and a
-charge is there before its receipt leaves. What calls in progress hold is in memory only: a call that the
-process didn't finish isn't charged.
+charge is there before its receipt leaves (on the disk somewhat later, docs/gateway.md). What calls in
+progress hold is in memory only: a call that the process didn't finish isn't charged.
 """
 
 from __future__ import annotations
@@ -205,7 +205,8 @@ class Accounts:
         return held
 
     def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
-        """Charge what a call used, at most what it holds, and free the rest. Durable when it returns.
+        """Charge what a call used, at most what it holds, and free the rest. Stored when it returns: whatever
+        becomes of this process then, it is charged. On SQLite, a power cut may take the last ones back.
 
         A call that used more than it holds is charged what it holds: its bounds were ours to keep. Charging a
         call again returns its receipt; after an error of the store it may be tried again, or released.
@@ -248,6 +249,7 @@ class Accounts:
     def begin(self) -> None:
         """Take up what the store holds, as this node begins to lead. Serves nothing before `looked`."""
         self._looked = None
+        self.book.skip_lost()
         self.roster.load()
 
     def refresh(self, sessions: Sequence[bytes]) -> None:
@@ -341,7 +343,7 @@ class Accounts:
     ) -> Change:
         receipt, now_ms = signed.receipt, self.book.store.now_ms()
         account.free(held)
-        account.charge(held, receipt.units, digest, now_ms)
+        synced = account.charge(held, receipt.units, digest, now_ms)
         where = {"session_id": account.session, "number": receipt.number, "at_ms": now_ms}
         call = where | {
             "call_id": held.call_id, "model": held.model, "voucher": held.voucher, "key_id": held.key_id,
@@ -356,6 +358,7 @@ class Accounts:
                 call,
                 body if used.deterministic else None,
                 None if key is None else {"key_id": key.key_id, "spent": key.spent},
+                synced,
             )
         )
 

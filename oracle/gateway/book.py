@@ -14,14 +14,17 @@ from oracle.gateway.account import MOST_OWED, Account, KeyState
 from oracle.gateway.commits import Change
 from oracle.gateway.seen import KEPT
 from oracle.gateway.tables import CallBodyRow, CallRow, KeyRow, SessionRow
+from oracle.models import CursorRow
 from oracle.store import Store
 from scrip.call_receipts import SignedCallReceipt
 from scrip.errors import NotFound
 
 PRUNED_AT_ONCE: Final = 1_000
+BOOT: Final = "boot"
+"""Name of the cursor that is the machine's boot (`oracle.synced.boot`) in which charges were stored last."""
 CHANGING: Final = (
-    "deposit", "claimed", "close_at", "closed", "authorised", "signature", "charged", "calls", "last",
-    "owed_ms", "owed_units", "urgent_at", "opened_ms",
+    "deposit", "claimed", "close_at", "closed", "authorised", "signature", "charged", "calls", "numbers_to",
+    "last", "owed_ms", "owed_units", "urgent_at", "opened_ms",
 )  # fmt: skip
 """Columns of a session that follow its account."""
 
@@ -73,7 +76,7 @@ class Book:
                 db.add(SessionRow(session_id=account.session, **fixed, **values(account)))
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """Store changes, all or none, in their order."""
+        """Store changes, all or none, in their order: on the disk if one of them must be."""
         sessions = {change.account.session: change.session for change in changes}
         spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
         rows = (
@@ -82,9 +85,26 @@ class Book:
             (self._add_body, [change.body for change in changes if change.body]),
             (self._update_key, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),
         )
-        with self.store.driver.writing(self.store.epoch) as transaction:
+        synced = any(change.synced for change in changes)
+        with self.store.driver.writing(self.store.epoch, synced=synced) as transaction:
             for statement, parameters in rows:
                 transaction.run(statement, parameters)
+
+    def skip_lost(self) -> None:
+        """If the machine has restarted since, the last charges may be lost whose receipts are out: no number
+        that one of them may have is given again.
+        """
+        boot = self.store.driver.boot
+        if boot is None:
+            return
+        with self.store.writing() as db:
+            row = db.get(CursorRow, BOOT)
+            if row is None:
+                db.add(CursorRow(name=BOOT, block=boot))
+            elif row.block != boot:
+                row.block = boot
+                lost = SessionRow.calls < SessionRow.numbers_to
+                db.execute(update(SessionRow).where(lost).values(calls=SessionRow.numbers_to))
 
     # Calls
 

@@ -1,7 +1,7 @@
 """Group commit: changes of accounts are stored together, one transaction for all that wait.
 
-A transaction costs a sync of the disk, whatever is in it. So while one is being made durable, the changes of
-other calls gather, and the next transaction takes them all, in the order they were put.
+A transaction has its price, whatever is in it, most of all where it waits for the disk. So while one is
+being stored, the changes of other calls gather, and the next one takes them all, in the order they were put.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ MOST: Final = 256
 
 @dataclass(slots=True)
 class Change:
-    """What is to be stored of one account: its values as they were when it was put, and new rows."""
+    """What is to be stored of one account: its values as they were when it was put, and new rows. Unless it
+    is to be `synced`, it may be stored before it is on the disk.
+    """
 
     account: Account
     session: dict[str, Any]
     call: dict[str, Any] | None = None
     body: dict[str, Any] | None = None
     key: dict[str, Any] | None = None
+    synced: bool = True
     done: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
 
@@ -49,7 +52,7 @@ class GroupCommit:
         return change
 
     def wait(self, change: Change) -> None:
-        """Return once the change is durable. Raises what kept it from being stored."""
+        """Return once the change is stored. Raises what kept it from being stored."""
         while not change.done.is_set():
             with self._turn:
                 if not change.done.is_set():

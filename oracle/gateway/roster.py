@@ -31,7 +31,10 @@ class Roster:
         self._accounts: dict[bytes, Account] = {}
 
     def load(self) -> None:
-        """Take up all that the store holds."""
+        """Take up all that the store holds. What is in memory already is read again."""
+        for account in tuple(self._accounts.values()):
+            with account.lock:
+                account.stale = True
         for session in self._book.live():
             self.account(session)
 
@@ -96,7 +99,7 @@ class Roster:
         row = self._book.session(account.session)
         if row is None:
             raise UnknownSession(f"session 0x{account.session.hex()} has left the store")
-        account.reload(row.charged, row.calls, row.last, row.owed_ms)
+        account.reload(row.charged, row.calls, row.numbers_to, row.last, row.owed_ms)
         for call_id in self._book.charged(list(account.held)):
             account.free(account.held[call_id])
         for known in self._book.keys(account.session):
@@ -124,6 +127,7 @@ class Roster:
             deposit=row.deposit, claimed=row.claimed, authorised=row.authorised, signature=row.signature,
             charged=row.charged, calls=row.calls, last=row.last, close_at=row.close_at, closed=row.closed,
             urgent_at=times.urgent_at, ends_at=times.ends_at, owed_ms=row.owed_ms, opened_ms=row.opened_ms,
+            numbers_to=row.numbers_to,
             seen=Seen([*self._book.vouchers(row.session_id), row.authorised]),
         )  # fmt: skip
 

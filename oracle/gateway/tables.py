@@ -14,6 +14,7 @@ from scrip.types_spending import SessionTerms
 class SessionRow(Base):
     """A session account. The first part is the chain's, then the client's, then ours.
 
+    `numbers_to` is the highest number that a receipt may have: those up to it may be out already.
     `close_at` and `urgent_at` are unix seconds of the chain; `signature` is the voucher's over `authorised`.
     `owed_ms` says since when charges wait to be claimed (0: none do), `owed_units` how many, cut off at 63
     bits so that it can be compared; `claim_id` is the claim they are in.
@@ -34,6 +35,7 @@ class SessionRow(Base):
 
     charged: Mapped[int] = mapped_column(Number)
     calls: Mapped[int] = mapped_column(BigInteger)
+    numbers_to: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     last: Mapped[bytes]
     owed_ms: Mapped[int] = mapped_column(BigInteger)
     owed_units: Mapped[int] = mapped_column(BigInteger)

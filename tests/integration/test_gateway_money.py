@@ -165,7 +165,7 @@ def test_session__spent_claimed_and_closed__nobody_loses_a_unit(
     place.wait(lambda: gateway.accounts.view(session).closed)
     token = place.chain.at().class_terms(class_id).payment_token
     assert place.chain.at().earnings(place.provider, token) > 0
-    assert {row.stage for row in claims(gateway)} == {ClaimStage.DONE}
+    place.wait(lambda: {row.stage for row in claims(gateway)} == {ClaimStage.DONE})
 
 
 def test_top_up__once_seen__can_be_spent(place: OracleLab, class_id: int, buyer: Sender) -> None:

@@ -208,6 +208,14 @@ def test_chain__a_receipt_left_out_changed_or_doubled__is_wrong() -> None:
     check_follows(receipt(total=15), None, CHAIN_ID, SESSIONS, base=5)
 
 
+def test_chain__numbers_left_out_and_no_receipt__is_right() -> None:
+    first = receipt()
+    last = receipt(7, total=first.total_units + 10, previous=first.digest(CHAIN_ID, SESSIONS))
+    assert check_chain([first, last], CHAIN_ID, SESSIONS) == last
+    with pytest.raises(ReceiptWrong, match="doesn't follow"):
+        check_follows(replace(last, number=1), first, CHAIN_ID, SESSIONS)
+
+
 def test_units__more_than_the_tokens_cost__are_wrong() -> None:
     rate = Rate(1_000_000, 0, 0)
     check_units(receipt(units=10), rate)
