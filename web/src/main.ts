@@ -1,0 +1,40 @@
+/** Starts the page: configuration, wallet, sections. */
+import { App } from "./app.js";
+import { setUpBuying } from "./buy.js";
+import { showClasses } from "./class_list.js";
+import { loadConfig } from "./config.js";
+import { setUpWallet } from "./connect.js";
+import { byId } from "./dom.js";
+import { setUpHoldings, showHoldings } from "./holdings.js";
+import { attempt, clearProblem, say } from "./notices.js";
+
+async function start(): Promise<void> {
+  say("Reading the chain.");
+  const config = await loadConfig(new URLSearchParams(location.search), document.baseURI);
+  const app = new App(config);
+  showOrigin(app);
+  setUpWallet(app);
+  setUpBuying(app);
+  setUpHoldings(app);
+  const show = () => attempt(() => showAll(app));
+  app.onChange(() => void show());
+  await attempt(async () => {
+    await showAll(app);
+    say("");
+  });
+}
+
+async function showAll(app: App): Promise<void> {
+  await showClasses(app);
+  await showHoldings(app);
+}
+
+function showOrigin({ config, chain }: App): void {
+  const origin = byId("origin", HTMLParagraphElement);
+  origin.hidden = config.source !== "query";
+  origin.textContent = `Chain and node come from the link you followed: ${chain.id}, ${config.rpcUrl}.`;
+  byId("footer", HTMLParagraphElement).textContent = `${chain.name} (${chain.id}), read from ${config.rpcUrl}`;
+}
+
+byId("dismiss", HTMLButtonElement).addEventListener("click", clearProblem);
+void attempt(start);
