@@ -6,7 +6,9 @@ import { loadConfig } from "./config.js";
 import { setUpWallet } from "./connect.js";
 import { byId } from "./dom.js";
 import { setUpHoldings, showHoldings } from "./holdings.js";
+import { setUpJobs, showOwnJobs } from "./job_view.js";
 import { attempt, clearProblem, say } from "./notices.js";
+import { setUpRedeeming } from "./redeem.js";
 
 async function start(): Promise<void> {
   say("Reading the chain.");
@@ -16,6 +18,8 @@ async function start(): Promise<void> {
   setUpWallet(app);
   setUpBuying(app);
   setUpHoldings(app);
+  setUpRedeeming(app);
+  setUpJobs(app);
   const show = () => attempt(() => showAll(app));
   app.onChange(() => void show());
   await attempt(async () => {
@@ -26,7 +30,7 @@ async function start(): Promise<void> {
 
 async function showAll(app: App): Promise<void> {
   await showClasses(app);
-  await showHoldings(app);
+  await Promise.all([showHoldings(app), showOwnJobs(app)]);
 }
 
 function showOrigin({ config, chain }: App): void {
