@@ -12,7 +12,16 @@ from scrip import jobs
 from scrip.types import Status
 from scripts.stack import Stack, running
 from scripts.stack_config import Options
-from tests.integration.web_place import Host, Wallet, chromium, connect, hosted, visit
+from tests.integration.web_place import (
+    Host,
+    Wallet,
+    chromium,
+    connect,
+    fill_purchase,
+    hosted,
+    visit,
+    wallet_of,
+)
 
 JOB_MS = 120_000
 STEPS = 20_000
@@ -35,21 +44,19 @@ def stack(host: Host) -> Iterator[Stack]:
     """Everything runs; the provider admits pages of the host and no others."""
     address = urlsplit(host.url)
     with running(Options(web_origins=(f"{address.scheme}://{address.netloc}",), tick_ms=200)) as up:
-        host.configure(up.rpc_url, up.layout.deployments / f"{up.options.chain_id}.json")
+        host.configure(up)
         up.start_nodes()
         yield up
 
 
 @pytest.fixture
 def wallet(stack: Stack) -> Wallet:
-    return Wallet(stack.accounts["buyer"], stack.anvil, stack.options.chain_id)
+    return wallet_of(stack, "buyer")
 
 
 def buy(page: Page, class_id: int, credits: str) -> None:
-    form = page.locator("#buy-form")
-    form.get_by_label("Class").select_option(str(class_id))
-    form.get_by_label("Credits").fill(credits)
-    form.get_by_role("button", name="Buy").click()
+    fill_purchase(page, class_id, credits)
+    page.get_by_role("button", name="Buy").click()
     expect(page.locator("#status")).to_contain_text("Bought", timeout=JOB_MS)
 
 

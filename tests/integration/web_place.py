@@ -17,6 +17,7 @@ from eth_account.signers.local import LocalAccount
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from scripts.anvil import Anvil
+from scripts.stack import USD, Stack, mint
 from tests.conftest import needs_program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +124,20 @@ class Wallet:
             raise Refusal(-32603, str(error)) from error
 
 
+def wallet_of(stack: Stack, name: str) -> Wallet:
+    """The wallet of an account of a stack."""
+    return Wallet(stack.accounts[name], stack.anvil, stack.options.chain_id)
+
+
+def give(stack: Stack, name: str, class_id: int, units: int) -> None:
+    """Have an account of a stack buy credits, in base units, without the page."""
+    sender, reserve = stack.sender(name), stack.chain.contract("CreditReserve")
+    cost = int(reserve.functions.costOf(class_id, units).call())
+    mint(stack.chain, sender, cost + USD)
+    sender.send(stack.chain.contract("DemoUSD").functions.approve(reserve.address, cost), label="approve")
+    sender.send(reserve.functions.buy(class_id, units, sender.address, cost), label="buy")
+
+
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, headless. Skips where it isn't installed."""
@@ -144,14 +159,15 @@ class Host:
     folder: Path
     url: str
 
-    def configure(self, rpc_url: str, deployment: Path) -> None:
-        """Write `config.json` for the chain of a deployment file."""
-        data = json.loads(deployment.read_text())
+    def configure(self, stack: Stack) -> None:
+        """Put `config.json` for a stack's chain beside the page, and `deployment.json`, which it names."""
+        data = (stack.layout.deployments / f"{stack.options.chain_id}.json").read_text()
+        (self.folder / "deployment.json").write_text(data)
         config = {
-            "chainId": data["chainId"],
+            "chainId": stack.options.chain_id,
             "chainName": "Local chain",
-            "rpcUrl": rpc_url,
-            "deployment": data,
+            "rpcUrl": stack.rpc_url,
+            "deployment": "deployment.json",
         }
         (self.folder / "config.json").write_text(json.dumps(config))
 
@@ -182,8 +198,13 @@ def hosted(folder: Path) -> Iterator[Host]:
 
 
 @contextlib.contextmanager
-def visit(browser: Browser, host: Host, wallet: Wallet | None, **context: Any) -> Iterator[Page]:
-    """The page in a fresh profile, with the wallet in it. Fails on errors that the page didn't handle."""
+def visit(
+    browser: Browser, host: Host, wallet: Wallet | None, *, query: str = "", script: str = "", **context: Any
+) -> Iterator[Page]:
+    """The page in a fresh profile, with the wallet in it. Fails on errors that the page didn't handle.
+
+    `script` runs before the page's own, `context` holds options of Playwright's `new_context`.
+    """
     with contextlib.closing(browser.new_context(**context)) as profile:
         page = profile.new_page()
         page.set_default_timeout(WAIT_MS)
@@ -192,8 +213,8 @@ def visit(browser: Browser, host: Host, wallet: Wallet | None, **context: Any) -
         page.on("console", lambda told: _keep_violations(problems, told.text))
         if wallet is not None:
             page.expose_function("__wallet", wallet.request)
-            page.add_init_script(SHIM)
-        page.goto(host.url)
+            page.add_init_script(SHIM + script)
+        page.goto(host.url + query)
         yield page
         assert problems == []
 
@@ -207,3 +228,10 @@ def connect(page: Page) -> None:
     """Connect the wallet."""
     page.get_by_role("button", name="Connect wallet").click()
     page.locator("#status").get_by_text("Connected.").wait_for()
+
+
+def fill_purchase(page: Page, class_id: int, credits: str) -> None:
+    """Fill the form for buying."""
+    form = page.locator("#buy-form")
+    form.get_by_label("Class").select_option(str(class_id))
+    form.get_by_label("Credits").fill(credits)

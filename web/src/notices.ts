@@ -7,6 +7,11 @@ export function say(text: string): void {
   byId("status", HTMLParagraphElement).textContent = text;
 }
 
+/** Take a text back, unless something else was said since. */
+export function unsay(text: string): void {
+  if (byId("status", HTMLParagraphElement).textContent === text) say("");
+}
+
 /** Tell of a problem; `again` is what "Try again" does. */
 export function tell(thrown: unknown, again?: () => void): void {
   const { sentence, retry, wrongChain } = problemOf(thrown);

@@ -2,7 +2,7 @@
 import {
   digestOf, jobMarketAbi, providerRegistryAbi, receiptBatch, receiptHash, receiptVerifierAbi, typedData, type Receipt,
 } from "@scrip/abi";
-import { decodeFunctionData, recoverAddress, type Address, type Hex } from "viem";
+import { decodeFunctionData, recoverAddress, zeroAddress, type Address, type Hex } from "viem";
 
 import type { App } from "./app.js";
 import { submissionOf, type Ending, type Opening } from "./jobs.js";
@@ -74,7 +74,7 @@ async function providerCheck(app: App, provider: Address, found: Submitted, bloc
   const oracle = await atBlock(block, (when) =>
     app.client.readContract({ ...at, functionName: "oracleNowServing", args: [provider], ...when }),
   );
-  const passed = signer === oracle;
+  const passed = signer === oracle && signer !== zeroAddress;
   return { name: "Provider's signature", passed, detail: passed ? `${signer}` : `${signer}, its key is ${oracle}` };
 }
 
@@ -94,13 +94,18 @@ async function watcherCheck(app: App, found: Submitted, set: number, block: bigi
   const threshold = await atBlock(block, (when) =>
     app.client.readContract({ ...at, functionName: "thresholdOf", args: [setId], ...when }),
   );
-  const count = members.filter(Boolean).length;
+  const count = members.filter((isMember) => isMember).length;
   const detail = `${count} of watcher set ${set} signed, ${threshold} needed: ${[...signers].join(", ")}`;
   return { name, passed: threshold > 0n && count >= Number(threshold), detail };
 }
 
-function signerOf(hash: Hex, signature: Hex): Promise<Address> {
-  return recoverAddress({ hash, signature });
+/** Who signed; bytes that are no signature are of nobody. */
+async function signerOf(hash: Hex, signature: Hex): Promise<Address> {
+  try {
+    return await recoverAddress({ hash, signature });
+  } catch {
+    return zeroAddress;
+  }
 }
 
 /** As of the block in which the job ended; a node that keeps no old state is asked for now. */

@@ -53,18 +53,17 @@ async function chooseProvider(app: App, form: HTMLFormElement, choice: Choice): 
   const about = byId("provider-about", HTMLParagraphElement);
   const provider = valueOf(form, "provider") as Address | "";
   const select = selectOf(form, "template");
-  choice.offer = undefined;
-  about.textContent = "";
-  if (provider) {
-    try {
-      choice.offer = await offerOf(app, provider);
-    } catch (error) {
-      if (!(error instanceof ProviderProblem)) throw error;
-      about.textContent = error.message;
-    }
+  let offer: Offer | undefined;
+  let told = "";
+  try {
+    offer = provider ? await offerOf(app, provider) : undefined;
+  } catch (error) {
+    if (!(error instanceof ProviderProblem)) throw error;
+    told = error.message;
   }
-  if (valueOf(form, "provider") !== provider) return;
-  if (choice.offer?.simulated) about.textContent = "GPU telemetry of this provider is SIMULATED.";
+  if (valueOf(form, "provider") !== provider) return; // another was chosen meanwhile
+  choice.offer = offer;
+  about.textContent = offer?.simulated ? "GPU telemetry of this provider is SIMULATED." : told;
   const one = chosenClass(form);
   const offered = choice.offer?.templates.filter((template) => isPaidIn(template, one)) ?? [];
   choices(select, offered.map(({ name }) => [name, name]), "nothing to run");
@@ -76,11 +75,12 @@ async function chooseTemplate(app: App, form: HTMLFormElement, choice: Choice): 
   const template = choice.offer?.templates.find(({ name }) => name === valueOf(form, "template"));
   byId("template-about", HTMLParagraphElement).textContent = template?.title ?? "";
   // The same template again, after a refresh: what was typed stays.
-  if (place.dataset.of === template?.name) return;
-  place.replaceChildren(place.querySelector("legend") ?? "", ...(template ? fieldsFor(template) : []));
-  place.dataset.of = template?.name ?? "";
-  if (!template) return;
   const one = chosenClass(form);
+  const shown = template ? `${one.id} ${valueOf(form, "provider")} ${template.name}` : "";
+  if (place.dataset.of === shown) return;
+  place.dataset.of = shown;
+  place.replaceChildren(place.querySelector("legend") ?? "", ...(template ? fieldsFor(template) : []));
+  if (!template) return;
   const most = mostUnits(one, template, {});
   const free = await freeUnits(app, one);
   const lock = most === undefined || (free > 0n && free < most) ? free : most;
