@@ -9,6 +9,9 @@ import { submissionOf, type Ending, type Opening } from "./jobs.js";
 import { Hindrance } from "./problems.js";
 
 const WATCHED = 2;
+const NOT_THERE =
+  "The transaction that ended the job doesn't hold the receipt that the chain names. Either another contract brought it, " +
+  "or the node answers wrongly: compare with another node.";
 
 /** One thing that was checked, and what was found. */
 export interface Check {
@@ -32,14 +35,14 @@ interface Submitted {
   readonly watchers: readonly Hex[];
 }
 
-/** The receipt that ended a job, every signature recovered here. Raises Hindrance where the node has lost it. */
+/** The receipt that ended a job, every signature recovered here. Raises Hindrance where it isn't there. */
 export async function checkedReceipt(app: App, opening: Opening, ending: Ending, watcherSet: number): Promise<Checked> {
   const wanted = ending.receiptHash;
   if (!wanted) throw new Hindrance(`The job ended ${ending.status}, without a receipt.`);
   const transaction = await submissionOf(app, opening, ending);
   const { input } = await app.client.getTransaction({ hash: transaction });
   const found = submitted(app, input, wanted);
-  if (!found) throw new Hindrance("Another contract brought this receipt: who signed it can't be told from here.");
+  if (!found) throw new Hindrance(NOT_THERE);
   const { receipt } = found;
   const checks = [
     sameHash(receipt, wanted),
@@ -51,7 +54,8 @@ export async function checkedReceipt(app: App, opening: Opening, ending: Ending,
 }
 
 function submitted(app: App, input: Hex, wanted: Hex): Submitted | undefined {
-  const call = decodeFunctionData({ abi: jobMarketAbi, data: input });
+  const call = callOf(input);
+  if (!call) return undefined;
   if (call.functionName === "submit") {
     const [, receipt, { provider, watchers }] = call.args;
     if (receiptHash(receipt) !== wanted) return undefined;
@@ -61,6 +65,15 @@ function submitted(app: App, input: Hex, wanted: Hex): Submitted | undefined {
   const [, receipts, , { provider, watchers }] = call.args;
   const receipt = receipts.find((one) => receiptHash(one) === wanted);
   return receipt && { receipt, digest: digestOf(receiptBatch(app.deployment, receipts)), provider, watchers };
+}
+
+/** The call of the market that a transaction is, undefined for any other. */
+function callOf(data: Hex) {
+  try {
+    return decodeFunctionData({ abi: jobMarketAbi, data });
+  } catch {
+    return undefined;
+  }
 }
 
 function sameHash(receipt: Receipt, wanted: Hex): Check {
