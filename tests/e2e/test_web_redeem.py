@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from scrip import jobs, redeem
+from scrip import budgets, jobs, redeem
 from scrip.spec import JobSpec
 from scrip.types import Status
-from scripts.stack import Stack, running
+from scrip.types_spending import NO_CAP, Limits
+from scripts.stack import USD, Stack, running
 from scripts.stack_config import Options
 from tests.integration.web_place import (
     Host,
@@ -133,6 +134,26 @@ def test_page__buy_redeem_receipt__every_signature_is_checked_in_the_browser(
     assert 0 < ending.units <= 30_000
     assert view.locked(wallet.account.address, class_id) == 0
     assert view.balance(wallet.account.address, class_id) == before + 60_000 - ending.units
+
+
+def test_redeem__with_a_budget__its_owner_pays(
+    browser: Browser, host: Host, stack: Stack, wallet: Wallet
+) -> None:
+    class_id, owner = stack.classes.cpu, str(stack.accounts["stranger"].address)
+    give(stack, "stranger", class_id, 30_000)
+    limits = Limits(
+        spender=wallet.account.address, per_action=NO_CAP, per_period=NO_CAP, lifetime=USD, period=0, expiry=0,
+        listed=False,
+    )  # fmt: skip
+    budget = budgets.create(stack.chain, stack.sender("stranger"), stack.payment_token, limits)
+    with visit(browser, host, wallet) as page:
+        connect(page)
+        page.locator("#redeem-form").get_by_label("Budget").fill(str(budget))
+        redeem_hashes(page, class_id, STEPS, "30")
+        expect(page.locator("#receipt")).to_contain_text("Every check passed.", timeout=JOB_MS)
+        job = bytes.fromhex(page.locator("#job-form input").input_value().removeprefix("0x"))
+    terms = jobs.opening(stack.chain.at(), job).terms
+    assert (terms.payer, terms.budget_id) == (owner, budget)
 
 
 def test_receipt__of_anybodys_job__is_checked_without_a_wallet(

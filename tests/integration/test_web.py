@@ -7,7 +7,9 @@ import json
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from scrip.eip712 import job_id
 from scrip.offers import SignedOffer
+from scrip.types import JobTerms
 from scripts.stack import Stack
 from tests.integration.web_place import Host, Wallet, connect, fill_purchase, give, visit, wallet_of
 
@@ -184,3 +186,24 @@ def test_offer__changed_after_it_was_signed__is_called_out(
         signed["offer"]["price"] = "1"
         page.locator("#offer-take").get_by_label("Signed offer").fill(json.dumps(signed))
         expect(page.locator("#offer-read")).to_contain_text("NOT the maker's")
+
+
+def test_job__not_accepted_yet__its_payer_takes_the_credits_back(
+    browser: Browser, web_host: Host, web_stack: Stack, wallet: Wallet
+) -> None:
+    class_id, chain = web_stack.classes.cpu, web_stack.chain
+    give(web_stack, "buyer", class_id, 2 * CREDITS)
+    now = chain.at().time()
+    terms = JobTerms(
+        payer=wallet.account.address, provider=web_stack.provider, class_id=class_id, max_units=2 * CREDITS,
+        resources=1, accept_by=now + 600, submit_by=now + 1_200, spec_hash=b"\1" * 32, budget_id=0, salt=now,
+    )  # fmt: skip
+    call = chain.contract("JobMarket").functions.open(terms.to_abi(), b"")
+    web_stack.sender("buyer").send(call, label="open")
+    job = job_id(terms, chain.chain_id, chain.address("JobMarket"))
+    with visit(browser, web_host, wallet) as page:
+        connect(page)
+        page.get_by_role("button", name=f"Show job 0x{job.hex()}").click()
+        page.get_by_role("button", name="Cancel the job").click()
+        expect(page.locator("#job-view")).to_contain_text("cancelled")
+    assert chain.at().locked(wallet.account.address, class_id) == 0

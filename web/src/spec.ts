@@ -31,7 +31,7 @@ export function canonical(value: Plain, path: string): string {
 function ascii(text: string, path: string): string {
   if (/\p{Surrogate}/u.test(text)) throw new BadInput(path, text, "valid Unicode (no lone surrogates)");
   const code = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, (unit) => (unit === "\u007f" ? unit : code(unit)));
+  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, code);
 }
 
 /** JavaScript compares UTF-16, which orders some characters otherwise. */
