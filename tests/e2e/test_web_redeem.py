@@ -142,9 +142,14 @@ def test_redeem__with_a_budget__its_owner_pays(
     class_id, owner = stack.classes.cpu, str(stack.accounts["stranger"].address)
     give(stack, "stranger", class_id, 30_000)
     limits = Limits(
-        spender=wallet.account.address, per_action=NO_CAP, per_period=NO_CAP, lifetime=USD, period=0, expiry=0,
+        spender=wallet.account.address,
+        per_action=NO_CAP,
+        per_period=NO_CAP,
+        lifetime=USD,
+        period=0,
+        expiry=0,
         listed=False,
-    )  # fmt: skip
+    )
     budget = budgets.create(stack.chain, stack.sender("stranger"), stack.payment_token, limits)
     with visit(browser, host, wallet) as page:
         connect(page)

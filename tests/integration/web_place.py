@@ -215,7 +215,10 @@ def visit(
             page.expose_function("__wallet", wallet.request)
             page.add_init_script(SHIM + script)
         page.goto(host.url + query)
-        yield page
+        try:
+            yield page
+        finally:
+            page.unroute_all(behavior="wait")  # a handler at work can't answer a page that is gone
         assert problems == []
 
 
