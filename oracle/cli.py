@@ -13,6 +13,7 @@ from rich.table import Table
 
 from oracle import daemon, preflight
 from oracle import migrate_state as moving
+from oracle.admission import serve as admission
 from oracle.logging import clean, configure
 from oracle.node import node_name, open_state
 from oracle.preflight import Finding, Mark
@@ -106,6 +107,33 @@ def record(
             rounds = record_trace(nvml, out, seconds, period_ms=period_ms)
             label = "a replay" if nvml.simulated else f"driver {nvml.driver}"
             print(f"{out}: {len(nvml.boards())} GPU(s), {rounds} readings, from {label}")
+        return 0
+
+    raise typer.Exit(_guarded(work))
+
+
+@app.command()
+def admit(config: Config = None) -> None:
+    """Answer Slurm's submit filter and Kubernetes' webhook: what runs has a funded, accepted job.
+
+    Example: scrip oracle admit --config node.toml
+    """
+    settings = _load(config)
+
+    raise typer.Exit(_guarded(lambda: admission.Admitting(settings).run()))
+
+
+@app.command()
+def evictions(config: Config = None) -> None:
+    """Read `kubectl get pods,jobs -A -o json`, release what has ended, and print what `kubectl delete` is to
+    end: workloads whose job isn't running.
+
+    Example: kubectl get pods,jobs -A -o json | scrip oracle evictions -c node.toml
+    """
+    settings = _load(config)
+
+    def work() -> int:
+        print(*admission.evictions(settings, sys.stdin.read()), sep="", end="")
         return 0
 
     raise typer.Exit(_guarded(work))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -25,13 +26,17 @@ class ServerProblem(ScripError):
 
 
 class Server:
-    """Serves `app` on `host` and `port` (0 takes a free one) between `start` and `stop`."""
+    """Serves `app` on `host` and `port` (0 takes a free one) between `start` and `stop`.
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        self._host, self._wanted = host, port
+    With `path` it serves a unix socket there instead, for its owner and group. `tls` are uvicorn's `ssl_`
+    options.
+    """
+
+    def __init__(self, app: FastAPI, host: str, port: int, *, path: Path | None = None, **tls: Any) -> None:
+        self._host, self._wanted, self._path = host, port, path
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(STOP_S),
+            timeout_graceful_shutdown=int(STOP_S), **tls,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
@@ -39,6 +44,19 @@ class Server:
 
     def start(self) -> None:
         """Listen and serve. Raises ServerProblem, with the address, if that isn't possible."""
+        bound = self._tcp() if self._path is None else _unix(self._path)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [bound]}, name="scrip-api", daemon=True
+        )
+        self._thread.start()
+        deadline = time.monotonic() + START_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise ServerProblem(f"api: the server didn't start on {self._host}:{self.port}")
+            time.sleep(0.01)
+        _log.info("api listening", host=self._host, port=self.port, path=str(self._path or ""))
+
+    def _tcp(self) -> socket.socket:
         try:
             bound = socket.create_server((self._host, self._wanted), backlog=128)
         except OSError as error:
@@ -50,16 +68,7 @@ class Server:
         # second packet of an answer waits for the client's delayed acknowledgement, 40 ms.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = int(bound.getsockname()[1])
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [bound]}, name="scrip-api", daemon=True
-        )
-        self._thread.start()
-        deadline = time.monotonic() + START_S
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise ServerProblem(f"api: the server didn't start on {self._host}:{self.port}")
-            time.sleep(0.01)
-        _log.info("api listening", host=self._host, port=self.port)
+        return bound
 
     @property
     def alive(self) -> bool:
@@ -71,3 +80,20 @@ class Server:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(STOP_S + 1)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def _unix(path: Path) -> socket.socket:
+    """A listening socket at `path`. One that an earlier process left there is replaced."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            path.unlink()
+        bound.bind(str(path))
+        path.chmod(0o660)
+        bound.listen(128)
+    except OSError as error:
+        bound.close()
+        raise ServerProblem(f"can't listen on {path}: {error.strerror or error}") from error
+    return bound

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
+from oracle.settings_admission import AdmissionSettings
 from oracle.settings_audits import AuditSettings
 from oracle.settings_engines import RaySettings, SlurmSettings
 from oracle.settings_fields import (
@@ -250,6 +251,7 @@ class Settings(_Section):
     x402: X402Settings | None = None
     gateway: GatewaySettings | None = None
     audits: AuditSettings | None = None
+    admission: AdmissionSettings | None = None
 
     @field_validator("log_level")
     @classmethod

@@ -38,7 +38,7 @@ _CAUSES: Final[dict[str, Cause]] = {
     "TIMEOUT": "timeout", "DEADLINE": "timeout", "OUT_OF_MEMORY": "memory", "CANCELLED": "killed",
     "NODE_FAIL": "killed", "BOOT_FAIL": "killed", "PREEMPTED": "killed", "REVOKED": "killed",
 }  # fmt: skip
-_UNKNOWN: Final = "Invalid job id"
+UNKNOWN: Final = "Invalid job id"
 _AWAY: Final = re.compile(
     "unable to contact|timed out|connection (refused|failure)|temporarily unable|standby mode|zero bytes",
     re.I,
@@ -96,7 +96,7 @@ class SlurmQueue:
         try:
             self._run(["scancel", ticket])
         except ExecutorError as problem:
-            if _UNKNOWN not in str(problem):
+            if UNKNOWN not in str(problem):
                 raise
 
     def find(self, job_id: bytes) -> Sequence[str]:
@@ -132,29 +132,35 @@ class SlurmQueue:
         try:
             return self._run(words).strip()
         except ExecutorError as problem:
-            if _UNKNOWN in str(problem):
+            if UNKNOWN in str(problem):
                 return ""
             raise
 
     def _run(self, words: Sequence[str], given: str = "") -> str:
-        """A Slurm command, with none of our environment."""
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-        if self._settings.conf is not None:
-            environment["SLURM_CONF"] = str(self._settings.conf)
-        program = shutil.which(words[0], path=environment["PATH"])
-        if program is None:
-            raise ExecutorError(f"{words[0]} isn't installed here. Install Slurm's client commands")
-        try:
-            done = subprocess.run(
-                [program, *words[1:]], input=given, env=environment, capture_output=True, text=True,
-                timeout=_TIMEOUT_S, check=False, cwd="/",
-            )  # fmt: skip
-        except OSError as problem:
-            raise ExecutorError(f"{words[0]}: {problem}") from problem
-        except subprocess.TimeoutExpired as problem:
-            raise EngineAway(f"{words[0]}: no answer within {_TIMEOUT_S} s") from problem
-        if done.returncode != 0:
-            said = re.sub(r"\s+", " ", done.stderr).strip()[:300]
-            kind = EngineAway if _AWAY.search(said) else ExecutorError
-            raise kind(f"{words[0]} failed ({done.returncode}): {said}")
-        return done.stdout
+        return run(words, self._settings.conf, given)
+
+
+def run(words: Sequence[str], conf: Path | None, given: str = "") -> str:
+    """A Slurm command's answer; it gets none of our environment. `conf` is a slurm.conf elsewhere than usual.
+    Raises EngineAway if Slurm doesn't answer, ExecutorError.
+    """
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    if conf is not None:
+        environment["SLURM_CONF"] = str(conf)
+    program = shutil.which(words[0], path=environment["PATH"])
+    if program is None:
+        raise ExecutorError(f"{words[0]} isn't installed here. Install Slurm's client commands")
+    try:
+        done = subprocess.run(
+            [program, *words[1:]], input=given, env=environment, capture_output=True, text=True,
+            timeout=_TIMEOUT_S, check=False, cwd="/",
+        )  # fmt: skip
+    except OSError as problem:
+        raise ExecutorError(f"{words[0]}: {problem}") from problem
+    except subprocess.TimeoutExpired as problem:
+        raise EngineAway(f"{words[0]}: no answer within {_TIMEOUT_S} s") from problem
+    if done.returncode != 0:
+        said = re.sub(r"\s+", " ", done.stderr).strip()[:300]
+        kind = EngineAway if _AWAY.search(said) else ExecutorError
+        raise kind(f"{words[0]} failed ({done.returncode}): {said}")
+    return done.stdout

@@ -1,4 +1,5 @@
-"""A real Slurm on this machine, for tests: munged, slurmctld, slurmd, two pretended GPUs, our Prolog/Epilog.
+"""A real Slurm on this machine, for tests: munged, slurmctld, slurmd, two pretended GPUs, our Prolog, Epilog
+and submit filter.
 
 The GPUs are character devices (Slurm takes nothing less), so this needs root. Nothing of the system's own
 Slurm is touched: another key, sockets, ports and folders.
@@ -27,6 +28,7 @@ from scripts.processes import free_ports, tail
 from tests.conftest import needs_program
 
 METER = Path(oracle.executors.__file__).with_name("slurm_meter.sh")
+FILTER = Path(oracle.executors.__file__).parents[1] / "deploy" / "slurm"
 START_S = 60.0
 
 CONF = """
@@ -56,8 +58,12 @@ KillWait=5
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 Gres=gpu:h100:2 State=UNKNOWN
 PartitionName=work Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=paid Nodes=ALL MaxTime=INFINITE State=UP
+JobSubmitPlugins=lua
 Prolog={folder}/meter.sh
 Epilog={folder}/meter.sh
+PrologSlurmctld={folder}/scrip_admission.sh
+EpilogSlurmctld={folder}/scrip_admission.sh
 """
 
 
@@ -79,15 +85,27 @@ class Slurm:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
+    def admission(self) -> Path:
+        """The socket that the submit filter asks about jobs of the partition `paid`."""
+        return self.folder / "admission.sock"
+
+    @property
     def settings(self) -> SlurmSettings:
         """What a node that uses it would say."""
         return SlurmSettings(spool=self.spool, conf=self._conf, gres="gpu:h100", gpus=2)
 
     def run(self, *words: str) -> str:
         """A Slurm command's answer."""
+        return self.ask(*words, check=True).stdout.strip()
+
+    def ask(
+        self, *words: str, uid: int | None = None, check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """A Slurm command, by another user if `uid` says so."""
         environment = os.environ | {"SLURM_CONF": str(self._conf)}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=30)
-        return done.stdout.strip()
+        return subprocess.run(
+            words, env=environment, capture_output=True, text=True, check=check, timeout=30, user=uid, cwd="/"
+        )
 
     def live(self) -> list[str]:
         """ "<id> <state> <comment>" of every job that waits or runs."""
@@ -183,5 +201,8 @@ def _prepare(folder: Path) -> None:
     (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu Type=h100 File={folder}/gpu[0-1]\n")
     (folder / "meter.sh").write_text(f"#!/bin/sh\nSCRIP_SPOOL={spool} exec {METER}\n")
     (folder / "meter.sh").chmod(0o755)
+    for name in ("job_submit.lua", "scrip_admission.sh"):
+        shutil.copy(FILTER / name, folder / name)
+    (folder / "scrip_admission.conf").write_text(f"socket={folder}/admission.sock\npartitions=paid\n")
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o600)
