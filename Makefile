@@ -45,7 +45,7 @@ format: setup ## format the sources
 	@$(VENV)/forge fmt
 
 clean: ## remove what compiling and testing made
-	rm -rf build abi/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build abi/dist web/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find scrip oracle agents scripts tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove what the set-up installed as well

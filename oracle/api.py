@@ -5,11 +5,12 @@ file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -100,7 +101,23 @@ def provider_app(parts: ProviderParts) -> FastAPI:
     if gateway is not None:
         add_sessions(app, gateway)
         gateway.proxy.install(app)
+    _open_to_pages(app, parts.settings.api.web_origins)
     return app
+
+
+def _open_to_pages(app: FastAPI, origins: Sequence[str]) -> None:
+    """Let pages of these origins call the API from a browser. Added last: refusals need the headers as well.
+
+    No cookie counts here, so a page can do no more than anybody: what isn't public takes a signature.
+    """
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After", "X-Scrip-Simulated"],
+        )
 
 
 def add_common(

@@ -29,6 +29,15 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if value != "*" and (
+        parts.scheme not in ("http", "https") or value != f"{parts.scheme}://{parts.netloc}"
+    ):
+        raise ValueError("must be an origin such as https://app.example.org, without a path, or *")
+    return value
+
+
 def _address(value: str) -> str:
     try:
         return to_address("address", value)
@@ -74,6 +83,7 @@ Url = Annotated[str, AfterValidator(_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 Address = Annotated[str, AfterValidator(_address)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(split)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(split)]
 Integers = Annotated[tuple[int, ...], BeforeValidator(split)]
 FilePath = Annotated[Path, AfterValidator(_relative)]

@@ -54,6 +54,7 @@ def check_sections() -> list[Section]:
         ("solhint", _command("node_modules/.bin/solhint", *SOLHINT_OPTIONS, "contracts/**/*.sol")),
         ("mypy", _command(BIN / "mypy", "--strict", *PACKAGES, "bench")),
         ("tsc", _command("node_modules/.bin/tsc", "--noEmit", "-p", "abi")),
+        ("tsc web", _command("node_modules/.bin/tsc", "-p", "web")),
         ("gas", _command(BIN / "python", "-m", "bench", "--check")),
     ]
 

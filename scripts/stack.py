@@ -304,13 +304,15 @@ def main(arguments: Sequence[str]) -> int:
     )
     up.add_argument("--run-dir", type=Path, help="keep keys, settings, state and logs there")
     up.add_argument("--gateway", action="store_true", help="the provider sells the small model by the call")
+    up.add_argument("--web-origin", action="append", default=[], help="whose pages may call the provider")
     up.add_argument("--no-nodes", action="store_true", help="chain, contracts and classes only")
     given = parser.parse_args(arguments)
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
     try:
-        with running(Options(run_dir=given.run_dir, gateway=given.gateway)) as stack:
+        pages = tuple(given.web_origin)
+        with running(Options(run_dir=given.run_dir, gateway=given.gateway, web_origins=pages)) as stack:
             if not given.no_nodes:
                 stack.start_nodes()
             print(summary(stack), flush=True)

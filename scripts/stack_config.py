@@ -61,7 +61,7 @@ class Options:
     `tick_ms` is how often meters are read, `max_batch` how many receipts the provider sends at once,
     `finality_depth` is blocks. With `gateway` the provider sells the small model by the call, from a
     llama.cpp of its own that serves `llm_slots` calls at once. `more_providers` serve CPU-seconds only, each
-    a class of its own.
+    a class of its own. Pages of `web_origins` may call the nodes from a browser.
     """
 
     run_dir: Path | None = None
@@ -79,6 +79,7 @@ class Options:
     gateway: bool = False
     llm_slots: int = 4
     more_providers: int = 0
+    web_origins: tuple[str, ...] = ()
 
     @property
     def watcher_names(self) -> tuple[str, ...]:
@@ -124,7 +125,11 @@ def node_tables(
             "finality_depth": options.finality_depth,
         },
         "key": {"keystore": str(layout.keystore(key)), "password_file": str(layout.password)},
-        "api": {"port": int(url.rpartition(":")[2]), "public_url": url},
+        "api": {
+            "port": int(url.rpartition(":")[2]),
+            "public_url": url,
+            "web_origins": list(options.web_origins),
+        },
     }
 
 

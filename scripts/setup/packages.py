@@ -41,6 +41,11 @@ def install_node(step: Step) -> None:
     step.run(["npm", "ci", "--no-audit", "--no-fund"])
 
 
+def build_web(step: Step) -> None:
+    """Bundle the dApp page into web/dist."""
+    step.run(["node", "web/build.mjs"])
+
+
 def link_foundry(step: Step) -> None:
     """Link the Foundry binaries into .venv/bin.
 

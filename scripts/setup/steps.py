@@ -17,6 +17,7 @@ from scripts.setup import compiler, packages, progress, stamps, tools
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "build" / "setup"
 EXPORT = ("scripts/export_abi.py", "scripts/abi_typescript.py")
+WEB = ("src", "build.mjs", "index.html", "style.css")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def _tasks() -> tuple[Task, ...]:
         Task("foundry links", ROOT / ".venv" / "foundry-stamp", _link_inputs, packages.link_foundry),
         Task("solidity compiler", ROOT / ".solcx" / "stamp", _solc_inputs, compiler.install),
         Task("contracts", ROOT / "build" / "brownie" / "stamp", _contract_inputs, compiler.compile_contracts),
+        Task("web page", ROOT / "web" / "dist" / ".stamp", _web_inputs, packages.build_web),
     )
 
 
@@ -97,6 +99,11 @@ def _link_inputs() -> str:
 
 def _solc_inputs() -> str:
     return stamps.digest(ROOT, [ROOT / "scripts" / "solc.cjs"], (compiler.version(ROOT),))
+
+
+def _web_inputs() -> str:
+    sources = [ROOT / "abi" / "src", *(ROOT / "web" / name for name in WEB)]
+    return stamps.digest(ROOT, [ROOT / "package-lock.json", *sources])
 
 
 def _contract_inputs() -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, expect
 
 from scrip.chain import Chain
+from scripts import stack as local_stack
 from scripts.anvil import Anvil, running
+from scripts.stack_config import Options
 from tests.integration import slurm_cluster
 from tests.integration.scene import Scene, stage
 from tests.integration.slurm_cluster import Slurm
 from tests.integration.system import System, deploy
+from tests.integration.web_place import WAIT_MS, Host, Wallet, chromium, hosted, wallet_of
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +76,33 @@ def scene(staged: Scene) -> Iterator[Scene]:
         yield staged
     finally:
         assert staged.system.anvil.rpc("evm_revert", snapshot)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    expect.set_options(timeout=WAIT_MS)
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def web_stack(browser: Browser) -> Iterator[local_stack.Stack]:
+    """Contracts, classes and a buyer with dollars, on a chain of their own; no node runs."""
+    with local_stack.running(Options()) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def web_host(web_stack: local_stack.Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """The dApp page on a static host, configured for `web_stack`."""
+    with hosted(tmp_path_factory.mktemp("web")) as made:
+        made.configure(web_stack)
+        yield made
+
+
+@pytest.fixture
+def wallet(web_stack: local_stack.Stack) -> Wallet:
+    """The buyer's wallet; it has 100 dollars at least."""
+    local_stack.mint(web_stack.chain, web_stack.sender("buyer"), 100 * local_stack.USD)
+    return wallet_of(web_stack, "buyer")

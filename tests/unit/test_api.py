@@ -281,3 +281,31 @@ def test_metrics__count_jobs_by_state(lab: Lab) -> None:
     node = lab.start()
     node.desk.quote(terms(lab.market), SPEC)
     assert 'scrip_jobs{state="quoted"} 1.0' in client(node).get("/metrics").text
+
+
+# Pages in a browser
+
+PAGE = "https://app.example.org"
+
+
+def open_to(node: Node, *origins: str) -> TestClient:
+    api = node.settings.api.model_copy(update={"web_origins": origins, "max_body_bytes": LIMIT})
+    return client(node, settings=node.settings.model_copy(update={"api": api}))
+
+
+def test_api__page_of_a_listed_origin__may_call_it_and_reads_refusals_too(lab: Lab) -> None:
+    api = open_to(lab.start(), PAGE)
+    asked = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
+    preflight = api.options("/quotes", headers=asked | {"Access-Control-Request-Headers": "content-type"})
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, PAGE)
+    refused = api.post("/quotes", content=b"x" * (LIMIT + 1), headers={"Origin": PAGE})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (413, PAGE)
+
+
+@pytest.mark.parametrize("listed", [(), (PAGE,)])
+def test_api__page_of_another_origin__gets_no_leave(lab: Lab, listed: tuple[str, ...]) -> None:
+    answer = open_to(lab.start(), *listed).get(
+        "/jobs/" + "00" * 32, headers={"Origin": "https://other.example.org"}
+    )
+    assert answer.status_code == 404
+    assert "access-control-allow-origin" not in answer.headers

@@ -123,3 +123,10 @@ def test_npm_package__imports_nothing_but_viem_node_and_itself() -> None:
 def test_npm_package__in_a_browser__reads_no_files() -> None:
     reads = [file.name for file in (ROOT / "abi" / "src").glob("*.ts") if '"node:' in file.read_text()]
     assert reads == ["node.ts"]
+
+
+def test_web_page__imports_nothing_but_viem_the_npm_package_and_itself() -> None:
+    pattern = re.compile(r"""\b(?:from |import |import\()["']([^"']+)["']""")
+    files = (ROOT / "web" / "src").rglob("*.ts")
+    found = {name for file in files for name in pattern.findall(file.read_text()) if name[:2] != "./"}
+    assert found == {"viem", "@scrip/abi"}

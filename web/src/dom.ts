@@ -1,0 +1,64 @@
+/** Elements, without a framework. Text always goes in as text: nothing that came from outside is parsed as HTML. */
+
+type Child = Node | string;
+
+/** The element with this id. The page and the program belong together: a missing one is a mistake here. */
+export function byId<Kind extends HTMLElement>(id: string, kind: new () => Kind): Kind {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`the page has no ${kind.name} #${id}`);
+  return found;
+}
+
+/** A new element with text and elements inside. */
+export function make<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  attributes: Readonly<Record<string, string>> = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[Tag] {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** A list of names and values. */
+export function facts(pairs: readonly (readonly [string, Child])[]): HTMLElement {
+  const rows = pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+  return make("dl", {}, ...rows);
+}
+
+/** A button that does one thing. */
+export function button(label: string, action: () => void, about = ""): HTMLButtonElement {
+  const made = make("button", about ? { type: "button", "aria-label": about } : { type: "button" }, label);
+  made.addEventListener("click", action);
+  return made;
+}
+
+/** The field of a form with this name. */
+export function field(form: HTMLFormElement, name: string): HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement {
+  const found = form.elements.namedItem(name);
+  if (found instanceof HTMLInputElement || found instanceof HTMLSelectElement || found instanceof HTMLTextAreaElement) {
+    return found;
+  }
+  throw new Error(`the form #${form.id} has no field ${name}`);
+}
+
+/** What was typed or chosen there, without blanks around it. */
+export function valueOf(form: HTMLFormElement, name: string): string {
+  return field(form, name).value.trim();
+}
+
+/** Put options into a select and keep the choice where it is still there. */
+export function choices(select: HTMLSelectElement, options: readonly (readonly [string, string])[], none: string): void {
+  const chosen = select.value;
+  const made = options.map(([value, label]) => make("option", { value }, label));
+  select.replaceChildren(...(made.length ? made : [make("option", { value: "" }, none)]));
+  if (options.some(([value]) => value === chosen)) select.value = chosen;
+}
+
+/** The select of a form with this name. */
+export function selectOf(form: HTMLFormElement, name: string): HTMLSelectElement {
+  const found = field(form, name);
+  if (!(found instanceof HTMLSelectElement)) throw new Error(`${name} of #${form.id} is no select`);
+  return found;
+}

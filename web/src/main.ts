@@ -1,0 +1,50 @@
+/** Starts the page: configuration, wallet, sections. */
+import { App } from "./app.js";
+import { setUpBudgets, showBudgets } from "./budgets.js";
+import { setUpBuying } from "./buy.js";
+import { showClasses } from "./class_list.js";
+import { loadConfig } from "./config.js";
+import { setUpWallet } from "./connect.js";
+import { byId } from "./dom.js";
+import { setUpHoldings, showHoldings } from "./holdings.js";
+import { setUpJobs, showOwnJobs } from "./job_view.js";
+import { attempt, clearProblem, say, unsay } from "./notices.js";
+import { setUpOffers, showOffer } from "./offer_forms.js";
+import { setUpRedeeming } from "./redeem.js";
+
+const READING = "Reading the chain.";
+
+async function start(): Promise<void> {
+  say(READING);
+  const config = await loadConfig(new URLSearchParams(location.search), document.baseURI);
+  const app = new App(config);
+  showOrigin(app);
+  setUpWallet(app);
+  setUpBuying(app);
+  setUpHoldings(app);
+  setUpRedeeming(app);
+  setUpJobs(app);
+  setUpBudgets(app);
+  setUpOffers(app);
+  const show = () => attempt(() => showAll(app));
+  app.onChange(() => void show());
+  await attempt(async () => {
+    await showAll(app);
+    unsay(READING);
+  });
+}
+
+async function showAll(app: App): Promise<void> {
+  await showClasses(app);
+  await Promise.all([showHoldings(app), showOwnJobs(app), showBudgets(app), showOffer(app)]);
+}
+
+function showOrigin({ config, chain }: App): void {
+  const origin = byId("origin", HTMLParagraphElement);
+  origin.hidden = config.source !== "query";
+  origin.textContent = `Chain and node come from the link you followed: ${chain.id}, ${config.rpcUrl}.`;
+  byId("footer", HTMLParagraphElement).textContent = `${chain.name} (${chain.id}), read from ${config.rpcUrl}`;
+}
+
+byId("dismiss", HTMLButtonElement).addEventListener("click", clearProblem);
+void attempt(start);
