@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from demo import story
+
 app = typer.Typer(
     help="Show Scrip on a local chain: contracts, a provider, two watchers, a job paid for by its receipt.",
     rich_markup_mode="rich",
@@ -24,8 +26,6 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running and print how to use it.")] = False,
 ) -> None:
     """Start a chain (anvil), deploy, start a provider and two watchers, buy, have work done, settle."""
-    from demo import story
-
     raise typer.Exit(story.main(short=not whole, keep=keep))
 
 

@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class BytecodeHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Adds `<Name>.hex` of every exported contract, from Brownie's artefacts or from the sdist's own copies."""
+    """Adds `<Name>.hex` of every exported contract: from Brownie's artefacts, or from the sdist's own."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """See hatchling. Raises RuntimeError if a contract isn't compiled."""

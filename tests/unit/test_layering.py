@@ -1,4 +1,4 @@
-"""Dependencies point one way: contracts <- abi <- scrip <- oracle, agents <- demo. Read from the syntax trees."""
+"""Dependencies point one way: contracts <- abi <- scrip <- oracle, agents <- demo. From syntax trees."""
 
 from __future__ import annotations
 
