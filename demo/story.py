@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from hexbytes import HexBytes
+from eth_typing import Hash32
 from rich.console import Console
 from rich.table import Table
 
@@ -277,7 +277,7 @@ def _failure(story: Story) -> None:
 def _replay(story: Story) -> None:
     """A receipt that settled once is sent again."""
     up, done = story.stack, story.jobs[0]
-    settled = up.chain.w3.eth.get_transaction(HexBytes(done.ending.tx_hash))
+    settled = up.chain.w3.eth.get_transaction(Hash32(done.ending.tx_hash))
     again = Call(up.chain.address("JobMarket"), bytes(settled["input"]))
     try:
         up.sender("stranger").simulate(again)
