@@ -1,4 +1,4 @@
-"""What scripts that administer a deployment share: connection, key, a journalled sender, waits for a delay."""
+"""What scripts that administer a deployment share: connection, key, journalled sender, waits for delays."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def agreed(given: argparse.Namespace, chain_id: int) -> bool:
 
 
 def confirmed(chain_id: int, *, yes: bool) -> bool:
-    """Ask at a terminal, off local chains. Raises Refused where nobody can be asked, or who is asked says no."""
+    """Ask at a terminal, off local chains. Raises Refused if nobody can be asked, or the answer isn't yes."""
     if yes or kind_of(chain_id) is ChainKind.LOCAL:
         return True
     if not sys.stdin.isatty():

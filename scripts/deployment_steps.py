@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ class DeploymentMismatch(ScripError):
         self.problems = tuple(problems)
         super().__init__(f"{what}:" + "".join(f"\n  - {problem}" for problem in problems) + f"\n{hint}")
 
+
+POLL_SECONDS = 0.5
 
 Contracts = Mapping[str, Any]
 """The deployed contracts as Brownie objects, by name."""
@@ -92,6 +95,15 @@ def hand_over(contracts: Contracts, deployer: Any, config: DeployConfig) -> None
             _send(deployer, contract, "beginDefaultAdminTransfer", config.admin)
 
 
+def wait_for_blocks(depth: int) -> None:
+    """Wait until `depth` more blocks are there."""
+    target = brownie_node.head() + depth
+    if depth:
+        print(f"  waiting for {depth} blocks on top", flush=True)
+    while brownie_node.head() < target:
+        time.sleep(POLL_SECONDS)
+
+
 def _grant(contract: Any, role_name: str, account: str, deployer: Any) -> None:
     role = getattr(contract, role_name)()
     if contract.hasRole(role, account):
@@ -106,5 +118,7 @@ def _grant(contract: Any, role_name: str, account: str, deployer: Any) -> None:
 
 def _send(deployer: Any, contract: Any, function: str, *args: Any) -> None:
     # Brownie's own report is off: it is coloured even in a file.
-    getattr(contract, function)(*args, {"from": deployer}, silent=True)
+    # The nonce is the chain's: Brownie's own count has those that a reorganisation dropped as well.
+    sent = {"from": deployer, "nonce": brownie_node.nonce(str(deployer.address))}
+    getattr(contract, function)(*args, sent, silent=True)
     print(f"  {contract._name}.{function} done", flush=True)

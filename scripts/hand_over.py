@@ -3,8 +3,8 @@
     python -m scripts.hand_over --rpc $RPC --keystore key.json --password-file password --to 0x.. [--wait]
 
 Each run does what can be done now, and says what remains: a role is announced, granted to the multisig after
-the delay, then renounced; last, the administration is offered, and the multisig takes it with a transaction of
-its own, whose data is printed. Status 3 as long as something remains, 0 when the account holds nothing.
+the delay, then renounced; last, the administration is offered, and the multisig takes it with a transaction
+of its own, whose data is printed. Status 3 as long as something remains, 0 when the account holds nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROLES = (
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The next thing to do for one role. `due` is when it can be done; `send` is None if it isn't ours to do."""
+    """The next thing to do for a role. `due` is when it can be done; `send` is None if it isn't ours."""
 
     what: str
     due: int = 0

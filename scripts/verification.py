@@ -1,13 +1,14 @@
 """What explorers need to verify a deployed contract, and the same check done here before anybody is asked.
 
 `write` puts into `build/verify/<chainId>/` for every contract the compiler's standard-JSON input
-(https://docs.soliditylang.org/en/latest/using-the-compiler.html#input-description) with all sources in it, and
-`manifest.json` with address, compiler version, licence and ABI-encoded constructor arguments.
+(https://docs.soliditylang.org/en/latest/using-the-compiler.html#input-description) with all sources in it,
+and `manifest.json` with address, compiler version, licence and ABI-encoded constructor arguments.
 """
 
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ ARTEFACTS = ROOT / "build" / "brownie" / "contracts"
 FOLDER = ROOT / "build" / "verify"
 COMPILE_SECONDS = 600
 _LICENCE = re.compile(r"SPDX-License-Identifier: (\S+)")
+_IMPORT = re.compile(r"""^import\s[^;"']*["']([^"']+)["'];""", re.MULTILINE)
 _OUTPUT = ("evm.deployedBytecode.object", "evm.deployedBytecode.immutableReferences")
 
 
@@ -51,10 +53,11 @@ def folder_of(record: Record, base: Path = FOLDER) -> Path:
 
 
 def standard_json(artefact: Mapping[str, Any]) -> dict[str, Any]:
-    """The input that compiles one contract as Brownie did: its sources, and the settings of Brownie's file."""
+    """The input that compiles one contract as Brownie did: its sources, the settings of Brownie's file."""
     compiler = yaml.safe_load((ROOT / "brownie-config.yaml").read_text("utf-8"))["compiler"]
     solc, path = compiler["solc"], artefact["sourcePath"]
-    paths = sorted(artefact["allSourcePaths"].values())
+    remappings = dict(entry.split("=") for entry in solc["remappings"])
+    paths = sorted(_imported(path, remappings, set()))
     return {
         "language": "Solidity",
         "sources": {name: {"content": (ROOT / name).read_text("utf-8")} for name in paths},
@@ -131,6 +134,21 @@ def compile_input(file: Path, entry: Entry) -> tuple[bytes, list[tuple[int, int]
     code = output["contracts"][path][name]["evm"]["deployedBytecode"]
     groups = code["immutableReferences"].values()
     return bytes.fromhex(code["object"]), [(at["start"], at["length"]) for group in groups for at in group]
+
+
+def _imported(path: str, remappings: Mapping[str, str], found: set[str]) -> set[str]:
+    """A source and all that it imports, however indirectly, by the names that the compiler gives them."""
+    if path in found:
+        return found
+    found.add(path)
+    for named in _IMPORT.findall((ROOT / path).read_text("utf-8")):
+        if named.startswith("."):
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(path), named))
+        else:
+            prefix = next(prefix for prefix in remappings if named.startswith(prefix))
+            target = remappings[prefix] + named.removeprefix(prefix)
+        _imported(target, remappings, found)
+    return found
 
 
 def _arguments(eth: Any, tx: str, name: str, artefact: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from web3 import Web3
 from scrip.errors import BadInput, NotFound, ScripError
 from scrip.rpc import make_web3
 from scripts import verification
-from scripts.deploy import FOLDER
+from scripts.admin import FOLDER
 from scripts.deployment_record import Record, read_record
 from scripts.explorers import ETHERSCAN, SOURCIFY, Etherscan, Explorer, Sourcify, submit_all
 from scripts.verification import VerificationFailed

@@ -68,7 +68,8 @@ def _run(anvil_url: str, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 
 def _command(anvil_url: str, folder: Path, *arguments: str) -> Sequence[str]:
-    return [sys.executable, "-m", "scripts.deploy", "--rpc", anvil_url, "--out", str(folder), *arguments]
+    command = [sys.executable, "-m", "scripts.deploy", "--rpc", anvil_url, "--out", str(folder)]
+    return [*command, "--yes", "--confirmations", "0", *arguments]
 
 
 def _environment() -> dict[str, str]:
