@@ -122,7 +122,7 @@ def testnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def deployed(testnet: Place) -> tuple[Place, str, str]:
-    """Deployed by a run that was killed, and one that met a reorganisation: place, plan, what the other said."""
+    """Deployed by a killed run and one that met a reorganisation: place, plan, what the second said."""
     plan = testnet.run("deploy", "--plan")
     assert testnet.nonce() == 0
     testnet.kill_after("deploy", "ReceiptVerifier created", "--yes")

@@ -1,7 +1,7 @@
-"""Submission to explorers, against a FAKE server on this machine that speaks Sourcify's and Etherscan's shapes.
+"""Submission to explorers, against a FAKE server on this machine.
 
-The shapes are those of the published API descriptions (docs.sourcify.dev/docs/api, docs.etherscan.io); no test
-asks the real ones.
+It speaks the shapes of the published descriptions of Sourcify's and Etherscan's APIs
+(docs.sourcify.dev/docs/api, docs.etherscan.io); no test asks the real ones.
 """
 
 from __future__ import annotations
@@ -57,16 +57,15 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 error = {
                     "customCode": "no_match",
-                    "message": "The onchain and recompiled bytecodes don't match.",
+                    "message": "The bytecodes don't match.",
                 }
                 self._answer(200, {"isJobCompleted": True, "error": error, "contract": {"match": None}})
         else:
             assert query["action"] == ["checkverifystatus"]
             assert query["guid"] == ["guid-1"]
             told = "Pass - Verified" if self.server.match else "Fail - Unable to verify"
-            self._answer(
-                200, {"status": "1", "result": "Pending in queue" if self.server.pending() else told}
-            )
+            result = "Pending in queue" if self.server.pending() else told
+            self._answer(200, {"status": "1", "result": result})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
