@@ -50,8 +50,8 @@ transaction's: calldata with one item in each list, and about 180 for the rest o
   `estimatedSize * (16 * baseFeeScalar * l1BaseFee + blobFeeScalar * blobBaseFee) / 10^12`, with
   `estimatedSize = max(100 * 10^6, 836500 * compressed - 42585600)`. The upper bound of the compressed size is
   used, as in `GasPriceOracle.getL1FeeUpperBound`: the real fee is lower.
-- [Arbitrum](https://docs.arbitrum.io/how-arbitrum-works/gas-fees): size * L1 fee per byte, which ArbOS adapts to
-  what posting costs. Taken uncompressed: the real fee is lower.
+- [Arbitrum](https://docs.arbitrum.io/how-arbitrum-works/gas-fees): size * L1 fee per byte, which ArbOS adapts
+  to what posting costs. Taken uncompressed: the real fee is lower.
 - Gas is measured on Anvil. Execution gas on Arbitrum may differ slightly.
 """
 
