@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from scrip.errors import ScripError
 from scrip.samples import HOST as HOST
@@ -31,8 +31,7 @@ class RecordingFailed(TelemetryError):
         super().__init__(f"{len(problems)} meter reading(s) failed: {listed}. Don't bill this attempt")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One value of one metric of one device; unit in the name, vocabulary in `scrip.evidence`."""
 
     source: str

@@ -12,7 +12,7 @@ faults; nothing here isolates them. For that there is MIG.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -23,6 +23,7 @@ from oracle.telemetry.clock import Clock, SystemClock
 from oracle.telemetry.cpu import belongs
 from oracle.telemetry.nvml import MetricAbsent, ProcessUtil
 from oracle.telemetry.nvml.crosscheck import CrossCheck
+from oracle.telemetry.nvml.fields import BoardReading
 
 MOST_PERIOD_US: Final = 1_000_000
 """The driver's sampling period is a sixth of a second to one second, by product (nvml.h)."""
@@ -41,7 +42,7 @@ class BoardReader(Protocol):
     def source(self) -> str: ...
     @property
     def simulated(self) -> bool: ...
-    def board(self, gpu: str) -> Mapping[str, int | TelemetryError]: ...
+    def board(self, gpu: str) -> BoardReading: ...
     def process_utils(
         self, gpu: str, since_us: int, until_us: int | None = None
     ) -> tuple[ProcessUtil, ...]: ...
@@ -188,8 +189,7 @@ class Board:
 
     def _read(self) -> None:
         """End a slice here."""
-        board, at_ns = self._reader.board(self.gpu), self._clock.mono_ns()
-        raw, power = board["energy_mj"], board["power_mw"]
+        (raw, power), at_ns = self._reader.board(self.gpu), self._clock.mono_ns()
         if isinstance(raw, TelemetryError):
             raise raw
         used, strangers = self._used(

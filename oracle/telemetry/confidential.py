@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -31,12 +30,8 @@ class NvmlCalls(Protocol):
     def simulated(self) -> bool:
         """Whether the library is our replay library."""
 
-    @property
-    def binding(self) -> Any:
-        """NVIDIA's module."""
-
-    def guarded(self, symbol: str, gpu: str) -> AbstractContextManager[None]:
-        """Translates what the binding raises."""
+    def ask(self, symbol: str, gpu: str, *arguments: object) -> Any:
+        """Call a symbol that takes no device. Raises as `call`."""
 
     def call(self, symbol: str, gpu: str, *arguments: object) -> Any:
         """Call a symbol that takes a device first. Raises MetricAbsent, GpuLost, NvmlFailed."""
@@ -66,10 +61,8 @@ class ConfidentialGpus:
         """Why no report can be had on this machine; "" if the mode is on and its debugging mode off."""
         if self._nvml.simulated:
             return "the GPU is simulated"
-        symbol = "nvmlSystemGetConfComputeState"
         try:
-            with self._nvml.guarded(symbol, _ALL):
-                state = self._nvml.binding.nvmlSystemGetConfComputeState()
+            state = self._nvml.ask("nvmlSystemGetConfComputeState", _ALL)
         except (MetricAbsent, NvmlFailed) as problem:
             return str(problem)
         if int(state.ccFeature) != _FEATURE_ENABLED:

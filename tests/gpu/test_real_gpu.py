@@ -73,7 +73,7 @@ def play(trace: Path) -> list[dict[str, Any]]:
             {
                 "uuid": gpu.uuid,
                 "name": gpu.name,
-                "board": {k: str(v) for k, v in nvml.board(gpu.uuid).items()},
+                "board": {k: str(v) for k, v in nvml.board(gpu.uuid)._asdict().items()},
             }
             for gpu in nvml.gpus()
         ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 from oracle.attribution import Usage, attribute
-from oracle.telemetry.base import Lease, TelemetryError
+from oracle.telemetry.base import Lease
 from oracle.telemetry.boards import Board, SharedGpuMeter
 from oracle.telemetry.nvml import MetricAbsent, ProcessUtil
+from oracle.telemetry.nvml.fields import BoardReading
 from oracle.telemetry.recorder import Recorder
 from scrip.evidence import Sample
 from tests.unit.replay_gpu import GPU
@@ -42,10 +42,10 @@ class FakeBoard:
         if what in self.fails:
             raise self.fails[what]
 
-    def board(self, gpu: str) -> Mapping[str, int | TelemetryError]:
+    def board(self, gpu: str) -> BoardReading:
         self._check("energy")
         no_power = MetricAbsent("nvmlDeviceGetPowerUsage", gpu, "not here")
-        return {"energy_mj": self.energy, "power_mw": no_power if self.power is None else self.power}
+        return BoardReading(self.energy, no_power if self.power is None else self.power)
 
     def process_utils(self, gpu: str, since_us: int, until_us: int | None = None) -> tuple[ProcessUtil, ...]:
         self._check("utils")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from oracle.telemetry.base import Lease
-from oracle.telemetry.nvml import Nvml, Replay
+from oracle.telemetry.nvml import Nvml, NvmlMeter, Replay
 
 GPU = "GPU-00000000-0000-4000-8000-000000000000"
 HEAD = f"scrip-nvml-trace 1\ngpu 0 {GPU} 85899345920 - Test GPU\n"
+BUSY = HEAD + "read 0 0 1000 300000 80 40\nproc 0 0 41 1024 80 40\n"
+OK = SimpleNamespace(reason="ok", duration_ns=10**18, rusage=(0, 0, 0))
 
 
 class HandClock:
@@ -49,3 +53,13 @@ def simulated(tmp_path: Path, trace: str | Path) -> Iterator[tuple[Nvml, HandClo
 def lease(*gpus: str, pgid: int = 2**22 + 1, workdir: Path = Path("/nonexistent")) -> Lease:
     """A lease of `gpus`, by default of a process group that can't exist."""
     return Lease(b"\x11" * 32, pgid, pgid, None, gpus, workdir)
+
+
+def values(readings: list[Any]) -> dict[str, int]:
+    """By metric."""
+    return {reading.metric: reading.value for reading in readings}
+
+
+def reasons(meter: NvmlMeter, metric: str) -> list[str]:
+    """Of the notes about a metric."""
+    return [note.reason for note in meter.notes() if note.metric == metric]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,30 +52,30 @@ class FakeNvml:
         self.state = SimpleNamespace(ccFeature=1, devToolsMode=0)
         self.fails: dict[str, Exception] = {}
         self.size_off = 0
-        self.binding = SimpleNamespace(nvmlSystemGetConfComputeState=lambda: self.state)
         vars(self).update(changes)
 
-    @contextmanager
-    def guarded(self, symbol: str, gpu: str) -> Iterator[None]:
+    def ask(self, symbol: str, gpu: str, *arguments: object) -> Any:
         if symbol in self.fails:
             raise self.fails[symbol]
-        yield
+        assert symbol == "nvmlSystemGetConfComputeState"
+        return self.state
 
     def call(self, symbol: str, gpu: str, *arguments: Any) -> Any:
-        with self.guarded(symbol, gpu):
-            made = self.gpus[gpu]
-            if symbol == "nvmlDeviceGetConfComputeGpuCertificate":
-                certificate = pynvml.c_nvmlConfComputeGpuCertificate_t()
-                pem = made.pem() + b"\0"
-                certificate.attestationCertChainSize = len(pem)
-                ctypes.memmove(certificate.attestationCertChain, pem, len(pem))
-                return certificate
-            assert symbol == "nvmlDeviceGetConfComputeGpuAttestationReport"
-            answer = pynvml.c_nvmlConfComputeGpuAttestationReport_t()
-            raw = made.report(arguments[0], gpu).report
-            answer.attestationReportSize = len(raw) + self.size_off
-            ctypes.memmove(answer.attestationReport, raw, len(raw))
-            return answer
+        if symbol in self.fails:
+            raise self.fails[symbol]
+        made = self.gpus[gpu]
+        if symbol == "nvmlDeviceGetConfComputeGpuCertificate":
+            certificate = pynvml.c_nvmlConfComputeGpuCertificate_t()
+            pem = made.pem() + b"\0"
+            certificate.attestationCertChainSize = len(pem)
+            ctypes.memmove(certificate.attestationCertChain, pem, len(pem))
+            return certificate
+        assert symbol == "nvmlDeviceGetConfComputeGpuAttestationReport"
+        answer = pynvml.c_nvmlConfComputeGpuAttestationReport_t()
+        raw = made.report(arguments[0], gpu).report
+        answer.attestationReportSize = len(raw) + self.size_off
+        ctypes.memmove(answer.attestationReport, raw, len(raw))
+        return answer
 
 
 def verify(report: GpuReport, *, nonce: bytes, now: int) -> object:

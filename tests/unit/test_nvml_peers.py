@@ -72,7 +72,7 @@ def test_nvitop__power_use_memory_and_processes__are_the_oracles(tmp_path: Path,
             {
                 "uuid": gpu.uuid,
                 "name": gpu.name,
-                "power_mw": nvml.board(gpu.uuid)["power_mw"],
+                "power_mw": nvml.board(gpu.uuid).power_mw,
                 "util_pct": nvml.util_pct(gpu.uuid),
                 "memory_bytes": nvml.memory_bytes(gpu.uuid),
                 "pids": sorted(nvml.compute_pids(gpu.uuid)),

@@ -9,8 +9,8 @@ is then unknown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from oracle.attribution import slices
 
@@ -21,11 +21,6 @@ UPDATE_MS: Final = 100
 LEAST_MS: Final = 10_000
 """A shorter time says little: what happens at its edges is as large as what is compared."""
 _PJ_PER_MJ: Final = 1_000_000_000  # 1 mW for 1 ns is 1 pJ
-
-
-class _Read(NamedTuple):
-    at_ns: int
-    energy_mj: int
 
 
 @dataclass(slots=True)
@@ -43,35 +38,38 @@ class CrossCheck:
     _uncounted_pj: int = 0
     _gap_ns: int = 0
     _most_mw: int = 0
-    _highest: _Read | None = field(default=None)
+    _at_ns: int = 0
+    _highest_mj: int | None = None
     _power_mw: int | None = None
 
     def add(self, at_ns: int, energy_mj: int, power_mw: int | None) -> str:
         """Take in a reading. Returns what is odd about the counter, "" if nothing is."""
-        before, power_before = self._highest, self._power_mw
-        self._highest, self._power_mw = _Read(at_ns, energy_mj), power_mw
-        if before is None:
-            self._most_mw = power_mw or 0
+        before_mj, before_mw, length = self._highest_mj, self._power_mw, at_ns - self._at_ns
+        self._at_ns, self._power_mw = at_ns, power_mw
+        self._most_mw = max(self._most_mw, power_mw or 0)
+        if before_mj is None:
+            self._highest_mj = energy_mj
             return ""
-        ((counted, was_reset),) = slices((before.energy_mj, energy_mj))
-        known = [mw for mw in (power_before, power_mw) if mw is not None]
-        length = at_ns - before.at_ns
-        picojoules = sum(known) * length // len(known) if known else 0
-        self._most_mw = max([self._most_mw, *known])
-        if was_reset:
+        if before_mw is None or power_mw is None:
+            picojoules = (before_mw or power_mw or 0) * length
+        else:
+            picojoules = (before_mw + power_mw) * length // 2
+        went_back = energy_mj < before_mj
+        if went_back and slices((before_mj, energy_mj))[0][1]:
+            self._highest_mj = energy_mj
             self.resets += 1
             self._uncounted_pj += picojoules
+            known = before_mw is not None or power_mw is not None
             used = f", {self.uncounted_mj} mJ by power aren't counted" if known else ""
-            return f"counter fell from {before.energy_mj} to {energy_mj}: the driver was reloaded{used}"
+            return f"counter fell from {before_mj} to {energy_mj}: the driver was reloaded{used}"
         self._power_pj += picojoules
-        self.counted_mj += counted
         self.span_ns += length
         self._gap_ns = max(self._gap_ns, length)
-        if energy_mj >= before.energy_mj:
-            return ""
-        # As attribution: it stands still until it has caught up.
-        self._highest = _Read(at_ns, before.energy_mj)
-        return f"counter went back from {before.energy_mj} to {energy_mj}"
+        if went_back:  # as attribution: it stands still until it has caught up
+            return f"counter went back from {before_mj} to {energy_mj}"
+        self.counted_mj += energy_mj - before_mj
+        self._highest_mj = energy_mj
+        return ""
 
     @property
     def by_power_mj(self) -> int:

@@ -21,11 +21,12 @@ SUCCESS: Final = 0
 NOT_SUPPORTED: Final = 3
 NOT_FOUND: Final = 6
 INSUFFICIENT_SIZE: Final = 7
+NO_SYMBOL: Final = 13
 
 ABSENT: Final = {
     3: "the GPU doesn't support it",
     4: "no permission: run as root or relax the driver's setting",
-    13: "the driver is too old for it",
+    NO_SYMBOL: "the driver is too old for it",
 }
 LOST: Final = {
     1: "NVML was shut down",

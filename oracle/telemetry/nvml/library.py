@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -122,9 +121,13 @@ class Library:
     def call(self, symbol: str, gpu: str, *arguments: object) -> Any:
         """Call a symbol that takes a device first. Raises MetricAbsent, GpuLost, NvmlFailed."""
         with self._lock:
-            handle = self._handles.get(gpu) or self.handle(gpu)
+            return self.ask(symbol, gpu, self._handles.get(gpu) or self.handle(gpu), *arguments)
+
+    def ask(self, symbol: str, gpu: str, *arguments: object) -> Any:
+        """Call a symbol with just these arguments. Raises MetricAbsent, GpuLost, NvmlFailed about `gpu`."""
+        with self._lock:
             try:
-                return getattr(self.binding, symbol)(handle, *arguments)
+                return getattr(self.binding, symbol)(*arguments)
             except self.binding.NVMLError as problem:
                 raise self.failed(symbol, gpu, int(problem.value), str(problem)) from problem
 
@@ -133,8 +136,7 @@ class Library:
         with self._lock:
             if gpu not in self._handles:
                 try:
-                    with self.guarded("nvmlDeviceGetHandleByUUID", gpu):
-                        self._handles[gpu] = self.binding.nvmlDeviceGetHandleByUUID(gpu)
+                    self._handles[gpu] = self.ask("nvmlDeviceGetHandleByUUID", gpu, gpu)
                 except NvmlFailed as problem:
                     if problem.code != NOT_FOUND:
                         raise
@@ -142,15 +144,6 @@ class Library:
                     self._lost = GpuLost(problem.symbol, gpu, NOT_FOUND, detail)
                     raise self._lost from problem
             return self._handles[gpu]
-
-    @contextmanager
-    def guarded(self, symbol: str, gpu: str = LIBRARY) -> Iterator[None]:
-        """Runs calls of `symbol`, alone, and translates what the binding raises."""
-        with self._lock:
-            try:
-                yield
-            except self.binding.NVMLError as problem:
-                raise self.failed(symbol, gpu, int(problem.value), str(problem)) from problem
 
     def failed(self, symbol: str, gpu: str, code: int, words: str = "") -> MetricAbsent | NvmlFailed:
         """The error of a return code, remembered if it is a loss."""

@@ -5,28 +5,35 @@ All raise MetricAbsent, GpuLost and NvmlFailed (`errors` says when).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from ctypes import c_double, c_uint
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from oracle.telemetry.base import TelemetryError
 from oracle.telemetry.nvml.errors import (
     BOARD_LOST,
     INSUFFICIENT_SIZE,
+    NO_SYMBOL,
     NOT_FOUND,
     SUCCESS,
     GpuLost,
     MetricAbsent,
     NvmlFailed,
 )
-from oracle.telemetry.nvml.library import Library
+from oracle.telemetry.nvml.fields import (
+    SYMBOL,
+    VALUE_OF_TYPE,
+    BoardReading,
+    Field,
+    Fields,
+    fields_of,
+    view,
+)
+from oracle.telemetry.nvml.library import LIBRARY, Library
 
 _SIZE_RETRIES: Final = 3
-# nvml.h, NVML_FI_*: the energy counter; power as mean of the last second (Ampere and newer, not GA100), now.
-ENERGY_FIELD: Final = 83
-POWER_FIELDS: Final = (185, 186)
 WHOLE_BOARD: Final = 0xFFFFFFFF  # nvml.h: the id of no MIG instance
-_VALUE_OF_TYPE: Final = {1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal"}  # nvmlValueType_t
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,7 @@ class Gpu:
     memory_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A process with a compute context. `instance` is the MIG instance it is on, None for a whole board."""
 
     pid: int
@@ -47,8 +53,7 @@ class Running:
     instance: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessUtil:
+class ProcessUtil(NamedTuple):
     """One of the driver's per-process samples: SM and memory use in percent at unix microseconds (the
     trace's, if replayed).
     """
@@ -70,20 +75,33 @@ class Accounted:
     ended: bool
 
 
+class GpmRequest(NamedTuple):
+    """A request for GPM metrics: NVML's structure, and id, return code and value of each, in place."""
+
+    memory: Any
+    rows: tuple[tuple[int, Any, Any], ...]
+
+
 class Nvml(Library):
     """NVML with the readings."""
 
     def __init__(self, binding: Any) -> None:
         super().__init__(binding)
+        self._fields: dict[str, Fields] = {}
         self._without_fields: set[str] = set()
         self._instances: dict[tuple[str, int], tuple[Any, int]] = {}
+
+    def close(self) -> None:
+        """Release NVML. Safe after it was lost."""
+        with self._lock:
+            self._fields.clear()
+            super().close()
 
     # WHAT IS HERE
 
     def boards(self) -> tuple[Gpu, ...]:
         """The boards here, in NVML's order. One that is lost isn't here, and hides no other."""
-        with self.guarded("nvmlDeviceGetCount"):
-            count = self.binding.nvmlDeviceGetCount()
+        count = self.ask("nvmlDeviceGetCount", LIBRARY)
         found = []
         for index in range(count):
             try:
@@ -118,15 +136,12 @@ class Nvml(Library):
     def board_at(self, index: int) -> Gpu:
         """The board of that number in NVML's order."""
         where = f"GPU {index}"
-        with self.guarded("nvmlDeviceGetHandleByIndex", where):
-            handle = self.binding.nvmlDeviceGetHandleByIndex(index)
+        handle = self.ask("nvmlDeviceGetHandleByIndex", where, index)
         return self._identified(handle, where)
 
     def _identified(self, handle: Any, where: str) -> Gpu:
-        with self.guarded("nvmlDeviceGetUUID", where):
-            uuid = self.binding.nvmlDeviceGetUUID(handle)
-        with self.guarded("nvmlDeviceGetName", uuid):
-            name = self.binding.nvmlDeviceGetName(handle)
+        uuid = self.ask("nvmlDeviceGetUUID", where, handle)
+        name = self.ask("nvmlDeviceGetName", uuid, handle)
         self._handles[uuid] = handle
         try:
             memory = int(self.call("nvmlDeviceGetMemoryInfo", uuid).total)
@@ -146,55 +161,68 @@ class Nvml(Library):
 
     # THE BOARD
 
-    def board(self, gpu: str) -> Mapping[str, int | TelemetryError]:
-        """`energy_mj` and `power_mw` in one call, each a value or why it isn't. Raises GpuLost.
+    def board(self, gpu: str) -> BoardReading:
+        """Energy and power in one call; what that doesn't give, by a call of its own. Raises GpuLost."""
+        energy, power = self._in_one_call(gpu)
+        if not isinstance(energy, int):
+            energy = self._alone(self.energy_mj, gpu, energy)
+        if not isinstance(power, int):
+            power = self._alone(self.power_mw, gpu, power)
+        return BoardReading(energy, power)
 
-        Where the driver has no such call or field, they are read one by one.
-        """
-        found = self._fields(gpu)
-        read = {"energy_mj": self.energy_mj, "power_mw": self.power_mw}
-        for metric, alone in read.items():
-            if isinstance(found.get(metric), int):
-                continue
-            try:
-                found[metric] = alone(gpu)
-            except GpuLost:
-                raise
-            except (MetricAbsent, NvmlFailed) as problem:
-                # What the field said stands, unless it only said that there is no field.
-                if not isinstance(found.get(metric), NvmlFailed):
-                    found[metric] = problem
-        return found
-
-    def _fields(self, gpu: str) -> dict[str, int | TelemetryError]:
+    def _in_one_call(self, gpu: str) -> tuple[int | TelemetryError | None, int | TelemetryError | None]:
+        """None for both where the driver has no such call, or it fails."""
         if gpu in self._without_fields:
-            return {}
+            return None, None
         try:
-            energy, *powers = self.call("nvmlDeviceGetFieldValues", gpu, [ENERGY_FIELD, *POWER_FIELDS])
-        except MetricAbsent:
-            self._without_fields.add(gpu)
-            return {}
+            with self._lock:
+                fields = self._fields.get(gpu) or self._prepare(gpu)
+                if code := fields.read():
+                    raise self.failed(SYMBOL, gpu, code, str(self.binding.NVMLError(code)))
+                for field in fields.powers:
+                    if isinstance(power := self._field(gpu, field), int):
+                        break
+                return self._field(gpu, fields.energy), power
         except GpuLost:
             raise
+        except MetricAbsent:
+            self._without_fields.add(gpu)
         except NvmlFailed:
-            return {}
-        for field in powers:
-            if isinstance(power := self._field(gpu, field), int):
-                break
-        return {"energy_mj": self._field(gpu, energy), "power_mw": power}
+            pass
+        return None, None
 
-    def _field(self, gpu: str, field: Any) -> int | TelemetryError:
-        code = int(field.nvmlReturn)
-        member = _VALUE_OF_TYPE.get(int(field.valueType)) if code == SUCCESS else None
+    def _prepare(self, gpu: str) -> Fields:
+        handle = self.handle(gpu)
+        try:
+            self._fields[gpu] = fields_of(self.binding, handle)
+        except AttributeError as problem:
+            raise self.failed(SYMBOL, gpu, NO_SYMBOL) from problem
+        return self._fields[gpu]
+
+    def _field(self, gpu: str, field: Field) -> int | TelemetryError:
+        code: int = field.code.value
+        member = VALUE_OF_TYPE.get(field.kind.value) if code == SUCCESS else None
         if member is not None:
-            return int(getattr(field.value, member))
-        symbol = f"nvmlDeviceGetFieldValues:{field.fieldId}"
+            value: int = getattr(field.value, member)
+            return value
+        symbol = f"{SYMBOL}:{field.number}"
         if code == SUCCESS:
             return NvmlFailed(symbol, gpu, code, "no integer")
         problem = self.failed(symbol, gpu, code, "field not read")
         if isinstance(problem, GpuLost):
             raise problem
         return problem
+
+    def _alone(
+        self, read: Callable[[str], int], gpu: str, said: TelemetryError | None
+    ) -> int | TelemetryError:
+        """A metric by its own call. What its field said stands, unless only that there is no such field."""
+        try:
+            return read(gpu)
+        except GpuLost:
+            raise
+        except (MetricAbsent, NvmlFailed) as problem:
+            return said if isinstance(said, NvmlFailed) else problem
 
     def energy_mj(self, gpu: str) -> int:
         """The energy counter, mJ since the driver was loaded."""
@@ -289,13 +317,11 @@ class Nvml(Library):
 
     def gpm_buffer(self) -> Any:
         """Room for one sample. To be freed with `free_gpm`."""
-        with self.guarded("nvmlGpmSampleAlloc"):
-            return self.binding.nvmlGpmSampleAlloc()
+        return self.ask("nvmlGpmSampleAlloc", LIBRARY)
 
     def free_gpm(self, buffer: Any) -> None:
         """Free a buffer."""
-        with self.guarded("nvmlGpmSampleFree"):
-            self.binding.nvmlGpmSampleFree(buffer)
+        self.ask("nvmlGpmSampleFree", LIBRARY, buffer)
 
     def gpm_sample(self, gpu: str, buffer: Any) -> None:
         """Read the activity counters of a GPU, or of the instance that a MIG device lies in."""
@@ -303,8 +329,7 @@ class Nvml(Library):
             self.call("nvmlGpmSampleGet", gpu, buffer)
             return
         board, instance = self._instance(gpu)
-        with self.guarded("nvmlGpmMigSampleGet", gpu):
-            self.binding.nvmlGpmMigSampleGet(board, instance, buffer)
+        self.ask("nvmlGpmMigSampleGet", gpu, board, instance, buffer)
 
     def _instance(self, gpu: str) -> tuple[Any, int]:
         """Handle of the board that a MIG device is of, and the id of its GPU instance there."""
@@ -314,25 +339,24 @@ class Nvml(Library):
             self._instances[key] = (board, int(self.call("nvmlDeviceGetGpuInstanceId", gpu)))
         return self._instances[key]
 
-    def gpm_request(self, ids: tuple[int, ...]) -> Any:
+    def gpm_request(self, ids: tuple[int, ...]) -> GpmRequest:
         """A request for these metrics, to be used again and again: it is large."""
         request = self.binding.c_nvmlGpmMetricsGet_t()
         request.version, request.numMetrics = self.binding.NVML_GPM_METRICS_GET_VERSION, len(ids)
+        rows = []
         for row, metric in zip(request.metrics, ids, strict=False):
             row.metricId = metric
-        return request
+            rows.append((metric, view(row, "nvmlReturn", c_uint), view(row, "value", c_double)))
+        return GpmRequest(request, tuple(rows))
 
-    def gpm_metrics(self, gpu: str, request: Any, before: Any, after: Any) -> Mapping[int, float]:
+    def gpm_metrics(self, gpu: str, request: GpmRequest, before: Any, after: Any) -> Mapping[int, float]:
         """Activity between two samples by metric id; a metric that the GPU doesn't have is missing."""
-        request.sample1, request.sample2 = before, after
-        with self.guarded("nvmlGpmMetricsGet", gpu):
-            self.binding.nvmlGpmMetricsGet(request)
+        request.memory.sample1, request.memory.sample2 = before, after
+        self.ask("nvmlGpmMetricsGet", gpu, request.memory)
         found = {}
-        for i in range(request.numMetrics):
-            row = request.metrics[i]
-            metric, code = int(row.metricId), int(row.nvmlReturn)
-            if code == SUCCESS:
-                found[metric] = float(row.value)
-            elif isinstance(lost := self.failed(f"nvmlGpmMetricsGet:{metric}", gpu, code), GpuLost):
+        for metric, code, value in request.rows:
+            if code.value == SUCCESS:
+                found[metric] = value.value
+            elif isinstance(lost := self.failed(f"nvmlGpmMetricsGet:{metric}", gpu, code.value), GpuLost):
                 raise lost
         return found

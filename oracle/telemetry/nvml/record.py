@@ -18,13 +18,13 @@ from typing import IO, Any, Final
 from oracle.telemetry.base import TelemetryError
 from oracle.telemetry.clock import Clock, SystemClock
 from oracle.telemetry.nvml.errors import GpuLost, MetricAbsent, NvmlFailed
+from oracle.telemetry.nvml.fields import ENERGY_FIELD, POWER_FIELDS, SYMBOL
 from oracle.telemetry.nvml.gpm import METRICS, Activity
-from oracle.telemetry.nvml.readings import ENERGY_FIELD, POWER_FIELDS, Nvml, ProcessUtil, Running
+from oracle.telemetry.nvml.readings import Nvml, ProcessUtil, Running
 
 PERIOD_MS: Final = 100
-_FIELD: Final = "nvmlDeviceGetFieldValues"
-_ENERGY: Final = (f"{_FIELD}:{ENERGY_FIELD}", "nvmlDeviceGetTotalEnergyConsumption")
-_POWER: Final = (*(f"{_FIELD}:{power}" for power in POWER_FIELDS), "nvmlDeviceGetPowerUsage")
+_ENERGY: Final = (f"{SYMBOL}:{ENERGY_FIELD}", "nvmlDeviceGetTotalEnergyConsumption")
+_POWER: Final = (*(f"{SYMBOL}:{power}" for power in POWER_FIELDS), "nvmlDeviceGetPowerUsage")
 _UTIL: Final = ("nvmlDeviceGetUtilizationRates",)
 _MEMORY: Final = ("nvmlDeviceGetMemoryInfo",)
 _RUNNING: Final = ("nvmlDeviceGetComputeRunningProcesses_v3",)
@@ -148,8 +148,8 @@ class _TraceRecorder:
     def _read(self, board: _Recorded, ms: int) -> None:
         nvml, uuid = self._nvml, board.uuid
         both = nvml.board(uuid)
-        energy = self._value(board, ms, _ENERGY, lambda: _or_raise(both["energy_mj"]), 0)
-        power = self._value(board, ms, _POWER, lambda: _or_raise(both["power_mw"]), 0)
+        energy = self._value(board, ms, _ENERGY, lambda: _or_raise(both.energy_mj), 0)
+        power = self._value(board, ms, _POWER, lambda: _or_raise(both.power_mw), 0)
         util = self._value(board, ms, _UTIL, lambda: nvml.call(_UTIL[0], uuid), None)
         used = self._value(board, ms, _MEMORY, lambda: nvml.memory_bytes(uuid), 0)
         percents = (0, 0) if util is None else (int(util.gpu), int(util.memory))
