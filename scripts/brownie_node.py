@@ -11,12 +11,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from web3.exceptions import Web3Exception
+from web3.exceptions import TransactionNotFound, Web3Exception
 
 from scrip import keys
+from scrip.deploying.config import ChainKind, kind_of
 from scrip.errors import ChainError, KeyProblem, NodeUnavailable
 from scripts.brownie_local import load_brownie
-from scripts.deployment_config import ChainKind, kind_of
+from scripts.deployment_record import Created
 
 NETWORK: Final = "scrip-deploy"
 GAS_BUFFER: Final = 1.2
@@ -94,6 +95,14 @@ def head() -> int:
 def nonce(address: str, *, pending: bool = False) -> int:
     """Transactions of `address` so far; with `pending` those on their way too."""
     return int(eth().get_transaction_count(address, "pending" if pending else "latest"))
+
+
+def created(tx: str) -> Created | None:
+    """The block that holds a transaction by now; None if none does."""
+    try:
+        return Created(int(eth().get_transaction_receipt(tx)["blockNumber"]), tx)
+    except TransactionNotFound:
+        return None
 
 
 def loaded_project() -> Any:

@@ -6,8 +6,9 @@
 
 The chain is whatever the node says it is; no file names it. On a local chain the node's first account deploys
 where no keystore is given; elsewhere a keystore is required and well-known development accounts are refused.
-The result is written to `deployments/<chainId>.json`. A second run finds it on the chain and changes nothing;
-an interrupted run is taken up where it stopped.
+The plan comes first: addresses, transactions, gas, cost and roles; off local chains it is sent after a yes,
+or with --yes. The result is written to `deployments/<chainId>.json` once it is `--confirmations` blocks deep.
+A second run finds it on the chain and changes nothing; an interrupted run is taken up where it stopped.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scrip.errors import Refused, ScripError
+from scrip.deploying.config import ChainKind, DeployConfig, Overrides, for_chain
+from scrip.deploying.plan import DEMO_USD, plan
+from scrip.errors import ChainError, Refused, ScripError
 from scrip.types import Deployment
 from scripts import brownie_node
+from scripts.admin import CONFIRMATIONS, FOLDER, ROOT, confirmed
 from scripts.brownie_local import load_project
-from scripts.deployment_check import DEMO_USD, code_problem, is_absent, problems
-from scripts.deployment_config import ChainKind, DeployConfig, Overrides, for_chain
+from scripts.deployment_check import code_problem, is_absent, problems
+from scripts.deployment_cost import Costs, costs
+from scripts.deployment_plan import print_plan
 from scripts.deployment_record import (
     Created,
     Progress,
@@ -39,33 +44,39 @@ from scripts.deployment_record import (
 )
 from scripts.deployment_steps import (
     DeploymentMismatch,
-    Step,
     activate_watchers,
     deploy_contracts,
     grant_roles,
     hand_over,
-    plan,
     seal_roles,
+    wait_for_blocks,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "deployments"
-WEI = 10**18
+REORGANISATIONS = 5
+"""How often a deployment is mended after the chain dropped a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where records are kept, whether to ignore an earlier deployment, whether to stop after the plan."""
+    """Where records are kept, whether to ignore an earlier deployment, whether to stop after the plan or to
+    send it unasked, and how many blocks deep it has to be (None: by kind of chain).
+    """
 
     folder: Path = FOLDER
     force: bool = False
     plan_only: bool = False
+    yes: bool = False
+    confirmations: int | None = None
 
 
-def deploy(project: Any, deployer: Any, config: DeployConfig, folder: Path, progress: Progress) -> Record:
-    """Deploy, or go on with the deployment that `progress` describes; check the result and write its record.
+def deploy(
+    project: Any, deployer: Any, config: DeployConfig, folder: Path, progress: Progress, depth: int
+) -> Record:
+    """Deploy, or go on with the deployment that `progress` describes; check the result and write its record
+    once it is `depth` blocks deep. What a reorganisation of the chain drops meanwhile is sent again.
 
-    Raises DeploymentMismatch if the chain doesn't hold in the end what it should.
+    Raises DeploymentMismatch if the chain doesn't hold in the end what it should, ChainError if it keeps
+    dropping transactions.
     """
     made, path = dict(progress.created), progress_path(folder, config.chain_id)
 
@@ -75,11 +86,19 @@ def deploy(project: Any, deployer: Any, config: DeployConfig, folder: Path, prog
 
     steps = plan(config, predictor(deployer), progress.first_nonce)
     write(path, progress.to_json())
-    contracts = deploy_contracts(project, deployer, steps, remember)
-    grant_roles(contracts, deployer, config)
-    watcher_sets = activate_watchers(contracts, deployer, config)
-    seal_roles(contracts, deployer)
-    hand_over(contracts, deployer, config)
+    for _ in range(REORGANISATIONS):
+        before = brownie_node.nonce(config.deployer)
+        contracts = deploy_contracts(project, deployer, steps, remember)
+        grant_roles(contracts, deployer, config)
+        watcher_sets = activate_watchers(contracts, deployer, config)
+        seal_roles(contracts, deployer)
+        hand_over(contracts, deployer, config)
+        # What was missing was sent, at first everything, later what a reorganisation dropped.
+        if brownie_node.nonce(config.deployer) == before:
+            break
+        wait_for_blocks(depth)
+    else:
+        raise ChainError(f"chain {config.chain_id} keeps dropping transactions: run this again later")
 
     addresses = {step.name: step.address for step in steps}
     record = Record(
@@ -87,7 +106,7 @@ def deploy(project: Any, deployer: Any, config: DeployConfig, folder: Path, prog
         deployer=config.deployer,
         payment_token=config.payment_token or addresses[DEMO_USD],
         stake_token=config.stake_token or addresses[DEMO_USD],
-        created=made,
+        created={name: brownie_node.created(item.tx) or item for name, item in made.items()},
         watcher_sets=watcher_sets,
         commit=_commit(),
     )
@@ -149,14 +168,16 @@ def run(project: Any, deployer: Any, config: DeployConfig, options: Options) -> 
     progress = begun or Progress(
         config.chain_id, config.deployer, brownie_node.nonce(config.deployer), brownie_node.head()
     )
-    _print_plan(config, plan(config, predict, progress.first_nonce), resumed=begun is not None)
+    steps = plan(config, predict, progress.first_nonce)
+    missing = [step for step in steps if not brownie_node.has_code(step.address)]
+    price = costs(project, brownie_node.eth(), missing, config)
+    print_plan(config, steps, price, resumed=begun is not None)
     if options.plan_only:
         return None
-    if brownie_node.balance(config.deployer) == 0:
-        raise Refused(
-            f"{config.deployer} has no coin on chain {config.chain_id} to pay for gas: send it some"
-        )
-    record = deploy(project, deployer, config, options.folder, progress)
+    _require_coin(config, price, resumed=begun is not None)
+    confirmed(config.chain_id, yes=options.yes)
+    depth = CONFIRMATIONS[config.kind] if options.confirmations is None else options.confirmations
+    record = deploy(project, deployer, config, options.folder, progress, depth)
     _say(f"deployed; addresses, references and code checked: {record_path(options.folder, config.chain_id)}")
     return record
 
@@ -193,7 +214,7 @@ def cli(arguments: Sequence[str]) -> int:
             project = load_project()
             brownie_node.connect(options.rpc)
             deployer = brownie_node.account(options.keystore, options.password_file, options.password_env)
-            how = Options(options.out, options.force, options.plan)
+            how = Options(options.out, options.force, options.plan, options.yes, options.confirmations)
             _deploy_from(project, deployer, options.config, how)
     except ScripError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -221,6 +242,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the records (deployments)")
     parser.add_argument("--force", action="store_true", help="deploy anew whatever was deployed before")
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
+    parser.add_argument("--yes", action="store_true", help="don't ask before sending")
+    parser.add_argument("--confirmations", type=int, help="blocks on top before the deployment counts")
     return parser
 
 
@@ -232,25 +255,18 @@ def _check(project: Any, record: Record, what: str) -> None:
         raise DeploymentMismatch(what, found, _FORCE)
 
 
-def _print_plan(config: DeployConfig, steps: Sequence[Step], *, resumed: bool) -> None:
-    coins, fraction = divmod(brownie_node.balance(config.deployer), WEI)
-    _say(f"chain {config.chain_id} ({config.kind})")
-    _say(f"  deployer {config.deployer}, balance {coins}.{fraction:018d}")
-    if resumed:
-        _say("taking up an interrupted deployment")
-    for step in steps:
-        done = " (there)" if brownie_node.has_code(step.address) else ""
-        _say(f"  nonce {step.nonce:<4} {step.name:<17} {step.address}{done}")
-    delays = config.delays
-    _say(f"  delays: admin {delays.admin} s, roles {delays.roles} s, watchers {delays.activation} s")
-    _say(f"  delays: unbonding {delays.unbonding} s, closing of a session {delays.close} s")
-    payment, stake = config.payment_token or DEMO_USD, config.stake_token or DEMO_USD
-    _say(f"  payment token {payment}, stake token {stake}")
-    _say(f"  bond of a challenge {config.challenge_bond}, sequencer feed {config.sequencer_feed}")
-    _say(f"  admin {config.admin}, issuers {', '.join(config.issuers)}, pausers {', '.join(config.pausers)}")
-    _say(f"  watcher admin {config.watcher_admin}, fee collector {config.fee_collector}")
-    watchers = ", ".join(config.watchers)
-    _say(f"  watchers {config.threshold} of {watchers}" if watchers else "  no watcher set")
+def _require_coin(config: DeployConfig, price: Costs, *, resumed: bool) -> None:
+    """Off local chains, where coin is scarce. A resumed deployment has paid for a part already."""
+    held = brownie_node.balance(config.deployer)
+    if held == 0:
+        raise Refused(
+            f"{config.deployer} has no coin on chain {config.chain_id} to pay for gas: send it some"
+        )
+    if held < price.now and not resumed and config.kind is not ChainKind.LOCAL:
+        raise Refused(
+            f"{config.deployer} has {held} wei, the plan takes about {price.now} at the present fee: send it "
+            f"{price.needed - held} more, which lasts even if the base fee doubles"
+        )
 
 
 def _commit() -> str | None:

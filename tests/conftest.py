@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from scripts.setup.extra import python_of as python_of_extra
+from scripts.setup import extra as extras
 from tests.databases import bare_url, database_url, postgres
 
 __all__ = ["bare_url", "database_url", "postgres"]  # fixtures
@@ -78,9 +78,17 @@ def _folder(path: Path) -> str:
 
 def python_of(extra: str) -> Path:
     """The interpreter of an environment of its own. Skips the test where `make extras` hasn't made it."""
-    found = python_of_extra(extra)
+    found = extras.python_of(extra)
     if found is None:
         pytest.skip(f"the environment {extra} isn't made: `make extras` makes it")
+    return found
+
+
+def wheelhouse() -> Path:
+    """The folder of what our wheel needs. Skips the test where `make extras` hasn't filled it."""
+    found = extras.wheelhouse()
+    if found is None:
+        pytest.skip("there is no folder of wheels: `make extras` fills one")
     return found
 
 

@@ -73,6 +73,41 @@ def dapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def empty(dapp: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder into which npm itself installed the packed package: nothing else was asked for.
+
+    What it depends on comes from tarballs of what `make setup` installed, since no test uses the network.
+    """
+    place = tmp_path_factory.mktemp("empty")
+    (packed,) = dapp.glob("*.tgz")
+    wanted = {"@scrip/abi": f"file:{packed}"}
+    for name in dependencies_of("viem"):
+        file = place / f"{name.replace('/', '-')}.tgz"
+        with tarfile.open(file, "w:gz") as archive:
+            archive.add(ROOT / "node_modules" / name, arcname="package")
+        wanted[name] = f"file:{file}"
+    # `overrides` instead of `dependencies`: the project itself asks for the one package.
+    overrides = {name: path for name, path in wanted.items() if name != "@scrip/abi"}
+    project = {"dependencies": {"@scrip/abi": wanted["@scrip/abi"]}, "overrides": overrides}
+    (place / "package.json").write_text(json.dumps(project))
+    run("npm", "install", "--offline", "--ignore-scripts", "--silent", "--no-audit", "--no-fund", cwd=place)
+    shutil.copytree(ROOT / "abi" / "test", place / "test")
+    return place
+
+
+def dependencies_of(name: str) -> list[str]:
+    """A package of the lockfile and all that it depends on, however indirectly."""
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    found, waiting = [], [name]
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.append(each)
+            waiting += packages[f"node_modules/{each}"].get("dependencies", {})
+    return found
+
+
 @pytest.fixture
 def market(system: System, tmp_path: Path) -> dict[str, str]:
     """A provider that serves a class, a buyer with dollars, a relayer: what chain tests are told of them."""
@@ -142,6 +177,13 @@ def test_messages_and_amounts__equal_those_of_scrip(dapp: Path) -> None:
 
 def test_errors_and_input__are_told_by_name(dapp: Path) -> None:
     node_test(dapp, "errors.test.mjs", "input.test.mjs")
+
+
+def test_package__installed_by_npm_into_an_empty_folder__buys_and_redeems(
+    empty: Path, market: dict[str, str]
+) -> None:
+    assert not (empty / "node_modules" / "ethers").exists()
+    node_test(empty, "chain/viem.test.mjs", **market)
 
 
 @pytest.mark.parametrize("library", ["viem", "ethers"])

@@ -19,12 +19,15 @@ import pytest
 from eth_account import Account
 from web3 import Web3
 
+from demo.anvil import MNEMONIC, Anvil, running
 from scrip import deployments, keys
 from scrip.abi import abi
 from scrip.chain import Chain
-from scripts.anvil import MNEMONIC, Anvil, running
+from scrip.deploying.plan import CONTRACTS, DEMO_USD
+from scripts import verification
 from scripts.brownie_local import environment
-from scripts.deployment_check import CONTRACTS, DEMO_USD, REFERENCES, references
+from scripts.deployment_check import REFERENCES, references
+from scripts.deployment_record import read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL, SEPOLIA, UNHEARD_OF = 31337, 11155111, 987_654_321
@@ -67,7 +70,8 @@ def _run(anvil_url: str, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 
 def _command(anvil_url: str, folder: Path, *arguments: str) -> Sequence[str]:
-    return [sys.executable, "-m", "scripts.deploy", "--rpc", anvil_url, "--out", str(folder), *arguments]
+    command = [sys.executable, "-m", "scripts.deploy", "--rpc", anvil_url, "--out", str(folder)]
+    return [*command, "--yes", "--confirmations", "0", *arguments]
 
 
 def _environment() -> dict[str, str]:
@@ -404,3 +408,37 @@ def test_main__brownie_run_with_another_home__deploys_to_the_network_it_is_conne
             DEMO_USD,
             *CONTRACTS,
         }
+
+
+# Verification
+
+
+def test_verify__written_input__compiles_to_the_code_on_the_chain(on_local: Deployed, tmp_path: Path) -> None:
+    # One contract: compiling takes half a minute. It has immutables and constructor arguments.
+    command = [sys.executable, "-m", "scripts.verify", "--rpc", on_local.anvil.url, "--out", str(tmp_path)]
+    command += ["--deployments", str(on_local.folder), "--contract", "JobLens"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "compiles to the very code on the chain" in done.stdout
+    manifest = json.loads((tmp_path / str(LOCAL) / "manifest.json").read_text())["contracts"]
+    assert {entry["name"] for entry in manifest} == {DEMO_USD, *CONTRACTS}
+    (lens,) = (entry for entry in manifest if entry["name"] == "JobLens")
+    assert lens["licence"] == "MIT"
+    market = on_local.record["contracts"]["JobMarket"].removeprefix("0x").lower()
+    assert market in lens["constructor_arguments"]
+    assert (tmp_path / str(LOCAL) / "JobLens.json").is_file()
+
+
+def test_verify__a_changed_comment__is_noticed(on_local: Deployed, tmp_path: Path) -> None:
+    entries = verification.write(
+        read_record(on_local.folder, LOCAL) or pytest.fail("no record"), on_local.chain.w3.eth, tmp_path
+    )
+    chosen, folder = [entry for entry in entries if entry.name == "JobLens"], tmp_path / str(LOCAL)
+    file = folder / "JobLens.json"
+    data = json.loads(file.read_text())
+    data["sources"]["contracts/JobLens.sol"]["content"] += "// a comment changes the metadata's hash\n"
+    file.write_text(json.dumps(data))
+    (problem,) = verification.problems(chosen, on_local.chain.w3.eth, folder)
+    assert "don't compile to the code on the chain" in problem
