@@ -1,4 +1,4 @@
-"""`python -m scripts.reference` writes `docs/reference/`; with `--check` it only names stale pages, exit status 1."""
+"""`python -m scripts.reference` writes `docs/reference/`; with `--check` it only names what is stale, and exits 1."""
 
 from __future__ import annotations
 
