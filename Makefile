@@ -22,7 +22,7 @@ setup: ## install pinned packages and the compiler, compile the contracts, expor
 	@"$(PYTHON)" -m scripts.setup
 
 demo: setup ## run the whole story on a local chain; KEEP=1 leaves it up and prints the URLs
-	@KEEP="$(KEEP)" $(VENV)/python -m scripts.demo
+	@$(VENV)/python -m demo.cli --all $(if $(KEEP),--keep)
 
 test: setup ## run forge's tests, then the Python ones: gpu, unit, integration, e2e
 	@$(VENV)/python -m scripts.gate test
@@ -40,13 +40,13 @@ bench: setup ## measure gas and write bench/gas.json
 	@$(VENV)/python -m bench
 
 format: setup ## format the sources
-	@$(VENV)/ruff format scrip oracle agents scripts tests $(wildcard bench)
-	@$(VENV)/ruff check --fix scrip oracle agents scripts tests $(wildcard bench)
+	@$(VENV)/ruff format scrip oracle agents demo scripts tests $(wildcard bench)
+	@$(VENV)/ruff check --fix scrip oracle agents demo scripts tests $(wildcard bench)
 	@$(VENV)/forge fmt
 
 clean: ## remove what compiling and testing made
 	rm -rf build abi/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find scrip oracle agents scripts tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find scrip oracle agents demo scripts tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove what the set-up installed as well
 	rm -rf .venv .extras node_modules .solcx .brownie-home

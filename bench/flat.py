@@ -20,12 +20,12 @@ from web3 import Web3
 from bench.jobs import Jobs
 from bench.lab import GAS, Lab
 from bench.spending import CLAIMED, Spending
+from demo import stack
+from demo.stack_config import Options
 from scrip import eip712
 from scrip.eip712_credits import offer_digest
 from scrip.structs import ZERO_ADDRESS
 from scrip.types_spending import Offer, SessionTerms
-from scripts import stack
-from scripts.stack_config import Options
 
 RESULTS = Path(__file__).with_name("flat.json")
 COUNTS = (1, 100, 10_000)

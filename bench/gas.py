@@ -19,8 +19,8 @@ from rich.table import Table
 from bench.jobs import Jobs
 from bench.lab import Lab
 from bench.spending import Spending
-from scripts import stack
-from scripts.stack_config import Options
+from demo import stack
+from demo.stack_config import Options
 
 RESULTS = Path(__file__).with_name("gas.json")
 GOALS = {

@@ -38,15 +38,15 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import gateway_upstream, gateway_vouchers, results
+from demo import llm_server, stack
+from demo.processes import free_ports
+from demo.stack_config import PROVIDER, Options, render
+from demo.stack_node import Node
 from scrip import sessions
 from scrip.session_api import SessionApi
 from scrip.signed_requests import SignedBy
 from scrip.types_spending import Claim, SessionTerms
 from scrip.vouchers import sign_voucher
-from scripts import llm_server, stack
-from scripts.processes import free_ports
-from scripts.stack_config import PROVIDER, Options, render
-from scripts.stack_node import Node
 
 RESULTS: Final = "gateway.json"
 GOALS: Final = {"added_ms_p50": 2.0, "added_ms_p99": 10.0, "stream_loss_pct": 5.0}

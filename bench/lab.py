@@ -15,11 +15,11 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 from web3.logs import DISCARD
 
+from demo import stack
+from demo.classes import LLM, create_class, terms_of
+from demo.stack_config import ORACLE, PROVIDER
 from scrip import eip712
 from scrip.types import ClassTerms
-from scripts import stack
-from scripts.classes import LLM, create_class, terms_of
-from scripts.stack_config import ORACLE, PROVIDER
 
 FUNDED_WEI = hex(10**20)
 GAS = 16_700_000

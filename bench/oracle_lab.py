@@ -19,18 +19,18 @@ import httpx
 from eth_typing import HexStr
 
 from bench.lab import GAS, MONEY
+from demo import stack
+from demo.anvil import NO_TLS
+from demo.classes import CPU, create_class, terms_of
+from demo.processes import free_ports
+from demo.stack_config import ORACLE, PROVIDER, Options, node_tables, provider_tables, render
+from demo.stack_node import Node
 from oracle.executors.base import Exit, GivenUp, Left, Work, never
 from oracle.jobs.names import OUTPUT
 from oracle.telemetry.base import Finished, Lease, Note, Reading, Remote
 from scrip import eip712
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms
-from scripts import stack
-from scripts.anvil import NO_TLS
-from scripts.classes import CPU, create_class, terms_of
-from scripts.processes import free_ports
-from scripts.stack_config import ORACLE, PROVIDER, Options, node_tables, provider_tables, render
-from scripts.stack_node import Node
 
 SPEC: Final = JobSpec("hash.chain", {"seed": "0x" + "5c" * 32, "steps": 1_000})
 UNITS: Final = 5_000

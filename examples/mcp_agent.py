@@ -8,7 +8,7 @@ stranger's job put out. With a model that can choose tools, hand it the toolset
 (`Agent(model, toolsets=[tools])`): the server's limits hold whatever it asks for.
 
     pip install 'pydantic-ai-slim[mcp,openai]'
-    python -m scripts.llm_server --port 8080 &       # or any OpenAI-compatible server
+    python -m demo.llm_server --port 8080 &       # or any OpenAI-compatible server
     python examples/mcp_agent.py --mcp mcp.json --model-url http://127.0.0.1:8080/v1 \\
         --question "Where is the money kept?" --context docs/scrip.txt --at-most 0.01
 

@@ -14,9 +14,9 @@ import requests
 from web3.exceptions import Web3Exception
 
 from scrip import keys
+from scrip.deploying.config import ChainKind, kind_of
 from scrip.errors import ChainError, KeyProblem, NodeUnavailable
 from scripts.brownie_local import load_brownie
-from scripts.deployment_config import ChainKind, kind_of
 
 NETWORK: Final = "scrip-deploy"
 GAS_BUFFER: Final = 1.2

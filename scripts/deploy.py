@@ -21,12 +21,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scrip.deploying.config import ChainKind, DeployConfig, Overrides, for_chain
+from scrip.deploying.plan import DEMO_USD, Step, plan
 from scrip.errors import Refused, ScripError
 from scrip.types import Deployment
 from scripts import brownie_node
 from scripts.brownie_local import load_project
-from scripts.deployment_check import DEMO_USD, code_problem, is_absent, problems
-from scripts.deployment_config import ChainKind, DeployConfig, Overrides, for_chain
+from scripts.deployment_check import code_problem, is_absent, problems
 from scripts.deployment_record import (
     Created,
     Progress,
@@ -39,12 +40,10 @@ from scripts.deployment_record import (
 )
 from scripts.deployment_steps import (
     DeploymentMismatch,
-    Step,
     activate_watchers,
     deploy_contracts,
     grant_roles,
     hand_over,
-    plan,
     seal_roles,
 )
 

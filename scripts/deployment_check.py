@@ -5,39 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from scrip.deploying.plan import CONTRACTS, DEMO_USD, ROLED
 from scripts.deployment_record import Record
-
-CONTRACTS: Final = (
-    "ClassMetadata",
-    "ProviderRegistry",
-    "ReceiptVerifier",
-    "ComputeCredits",
-    "CreditReserve",
-    "JobMarket",
-    "SpendingBudgets",
-    "MeteredSessions",
-    "CreditExchange",
-    "JobLens",
-)
-"""What every deployment has, in the order of deployment: JobMarket reads the verifier as it is created."""
-
-SYSTEM: Final = (
-    "ComputeCredits",
-    "CreditReserve",
-    "ProviderRegistry",
-    "ReceiptVerifier",
-    "JobMarket",
-    "MeteredSessions",
-    "SpendingBudgets",
-    "CreditExchange",
-    "ClassMetadata",
-)
-"""Contracts whose addresses `Types.System` holds, in its order."""
-
-ROLED: Final = ("ComputeCredits", "CreditReserve", "ReceiptVerifier", "CreditExchange")
-"""Contracts with an administrator and roles."""
-
-DEMO_USD: Final = "DemoUSD"
 
 REFERENCES: Final[Mapping[str, str]] = {
     "CREDITS": "ComputeCredits",

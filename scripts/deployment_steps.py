@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from scrip.deploying.config import DeployConfig
+from scrip.deploying.plan import FIRST_SET, ROLED, Step, roles
 from scrip.errors import ScripError
 from scrip.types import WatcherSet
 from scripts import brownie_node
-from scripts.deployment_check import CONTRACTS, DEMO_USD, ROLED, SYSTEM
-from scripts.deployment_config import DeployConfig
 from scripts.deployment_record import Created
-
-FIRST_SET: Final = 1
-"""Id of the first watcher set."""
 
 
 class DeploymentMismatch(ScripError):
@@ -25,49 +21,8 @@ class DeploymentMismatch(ScripError):
         super().__init__(f"{what}:" + "".join(f"\n  - {problem}" for problem in problems) + f"\n{hint}")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A contract to deploy: its constructor's arguments, the nonce it takes and the address that follows."""
-
-    name: str
-    args: tuple[Any, ...]
-    nonce: int
-    address: str
-
-
 Contracts = Mapping[str, Any]
 """The deployed contracts as Brownie objects, by name."""
-
-
-def plan(config: DeployConfig, predict: Callable[[int], str], first_nonce: int) -> tuple[Step, ...]:
-    """Every contract in order. `predict` gives the address that the deployer creates at a nonce.
-
-    The contracts know each other as immutables, so some need the addresses of others that come later.
-    """
-    names = CONTRACTS if config.payment_token else (DEMO_USD, *CONTRACTS)
-    at = {name: predict(first_nonce + index) for index, name in enumerate(names)}
-    system, delays = tuple(at[name] for name in SYSTEM), config.delays
-    # The deployer administers until the roles are granted, then hands over.
-    admin = (config.deployer, delays.admin, delays.roles)
-    args: dict[str, tuple[Any, ...]] = {
-        DEMO_USD: (),
-        "ClassMetadata": (),
-        "ProviderRegistry": (
-            system,
-            config.stake_token or at[DEMO_USD],
-            delays.unbonding,
-            config.challenge_bond,
-        ),
-        "ReceiptVerifier": (*admin, delays.activation),
-        "ComputeCredits": (system, *admin),
-        "CreditReserve": (system, *admin, config.sequencer_feed),
-        "JobMarket": (system,),
-        "SpendingBudgets": (system,),
-        "MeteredSessions": (system, delays.close),
-        "CreditExchange": (system, *admin),
-        "JobLens": (system,),
-    }
-    return tuple(Step(name, args[name], first_nonce + index, at[name]) for index, name in enumerate(names))
 
 
 def deploy_contracts(
@@ -92,17 +47,6 @@ def deploy_contracts(
         remember(step.name, Created(int(contract.tx.block_number), str(contract.tx.txid)))
         handles[step.name] = contract
     return handles
-
-
-def roles(config: DeployConfig) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    """Contract, role and holders of every role there is."""
-    return (
-        ("ComputeCredits", "ISSUER_ROLE", config.issuers),
-        ("ComputeCredits", "PAUSER_ROLE", config.pausers),
-        ("ReceiptVerifier", "WATCHER_ADMIN_ROLE", (config.watcher_admin,)),
-        ("CreditReserve", "FEE_ROLE", (config.fee_collector,)),
-        ("CreditExchange", "FEE_ROLE", (config.fee_collector,)),
-    )
 
 
 def grant_roles(contracts: Contracts, deployer: Any, config: DeployConfig) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "build" / "test"
 BIN = Path(".venv") / "bin"
-PACKAGES = ("scrip", "oracle", "agents", "scripts")
+PACKAGES = ("scrip", "oracle", "agents", "demo", "scripts")
 PYTEST_FOLDERS = ("gpu", "unit", "integration", "e2e")
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
 """Two processes of tests: most of them wait for a chain or for each other."""

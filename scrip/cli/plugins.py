@@ -16,10 +16,12 @@ GROUP = "scrip.commands"
 
 _TITLES = {
     "agent": "Have work done by an agent with a spending limit.",
+    "demo": "Show Scrip at work on a chain of its own.",
     "oracle": "Run a provider's or a watcher's node.",
     "pipeline": "Buy the stages of a plan, each from whoever serves it best, with one receipt for all.",
 }
 _INSTALL = {
+    "demo": ". The demonstration needs more packages: pip install 'scrip[agents,oracle]'",
     "oracle": ". A node needs more packages: pip install 'scrip[oracle]'",
     "pipeline": ". Pipelines need more packages: pip install 'scrip[agents]'",
 }

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from demo.anvil import running
 from scrip.chain import Chain
-from scripts.anvil import running
 from tests.e2e.site import Site
 from tests.e2e.site import running as site_running
 from tests.integration.oracle_lab import lab

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import httpx
 
+from demo import llm_server, stack_config
+from demo.stack_config import Table
 from scrip.call_receipts import SignedCallReceipt
 from scrip.eip712_sessions import session_id
 from scrip.signed_requests import SignedBy
 from scrip.types import Resource
 from scrip.types_spending import SessionTerms
 from scrip.vouchers import sign_voucher
-from scripts import llm_server, stack_config
-from scripts.stack_config import Table
 from tests.e2e.site import Site
 from tests.integration.system import account
 

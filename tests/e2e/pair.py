@@ -16,14 +16,14 @@ from typing import Any
 
 import httpx
 
+from demo import stack
+from demo.anvil import NO_TLS
+from demo.processes import free_ports
+from demo.stack import Stack
+from demo.stack_config import PROVIDER, Options
+from demo.stack_node import Node
 from oracle.models import JobRow, LeadRow
 from oracle.store import Store
-from scripts import stack
-from scripts.anvil import NO_TLS
-from scripts.processes import free_ports
-from scripts.stack import Stack
-from scripts.stack_config import PROVIDER, Options
-from scripts.stack_node import Node
 from tests.e2e.gate import Gate
 
 LEASE_SECONDS = 2

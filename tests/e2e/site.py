@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from demo.stack_config import Table, render
+from demo.stack_node import Node
 from scrip import deployments
 from scrip.amounts import pay_out
 from scrip.sender import Sender
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms, Receipt, Status
-from scripts.stack_config import Table, render
-from scripts.stack_node import Node
 from tests.e2e import gate as gates
 from tests.e2e.gate import Gate
 from tests.integration.oracle_lab import PASSWORD, OracleLab

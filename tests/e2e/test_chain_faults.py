@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from demo.anvil import NO_TLS
 from scrip.types import Status
-from scripts.anvil import NO_TLS
 from tests.e2e.site import LONG, SHORT, Asked, Site, mining_paused, until
 from tests.integration.system import account
 

@@ -42,7 +42,7 @@ def test_demo__whole_story__shown_and_nothing_left(tmp_path: Path) -> None:
     name, _, value = mark.partition("=")
     env = {**os.environ, name: value, "TMPDIR": str(tmp_path), "COLUMNS": "200", "TERM": "dumb"}
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.demo"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "demo.cli", "--all"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for line in SHOWN:

@@ -17,10 +17,10 @@ import openai
 import pytest
 from eth_utils.crypto import keccak
 
+from demo import llm_server
+from demo.llm_server import MODEL
 from scrip.call_receipts import RECEIPT_HEADER, SignedCallReceipt, check_chain
 from scrip.gateway_client import pay_by_vouchers
-from scripts import llm_server
-from scripts.llm_server import MODEL
 from tests.e2e.inference import Inference, tables
 from tests.e2e.site import PROVIDER, Site, until
 from tests.integration.system import account

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from scripts.anvil import NO_TLS
+from demo.anvil import NO_TLS
 from tests.conftest import needs_program
 from tests.e2e.site import LONG, SHORT, Site, until
 

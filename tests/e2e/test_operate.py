@@ -22,9 +22,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from demo.anvil import NO_TLS
+from demo.stack_node import ROOT
 from scrip.types import Status
-from scripts.anvil import NO_TLS
-from scripts.stack_node import ROOT
 from tests.e2e.site import SHORT, Asked, Site, until
 from tests.integration.system import account
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import httpx
 
+from demo import llm_server
+from demo.llm_server import MODEL, LlmServer
 from oracle.gateway.service import Gateway
 from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
 from oracle.settings import Settings
@@ -18,8 +20,6 @@ from scrip.session_api import SessionApi
 from scrip.sessions import SessionInfo
 from scrip.signed_requests import SignedBy
 from scrip.vouchers import sign_voucher
-from scripts import llm_server
-from scripts.llm_server import MODEL, LlmServer
 from tests.integration.oracle_lab import OracleLab
 from tests.integration.system import account
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from demo.anvil import Anvil, running
 from scrip.chain import Chain
-from scripts.anvil import Anvil, running
 from tests.integration import slurm_cluster
 from tests.integration.scene import Scene, stage
 from tests.integration.slurm_cluster import Slurm

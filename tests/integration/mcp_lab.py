@@ -18,7 +18,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
-from scripts.processes import spawn, stop_group
+from demo.processes import spawn, stop_group
 from tests.integration.oracle_lab import PASSWORD, USD, OracleLab
 from tests.integration.system import account
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from demo.anvil import NO_TLS
+from demo.processes import free_ports
 from oracle.catalogue import DEFAULT_FILE
 from oracle.daemon import Daemon, build
 from oracle.settings import Settings
@@ -26,8 +28,6 @@ from scrip.signed_requests import SignedBy
 from scrip.spec import JobSpec, spec_hash
 from scrip.structs import to_bytes
 from scrip.types import JobTerms, Status
-from scripts.anvil import NO_TLS
-from scripts.processes import free_ports
 from tests.integration.system import REGION, System, account
 
 SPEC = JobSpec("hash.chain", {"seed": "0x" + "ab" * 32, "steps": 20_000})

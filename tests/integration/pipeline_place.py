@@ -16,12 +16,12 @@ from agents.pipeline.driver import Driver, Source
 from agents.pipeline.funds import Actor
 from agents.pipeline.plan import Plan
 from agents.pipeline.run import Result
+from demo.processes import free_ports
 from oracle.catalogue import DEFAULT_FILE
 from scrip import deployments, jobs
 from scrip.chain import Chain
 from scrip.journal import InMemoryJournal
 from scrip.sender import LOCAL_POLICY, Sender
-from scripts.processes import free_ports
 from tests.integration.oracle_lab import OFTEN, OracleLab, lab
 from tests.integration.system import REGION, System, account
 

@@ -21,9 +21,9 @@ from typing import IO
 
 import httpx
 
+from demo.processes import free_ports, tail
 from oracle.executors import proc
 from oracle.settings_engines import RaySettings
-from scripts.processes import free_ports, tail
 from tests.conftest import python_of
 
 START_S = 120.0

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 import oracle.executors
+from demo.processes import free_ports, tail
 from oracle.settings_engines import SlurmSettings
-from scripts.processes import free_ports, tail
 from tests.conftest import needs_program
 
 METER = Path(oracle.executors.__file__).with_name("slurm_meter.sh")

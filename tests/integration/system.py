@@ -14,15 +14,13 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 from web3 import Web3
 from web3.contract import Contract
-from web3.types import Nonce
-from web3.utils.address import get_create_address
 
+from demo.anvil import Anvil
+from scrip.deploying import local
+from scrip.deploying.config import for_chain
 from scrip.eip712 import sign
 from scrip.structs import ZERO_ADDRESS
 from scrip.types import ClassTerms, Deployment, Funding, Resource, region_bytes, sku_id
-from scripts.anvil import Anvil
-from scripts.deployment_config import for_chain
-from scripts.deployment_steps import plan
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "build" / "brownie" / "contracts"
 ETHER = 10**18
@@ -146,19 +144,7 @@ def deploy(anvil: Anvil) -> System:
     """Deploy everything by Anvil's first account and let it create classes and watcher sets."""
     w3 = Web3(Web3.HTTPProvider(anvil.url))
     admin = w3.eth.accounts[0]
-    first = w3.eth.get_transaction_count(admin)
-    block = int(w3.eth.block_number)
-    config = for_chain(anvil.chain_id, admin)
-    addresses = {}
-    for step in plan(config, lambda nonce: str(get_create_address(admin, Nonce(nonce))), first):
-        built = artifact(step.name)
-        factory = w3.eth.contract(abi=built["abi"], bytecode=built["bytecode"])
-        receipt = w3.eth.wait_for_transaction_receipt(
-            factory.constructor(*step.args).transact({"from": admin})
-        )
-        assert receipt["contractAddress"] == step.address
-        addresses[step.name] = step.address
-    system = System(anvil, w3, Deployment(anvil.chain_id, block + 1, addresses), admin)
+    system = System(anvil, w3, local.create(w3, for_chain(anvil.chain_id, admin)), admin)
     for contract, role in (("ComputeCredits", "ISSUER_ROLE"), ("ReceiptVerifier", "WATCHER_ADMIN_ROLE")):
         system.send(contract, "grantRole", keccak(text=role), admin)
     return system

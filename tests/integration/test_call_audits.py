@@ -13,6 +13,8 @@ import httpx
 import pytest
 from sqlalchemy import delete
 
+from demo import llm_server
+from demo.llm_server import LlmServer
 from oracle.audits.book import OVERCLAIMED, WHOLE
 from oracle.audits.brought import BRING_PATH, Brought
 from oracle.audits.odds import PENALTY, AuditProblem
@@ -27,8 +29,6 @@ from scrip.errors import NotFound, Refused
 from scrip.types import Resource
 from scrip.types_spending import Claim, Overcharge
 from scrip.vouchers import sign_voucher
-from scripts import llm_server
-from scripts.llm_server import LlmServer
 from tests.integration.audit_trial import CALLS, DEPOSIT, KEY, PRICE, STAKE, UNIT_PRICE, Inflating, Trial
 from tests.integration.oracle_lab import lab
 from tests.integration.system import System, account

@@ -19,12 +19,13 @@ import pytest
 from eth_account import Account
 from web3 import Web3
 
+from demo.anvil import MNEMONIC, Anvil, running
 from scrip import deployments, keys
 from scrip.abi import abi
 from scrip.chain import Chain
-from scripts.anvil import MNEMONIC, Anvil, running
+from scrip.deploying.plan import CONTRACTS, DEMO_USD
 from scripts.brownie_local import environment
-from scripts.deployment_check import CONTRACTS, DEMO_USD, REFERENCES, references
+from scripts.deployment_check import REFERENCES, references
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL, SEPOLIA, UNHEARD_OF = 31337, 11155111, 987_654_321

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from demo import llm_server
+from demo.classes import LLM_SKU
 from oracle.catalogue import Catalogue
 from scrip.chain import Chain
 from scrip.types import Resource, sku_id
-from scripts import llm_server
-from scripts.classes import LLM_SKU
 from tests.conftest import python_of
 from tests.integration.mcp_lab import ROOT, McpLab, prepare
 from tests.integration.oracle_lab import lab

@@ -17,10 +17,10 @@ import anyio
 import pytest
 from mcp import Client
 
+from demo.processes import stop_group
 from scrip.chain import Chain
 from scrip.eip712_sessions import session_id
 from scrip.types_spending import SessionTerms
-from scripts.processes import stop_group
 from tests.integration.mcp_lab import (
     AGENT,
     HASHES,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from demo.anvil import Anvil
 from scrip.chain import Chain
 from scrip.errors import NodeUnavailable, Reverted, ScripError, TxUnknown
 from scrip.journal import InMemoryJournal, TxOutcome, TxRecord
 from scrip.sender import LOCAL_POLICY, Call, Sender, SendPolicy
-from scripts.anvil import Anvil
 from tests.integration import proxy
 from tests.integration.system import ETHER, System, account
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from demo import anvil
+from demo.classes import GPU_SKU, LLM
+from demo.processes import free_ports, has_ended, spawn, stop_group
+from demo.stack import BUYER_DOLLARS, STAKE_DOLLARS, USD, Stack, running
+from demo.stack_config import Options
 from scrip.amounts import PRICE_SCALE
 from scrip.errors import ChainError
 from scrip.types import Funding, Resource, sku_id
-from scripts import anvil
-from scripts.classes import GPU_SKU, LLM
-from scripts.processes import free_ports, has_ended, spawn, stop_group
-from scripts.stack import BUYER_DOLLARS, STAKE_DOLLARS, USD, Stack, running
-from scripts.stack_config import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20.0
@@ -159,7 +159,7 @@ def test_running__stack__secrets_are_readable_by_their_owner_alone(stack: Stack)
 
 
 def test_up__interrupted__nothing_is_left(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "scripts.stack", "up", "--no-nodes", "--run-dir", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "demo.stack", "up", "--no-nodes", "--run-dir", str(tmp_path / "run")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         chain = process.stdout.readline()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import free_ports
+from demo.stack_node import Node, NodeFailed
 from scrip.errors import NotFound
-from scripts.processes import free_ports
-from scripts.stack_node import Node, NodeFailed
 
 SERVER = """
 import http.server, os, pathlib, signal, sys

@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 from scrip import deployments
-from scrip.errors import BadInput
-from scrip.structs import ZERO_ADDRESS
-from scrip.types import Deployment, WatcherSet
-from scripts.deployment_check import CONTRACTS, DEMO_USD, REFERENCES, SYSTEM, code_matches, references
-from scripts.deployment_config import (
+from scrip.deploying.config import (
     DAY,
     DEMO_BOND,
     DisputeOverrides,
@@ -20,6 +16,11 @@ from scripts.deployment_config import (
     TokenOverrides,
     for_chain,
 )
+from scrip.deploying.plan import CONTRACTS, DEMO_USD, SYSTEM, plan
+from scrip.errors import BadInput
+from scrip.structs import ZERO_ADDRESS
+from scrip.types import Deployment, WatcherSet
+from scripts.deployment_check import REFERENCES, code_matches, references
 from scripts.deployment_record import (
     Created,
     Progress,
@@ -30,7 +31,6 @@ from scripts.deployment_record import (
     record_path,
     write,
 )
-from scripts.deployment_steps import plan
 
 DEPLOYER = "0x" + "11" * 20
 TOKEN = "0x" + "22" * 20

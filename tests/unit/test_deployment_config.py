@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scrip.keys import DEV_ADDRESSES
-from scrip.structs import ZERO_ADDRESS
-from scripts.deployment_config import (
+from scrip.deploying.config import (
     DAY,
     DEMO_BOND,
     HOUR,
@@ -24,6 +22,8 @@ from scripts.deployment_config import (
     for_chain,
     kind_of,
 )
+from scrip.keys import DEV_ADDRESSES
+from scrip.structs import ZERO_ADDRESS
 
 SEPOLIA, MAINNET, LOCAL, UNHEARD_OF = 11155111, 1, 31337, 987_654_321
 DEPLOYER = "0x" + "11" * 20

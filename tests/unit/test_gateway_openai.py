@@ -14,10 +14,10 @@ import httpx
 import openai
 import pytest
 
+from demo import llm_server
+from demo.llm_server import MODEL, LlmServer
 from oracle.settings_gateway import GatewaySettings, RateSettings
 from scrip.call_receipts import RECEIPT_HEADER, CallReceipt, SignedCallReceipt
-from scripts import llm_server
-from scripts.llm_server import MODEL, LlmServer
 from tests.unit.gateway_proxy import CLASS, KEY, Lab, gateway
 
 HI: Any = [{"role": "user", "content": "Say hi."}]

@@ -1,4 +1,4 @@
-"""Dependencies point one way: contracts <- abi <- scrip <- oracle, agents. Read from the syntax trees."""
+"""Dependencies point one way: contracts <- abi <- scrip <- oracle, agents <- demo. Read from the syntax trees."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Package -> top-level modules that none of its files may import.
 FORBIDDEN = {
-    "scrip": {"oracle", "agents", "scripts", "bench", "tests", "brownie"},
-    "oracle": {"agents", "scripts", "bench", "tests", "brownie"},
-    "agents": {"oracle", "scripts", "bench", "tests", "brownie"},
+    "scrip": {"oracle", "agents", "demo", "scripts", "bench", "tests", "brownie"},
+    "oracle": {"agents", "demo", "scripts", "bench", "tests", "brownie"},
+    "agents": {"oracle", "demo", "scripts", "bench", "tests", "brownie"},
+    "demo": {"scripts", "bench", "tests", "brownie"},
 }
 # Package -> extras of pyproject.toml that it may import from, beside the base dependencies.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "scrip": ("attestation", "report", "x402"),
     "oracle": ("oracle", "otel", "postgres", "kubernetes", "llm", "x402"),
     "agents": ("agents", "mcp"),
+    "demo": ("agents", "oracle", "llm"),
 }
 # The model's package is installed without its dependencies by the set-up, so no extra can name it. The others
 # are parts of a declared package (pydantic, fastapi), which fixes their versions.

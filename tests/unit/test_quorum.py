@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from demo.processes import free_ports
 from oracle import fetch
 from oracle.api_watcher import watcher_app
 from oracle.outbox import Stopped
@@ -27,7 +28,6 @@ from scrip.ballots import Equivocation
 from scrip.eip712 import recover, sign
 from scrip.errors import BadInput
 from scrip.types import Receipt
-from scripts.processes import free_ports
 from tests.unit.bad_watchers import FORGED, Voter, app_of, copying, served, slow, voting
 from tests.unit.evidence_factory import make_bundle
 from tests.unit.oracle_market import CHAIN_ID, ORACLE, VERIFIER

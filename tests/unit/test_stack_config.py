@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from demo.stack import running
+from demo.stack_config import Layout, Options, deploy_tables, node_tables, provider_tables, render
 from oracle.settings import Role, Settings
+from scrip.deploying.config import Overrides
 from scrip.errors import BadInput
-from scripts.deployment_config import Overrides
-from scripts.stack import running
-from scripts.stack_config import Layout, Options, deploy_tables, node_tables, provider_tables, render
 
 PROVIDER = "0x" + "11" * 20
 WATCHERS = ("http://127.0.0.1:2001", "http://127.0.0.1:2002")

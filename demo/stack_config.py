@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.classes import GPU_SKU
+from demo.classes import GPU_SKU
 
 PROVIDER: Final = "provider"
 """Name of the provider's node, and of the account that owns its stake and earnings."""
@@ -57,7 +57,8 @@ class Options:
     """What a stack is like.
 
     `run_dir` must be missing or empty; None is a temporary folder, removed in the end. `gpus` are UUIDs of
-    real GPUs with the label `gpu_sku`; without any the GPU class is served by the simulated NVML and says so.
+    real GPUs with the label `gpu_sku`; without any the GPU class is served by the simulated NVML and says so,
+    or by nobody without `simulated_gpu`.
     `tick_ms` is how often meters are read, `max_batch` how many receipts the provider sends at once,
     `finality_depth` is blocks. With `gateway` the provider sells the small model by the call, from a
     llama.cpp of its own that serves `llm_slots` calls at once. `more_providers` serve CPU-seconds only, each
@@ -76,6 +77,7 @@ class Options:
     finality_depth: int = 0
     gpus: tuple[str, ...] = ()
     gpu_sku: str = GPU_SKU
+    simulated_gpu: bool = True
     gateway: bool = False
     llm_slots: int = 4
     more_providers: int = 0
@@ -99,7 +101,7 @@ class Options:
 
 
 def deploy_tables(issuer: str, watchers: Sequence[str], threshold: int) -> dict[str, Table]:
-    """Parameters of `scripts.deploy`: who issues classes, who watches."""
+    """Parameters of the deployment (scrip/deploying/config.py): who issues classes, who watches."""
     tables: dict[str, Table] = {"roles": {"issuers": [issuer]}}
     if watchers:
         tables["watchers"] = {"members": list(watchers), "threshold": threshold}
@@ -133,7 +135,7 @@ def provider_tables(
 ) -> dict[str, Table]:
     """Settings of a provider's node: `base` with what it serves and the URLs of its watchers."""
     gpu: dict[str, str | bool | Sequence[str]] = {}
-    if gpus:
+    if gpus and (options.gpus or options.simulated_gpu):
         gpu = {"gpu_sku": options.gpu_sku}
         gpu |= {"gpus": list(options.gpus)} if options.gpus else {"simulated_gpu": True}
     return {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from demo.stack import Stack
 from scrip.amounts import format_units
 from scrip.errors import ScripError
-from scripts.stack import Stack
 
 USD_DECIMALS = 6
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import tempfile
@@ -20,8 +21,8 @@ from typing import IO, Any
 
 import httpx
 
+from demo.processes import POLL_SECONDS, has_ended, spawn, stop_group
 from scrip.errors import ChainError, NodeUnavailable, NotFound
-from scripts.processes import POLL_SECONDS, has_ended, spawn, stop_group
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
@@ -111,11 +112,16 @@ def start(
 
 
 def binary() -> Path:
-    """Anvil's own executable; npm's link to it is a Node program, one more to end. Raises NotFound."""
-    found = sorted((ROOT / "node_modules" / "@foundry-rs").glob("anvil-*/bin/anvil"))
-    if not found:
-        raise NotFound("program", "anvil", "Install it with the other tools: make setup")
-    return found[0]
+    """Anvil's own executable: npm's package in the checkout or in the current folder, or the one on PATH.
+
+    npm's link to it is a Node program, one more to end, and only taken from PATH. Raises NotFound.
+    """
+    for folder in (ROOT, Path.cwd()):
+        if found := sorted((folder / "node_modules" / "@foundry-rs").glob("anvil-*/bin/anvil")):
+            return found[0]
+    if on_path := shutil.which("anvil"):
+        return Path(on_path)
+    raise NotFound("program", "anvil", "Install Foundry, or run here: npm install @foundry-rs/anvil")
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], log: IO[bytes]) -> int:

@@ -1,20 +1,17 @@
-"""`make demo`: the whole story on a local chain, with real work, real metering and real signatures.
+"""The story on a local chain, with real work, real metering and real signatures (`demo/cli.py` starts it).
 
 Only what this machine lacks is stood in for, and labelled: without a GPU the GPU class is metered by a
-replayed trace. KEEP=1 leaves everything up and prints the URLs.
+replayed trace.
 """
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from hexbytes import HexBytes
 from rich.console import Console
@@ -23,6 +20,11 @@ from rich.table import Table
 from agents.buyer import Buyer
 from agents.ledger import Ledger
 from agents.policy import Need
+from demo import book, fraud, pipeline, stack
+from demo.book import USD_DECIMALS, usd
+from demo.files import document
+from demo.stack import Stack
+from demo.stack_config import Options
 from scrip import redeem
 from scrip.amounts import format_units, parse_units
 from scrip.buying import buy
@@ -31,13 +33,8 @@ from scrip.redeem import Redemption
 from scrip.sender import Call
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms, Resource, Status
-from scripts import demo_book, demo_fraud, demo_pipeline, stack
-from scripts.demo_book import USD_DECIMALS, usd
-from scripts.stack import Stack
-from scripts.stack_config import Options
 
-ROOT = Path(__file__).resolve().parents[1]
-TEXT = ROOT / "docs" / "scrip.txt"
+TEXT = document("scrip.txt")
 QUESTION = "Where is the money kept until the work is done?"
 TOKENS = 48
 SEED = "0x" + "5c" * 32
@@ -71,19 +68,20 @@ class Story:
         self.console.print(f"     {how}", markup=False, style="dim")
 
 
-def main() -> int:
-    """Tell the story; returns the exit status."""
+def main(*, short: bool = False, keep: bool = False) -> int:
+    """Tell the story; returns the exit status. `short` leaves out what needs a model or a compiler."""
     console, started = Console(), time.monotonic()
     # Asked to end by a signal, clean up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    wanted = Options(simulated_gpu=False) if short else Options(more_providers=1)
     try:
         with ExitStack() as cleanup:
             with console.status("chain, contracts, keys, stake, classes"):
-                up = cleanup.enter_context(stack.running(Options(more_providers=1)))
+                up = cleanup.enter_context(stack.running(wanted))
             console.print(f"[green]done[/] chain, contracts, keys [dim]{time.monotonic() - started:.1f} s[/]")
-            tell(Story(up, console))
+            (tell_short if short else tell)(Story(up, console))
             console.print(f"all shown in {time.monotonic() - started:.0f} s")
-            if os.environ.get("KEEP"):
+            if keep:
                 _keep(up, console)
     except ScripError as error:
         console.print(f"error: {error}", style="red", markup=False)
@@ -94,27 +92,43 @@ def main() -> int:
     return 0
 
 
+def tell_short(story: Story) -> None:
+    """One purchase, one job, its receipt and the books: what every machine can run."""
+    up = story.stack
+    with story.step("an oracle at the provider, two watchers: three processes, three keys"):
+        up.start_nodes()
+    _market(story)
+    start = book.read(up)
+    with story.step("the buyer buys credits: one transaction, allowance by permit"):
+        buy(up.chain, up.sender("buyer"), up.accounts["buyer"], up.classes.cpu, parse_units("60", 3))
+    bought = book.read(up)
+    _hash_chain(story)
+    story.console.print(book.table(up, start, bought, book.read(up)))
+    _replay(story)
+    story.console.print(_summary(story))
+
+
 def tell(story: Story) -> None:
     """The parts in order: work first, then what goes wrong."""
     up = story.stack
     with story.step("an oracle at each of two providers, two watchers: four processes, four keys"):
         up.start_nodes()
     _market(story)
-    start = demo_book.read(up)
+    start = book.read(up)
     with story.step("the buyer buys credits: one transaction each, allowance by permit"):
         for class_id, amount in _shopping(up).items():
             buy(up.chain, up.sender("buyer"), up.accounts["buyer"], class_id, amount)
-    bought = demo_book.read(up)
+    bought = book.read(up)
     _work(story)
     _agent(story)
     _pipeline(story)
-    story.console.print(demo_book.table(up, start, bought, demo_book.read(up)))
+    story.console.print(book.table(up, start, bought, book.read(up)))
     story.console.rule("what goes wrong")
     _failure(story)
     _replay(story)
     _fraud(story)
     _absence(story)
-    if not demo_book.read(up).balanced:
+    if not book.read(up).balanced:
         raise ScripError("the reserve doesn't add up at the end")
     story.console.print(_summary(story))
 
@@ -147,20 +161,24 @@ def _shopping(up: Stack) -> dict[int, int]:
 
 def _work(story: Story) -> None:
     up = story.stack
-    with story.step(f"llm.generate: a question about {TEXT.relative_to(ROOT)}"):
+    with story.step(f"llm.generate: a question about {TEXT.name}"):
         answer = _redeem(story, up.classes.llm, _question(QUESTION), TOKENS)
     story.console.print(
         f"     Q: {QUESTION}\n     A: {answer.output.decode().strip()}", markup=False, style="bold"
     )
     _receipt(story, answer)
-    hashing = JobSpec("hash.chain", {"seed": SEED, "steps": 3_000_000})
-    with story.step("hash.chain: CPU-seconds"):
-        hashed = _redeem(story, up.classes.cpu, hashing, parse_units("30", 3))
-    _receipt(story, hashed)
+    _hash_chain(story)
     product = JobSpec("matmul.int8", {"seed": SEED, "size": 512, "rounds": 4})
     with story.step("matmul.int8: GPU-seconds"):
         multiplied = _redeem(story, up.classes.gpu, product, parse_units("30", 3))
     _receipt(story, multiplied)
+
+
+def _hash_chain(story: Story) -> None:
+    hashing = JobSpec("hash.chain", {"seed": SEED, "steps": 3_000_000})
+    with story.step("hash.chain: CPU-seconds"):
+        hashed = _redeem(story, story.stack.classes.cpu, hashing, parse_units("30", 3))
+    _receipt(story, hashed)
 
 
 def _redeem(story: Story, class_id: int, spec: JobSpec, most: int) -> Redemption:
@@ -219,10 +237,10 @@ def _pipeline(story: Story) -> None:
     """A plan of three stages by two providers: quoted, set aside, run, and proven by one receipt."""
     up = story.stack
     with story.step("a pipeline: retrieve, summarise, check; each stage by the provider that is cheapest"):
-        shown = demo_pipeline.run(
+        shown = pipeline.run(
             up, QUESTION, TEXT.read_text("utf-8"), parse_units(PIPELINE_DOLLARS, USD_DECIMALS)
         )
-    story.console.print(demo_pipeline.table(up, shown))
+    story.console.print(pipeline.table(up, shown))
     summary = shown.outputs["summarise"].decode().strip()
     story.console.print(f"     summary: {summary}", markup=False, style="bold")
     if shown.providers != 2:
@@ -242,10 +260,10 @@ def _failure(story: Story) -> None:
     up = story.stack
     # Digits make a token each: within the schema's characters, beyond the model's context.
     spec = JobSpec("llm.generate", {"question": "?", "context": "7 " * 6_000, "max_tokens": TOKENS})
-    before = demo_book.read(up)
+    before = book.read(up)
     with story.step("a job that fails"):
         done = _redeem(story, up.classes.llm, spec, TOKENS)
-    after = demo_book.read(up)
+    after = book.read(up)
     if done.ending.status is not Status.REFUNDED or not after.same_credits(before):
         raise ScripError(
             f"the failed job ended {done.ending.status.name}, credits {before.held} to {after.held}, "
@@ -275,15 +293,15 @@ def _fraud(story: Story) -> None:
     up = story.stack
     with story.step("the provider turns dishonest: it works, then forges"):
         up.nodes["provider"].stop()
-        honest, forged = demo_fraud.lies(up, _question(QUESTION), TOKENS)
+        honest, forged = fraud.lies(up, _question(QUESTION), TOKENS)
         for lie in forged:
-            reasons = demo_fraud.ask_watchers(up, lie)
+            reasons = fraud.ask_watchers(up, lie)
             story.proved(f"watchers refuse: {lie.name}", "; ".join(sorted(reasons)))
         inflated = forged[0].receipt
-        unwatched = demo_fraud.send_unwatched(up, honest, inflated)
+        unwatched = fraud.send_unwatched(up, honest, inflated)
         _expect(unwatched, "ReceiptVerifier_TooFewWatchers")
         story.proved("the market refuses it without watchers", str(unwatched))
-        too_much = demo_fraud.send_unwatched(up, honest, replace(inflated, units=TOKENS + 1))
+        too_much = fraud.send_unwatched(up, honest, replace(inflated, units=TOKENS + 1))
         _expect(too_much, "JobMarket_TooManyUnits")
         story.proved("the market refuses more than was locked", str(too_much))
 
@@ -291,13 +309,13 @@ def _fraud(story: Story) -> None:
 def _absence(story: Story) -> None:
     """Two jobs are left hanging: one the provider never took, one it lied about. A stranger ends both."""
     up = story.stack
-    before = demo_book.read(up)
+    before = book.read(up)
     never = _unanswered(story)
     with story.step("a provider that never answers: the deadline passes, a stranger ends the job"):
-        up.anvil.advance(demo_fraud.LIVES_SECONDS + 1)
+        up.anvil.advance(fraud.LIVES_SECONDS + 1)
         market = up.chain.contract("JobMarket").functions
         up.sender("stranger").send(market.expire(never.to_abi()), label="expire")
-    if not demo_book.read(up).same_credits(before):
+    if not book.read(up).same_credits(before):
         raise ScripError("the expired job did not give everything back")
     story.proved("a job nobody accepts is expired by a stranger", "status EXPIRED, all credits back")
 
@@ -352,10 +370,6 @@ def _keep(up: Stack, console: Console) -> None:
     console.print(
         " ".join(["export", *(f"{name}={value}" for name, value in variables.items())]), soft_wrap=True
     )
-    console.print(".venv/bin/scrip balance\n\nCtrl-C ends everything", markup=False)
+    console.print("scrip balance\n\nCtrl-C ends everything", markup=False)
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

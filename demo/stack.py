@@ -3,7 +3,7 @@
 with running(Options()) as stack:      # chain, contracts, accounts, stake, classes, settings files
     stack.start_nodes()                # provider and watchers as processes, ready when this returns
 
-python -m scripts.stack up             # the same, until interrupted
+python -m demo.stack up             # the same, until interrupted
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,15 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from eth_account.signers.local import LocalAccount
+from web3 import Web3
 
-from scrip import deployments, keys
-from scrip.chain import Chain
-from scrip.errors import BadInput, ChainError, ScripError
-from scrip.journal import InMemoryJournal
-from scrip.sender import LOCAL_POLICY, Sender
-from scrip.types import Deployment, region_bytes, sku_id
-from scripts import anvil, llm_server
-from scripts.classes import (
+from demo import anvil, llm_server
+from demo.classes import (
     CPU_OF_ONE,
     CPU_SKU,
     SKUS,
@@ -40,9 +34,8 @@ from scripts.classes import (
     create_demo_classes,
     terms_of,
 )
-from scripts.deployment_steps import FIRST_SET
-from scripts.processes import free_ports, spawn, stop_group, tail
-from scripts.stack_config import (
+from demo.processes import free_ports
+from demo.stack_config import (
     ORACLE,
     PROVIDER,
     Layout,
@@ -54,16 +47,23 @@ from scripts.stack_config import (
     provider_tables,
     render,
 )
-from scripts.stack_node import Node
+from demo.stack_node import Node
+from scrip import deployments, keys
+from scrip.chain import Chain
+from scrip.deploying import local
+from scrip.deploying.config import Overrides, for_chain
+from scrip.deploying.plan import FIRST_SET
+from scrip.errors import BadInput, ScripError
+from scrip.journal import InMemoryJournal
+from scrip.sender import LOCAL_POLICY, Sender
+from scrip.types import Deployment, region_bytes, sku_id
 
-ROOT = Path(__file__).resolve().parents[1]
 USD: Final = 1_000_000
 """Base units of one dUSD."""
 COIN: Final = 10**18
 """Wei that every account starts with, times 100."""
 BUYER_DOLLARS, PROVIDER_DOLLARS, STAKE_DOLLARS = 1_000, 5_000, 1_000
 REGION: Final = "local"
-DEPLOY_SECONDS, STOP_SECONDS = 300.0, 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +162,7 @@ def _bring_up(options: Options, layout: Layout, node: anvil.Anvil) -> Stack:
     accounts = _create_accounts(options, layout)
     for account in accounts.values():
         node.set_balance(account.address, 100 * COIN)
-    watchers = [str(accounts[name].address) for name in options.watcher_names]
-    _write(
-        layout.config("deploy"),
-        deploy_tables(str(accounts["issuer"].address), watchers, options.threshold),
-    )
-    _deploy(layout, node.url)
-    deployment = deployments.load(layout.deployments, options.chain_id)
+    deployment = _deploy(options, layout, node.url, accounts)
     chain = Chain.connect(node.url, deployment)
     nodes = _configure_nodes(options, layout, node.url, accounts)
     senders = {
@@ -245,21 +239,16 @@ def _create_accounts(options: Options, layout: Layout) -> dict[str, LocalAccount
     return accounts
 
 
-def _deploy(layout: Layout, rpc_url: str) -> None:
-    # In a process of its own: Brownie keeps global state and changes settings of Hypothesis.
-    command = [sys.executable, "-m", "scripts.deploy", "--rpc", rpc_url]
-    command += ["--out", str(layout.deployments), "--config", str(layout.config("deploy"))]
-    with layout.log("deploy").open("wb") as log:
-        process = spawn(command, log, cwd=ROOT)
-        try:
-            status: int | None = process.wait(DEPLOY_SECONDS)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            stop_group(process, STOP_SECONDS)
-    if status != 0:
-        how = f"did not end in {DEPLOY_SECONDS:.0f} s" if status is None else f"ended with status {status}"
-        raise ChainError(f"the deployment {how}:\n{tail(layout.log('deploy'))}")
+def _deploy(
+    options: Options, layout: Layout, rpc_url: str, accounts: Mapping[str, LocalAccount]
+) -> Deployment:
+    w3 = Web3(Web3.HTTPProvider(rpc_url))
+    watchers = [str(accounts[name].address) for name in options.watcher_names]
+    tables = deploy_tables(str(accounts["issuer"].address), watchers, options.threshold)
+    config = for_chain(options.chain_id, w3.eth.accounts[0], Overrides.model_validate(tables))
+    deployment = local.deploy(w3, config)
+    deployments.save(deployment, layout.deployments)
+    return deployment
 
 
 def _configure_nodes(
@@ -297,8 +286,8 @@ def _write(path: Path, tables: Mapping[str, Table]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m scripts.stack up`: print the URLs, run until interrupted; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.stack", description="A local Scrip.")
+    """`python -m demo.stack up`: print the URLs, run until interrupted; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m demo.stack", description="A local Scrip.")
     up = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "up", help="run until interrupted"
     )

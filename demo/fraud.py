@@ -16,6 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from demo.classes import LLM_SKU
+from demo.stack import Stack
+from demo.stack_config import ORACLE
 from oracle.attribution import attribute
 from oracle.catalogue import Catalogue
 from oracle.executors.local import LocalExecutor
@@ -30,15 +33,12 @@ from oracle.telemetry.cpu import CpuMeter
 from oracle.telemetry.recorder import Recorder
 from oracle.telemetry.tokens import UsageFileMeter
 from scrip import redeem
+from scrip.deploying.plan import FIRST_SET
 from scrip.eip712 import acceptance_digest, job_id, receipt_digest, sign
 from scrip.errors import Reverted, ScripError
 from scrip.evidence import MAX_OUTPUT_BYTES, Bundle, Result, Sample, seal
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import JobTerms, Receipt
-from scripts.classes import LLM_SKU
-from scripts.deployment_steps import FIRST_SET
-from scripts.stack import Stack
-from scripts.stack_config import ORACLE
 
 EXTRA_TOKENS = 10
 LIVES_SECONDS = 600

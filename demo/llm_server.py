@@ -3,7 +3,7 @@
 with running(slots=4) as server:       # ready when this returns; ended at the end
     server.url                         # http://127.0.0.1:<port>
 
-python -m scripts.llm_server --slots 4    # the same, until interrupted; prints its URL
+python -m demo.llm_server --slots 4    # the same, until interrupted; prints its URL
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from typing import Any, Final
 
 import httpx
 
+from demo.anvil import NO_TLS
+from demo.processes import free_ports
+from demo.stack_node import Node, NodeFailed
 from oracle.catalogue import Catalogue
 from oracle.jobs.llm_generate import check_model, model_path
 from oracle.jobs.params import LlmSettings
 from scrip.errors import ScripError
-from scripts.anvil import NO_TLS
-from scripts.processes import free_ports
-from scripts.stack_node import Node, NodeFailed
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 HOST: Final = "127.0.0.1"
 MODEL: Final = "smollm2-135m"
 """Name that the model is sold under."""
@@ -55,7 +54,7 @@ class LlmServer(Node):
 def server(log: Path, *, slots: int = 4, threads: int = 1, port: int | None = None) -> LlmServer:
     """A server that isn't started yet. `threads` compute; more than there are idle cores is slower."""
     chosen = free_ports(1)[0] if port is None else port
-    command = [sys.executable, "-m", "scripts.llm_server", "--port", str(chosen)]
+    command = [sys.executable, "-m", "demo.llm_server", "--port", str(chosen)]
     command += ["--slots", str(slots), "--threads", str(threads)]
     return LlmServer("llama.cpp", f"http://{HOST}:{chosen}", command, log)
 
@@ -107,7 +106,7 @@ def serve(port: int, slots: int, threads: int) -> Any:
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.llm_server", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m demo.llm_server", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--slots", type=int, default=4, help="calls at once")
     parser.add_argument("--threads", type=int, default=1, help="threads that compute")

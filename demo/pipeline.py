@@ -19,13 +19,13 @@ from agents.pipeline.plan import Plan
 from agents.pipeline.quote import Quote
 from agents.pipeline.run import Result
 from agents.pipeline.state import OUTPUTS
+from demo.book import usd
+from demo.files import document
+from demo.stack import Stack
 from scrip.amounts import format_units
 from scrip.errors import ScripError
-from scripts.demo_book import usd
-from scripts.stack import Stack
 
-ROOT = Path(__file__).resolve().parents[1]
-PLAN = ROOT / "docs" / "grounded-summary.toml"
+PLAN = document("grounded-summary.toml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 
+from demo.anvil import NO_TLS
+from demo.processes import has_ended, spawn, stop_group, tail
 from scrip.errors import NotFound, ScripError
-from scripts.anvil import NO_TLS
-from scripts.processes import has_ended, spawn, stop_group, tail
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 15.0, 0.1
