@@ -24,6 +24,8 @@ FOUNDRY_TOOLS = ("anvil", "cast", "forge")
 
 def install_python(step: Step) -> None:
     """Make .venv and install the pinned packages, the model file and this project (editable) into it."""
+    if VENV.is_symlink():
+        raise StepFailed(f"{VENV} is a link to another checkout's environment, which is not ours to change")
     if not _venv_fits():
         step.run([_base_python(), "-m", "venv", "--clear", VENV])
     pip: tuple[str | Path, ...] = (VENV_PYTHON, "-m", "pip", "install", *PIP_OPTIONS)
