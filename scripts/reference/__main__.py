@@ -1,4 +1,4 @@
-"""`python -m scripts.reference` writes `docs/reference/`; with `--check` it only names what is stale, and exits 1."""
+"""Writes `docs/reference/`; with `--check` it only names the pages that are stale, and exits with 1."""
 
 from __future__ import annotations
 
