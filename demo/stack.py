@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import secrets
+import shlex
 import shutil
 import signal
 import sys
@@ -176,7 +177,29 @@ def _bring_up(options: Options, layout: Layout, node: anvil.Anvil) -> Stack:
     )
     engines = (_sell_inference(layout, classes.llm, options.llm_slots),) if options.gateway else ()
     stack = Stack(options, layout, node, deployment, chain, accounts, classes, nodes, (), senders, engines)
+    _write_environments(stack)
     return replace(stack, more_classes=tuple(_add_provider(stack, *names) for names in options.more_names))
+
+
+def _write_environments(stack: Stack) -> None:
+    """For each account, what makes the shell's `scrip` act as it; PROVIDER and TOKEN are addresses."""
+    layout = stack.layout
+    common = {
+        "SCRIP_RPC": stack.rpc_url,
+        "SCRIP_DEPLOYMENT": str(layout.deployments),
+        "SCRIP_PASSWORD_FILE": str(layout.password),
+        "PROVIDER": stack.provider,
+        "PROVIDER_URL": stack.provider_url,
+        "TOKEN": stack.payment_token,
+    }
+    for name, account in stack.accounts.items():
+        own = {
+            "SCRIP_KEYSTORE": str(layout.keystore(name)),
+            "SCRIP_STATE": str(layout.state(f"cli-{name}")),
+            "ME": str(account.address),
+        }
+        lines = (f"export {key}={shlex.quote(value)}\n" for key, value in (common | own).items())
+        layout.environment(name).write_text("".join(lines), "utf-8")
 
 
 def _add_provider(stack: Stack, name: str, oracle: str) -> int:
@@ -220,7 +243,7 @@ def _run_folder(options: Options, cleanup: contextlib.ExitStack) -> Path:
         folder = options.run_dir.resolve()
         if folder.exists() and any(folder.iterdir()):
             raise BadInput("run_dir", str(folder), "missing or empty", "Each stack has a chain of its own")
-    for name in ("keys", "config", "logs", "state"):
+    for name in ("keys", "config", "env", "logs", "state"):
         (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 

@@ -39,6 +39,10 @@ class Layout:
         """Keystore of an account."""
         return self.root / "keys" / f"{name}.json"
 
+    def environment(self, name: str) -> Path:
+        """Shell file that makes `scrip` act as an account: `source` it."""
+        return self.root / "env" / f"{name}.sh"
+
     def config(self, node: str) -> Path:
         """Settings of a node, or `deploy` for those of the deployment."""
         return self.root / "config" / f"{node}.toml"

@@ -361,15 +361,7 @@ def _keep(up: Stack, console: Console) -> None:
     up.start_oracle()
     console.print(stack.summary(up), markup=False)
     console.print("\nto use it from another terminal:", markup=False)
-    variables = {
-        "SCRIP_RPC": up.rpc_url,
-        "SCRIP_DEPLOYMENT": up.layout.deployments,
-        "SCRIP_KEYSTORE": up.layout.keystore("buyer"),
-        "SCRIP_PASSWORD_FILE": up.layout.password,
-    }
-    console.print(
-        " ".join(["export", *(f"{name}={value}" for name, value in variables.items())]), soft_wrap=True
-    )
+    console.print(f"source {up.layout.environment('buyer')}", markup=False, soft_wrap=True)
     console.print("scrip balance\n\nCtrl-C ends everything", markup=False)
     with suppress(KeyboardInterrupt):
         threading.Event().wait()

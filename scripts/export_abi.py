@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def exported(artefacts: Path) -> tuple[dict[str, Abi], dict[str, str]]:
         artefact = json.loads(file.read_text())
         if artefact["sourcePath"].startswith("contracts/"):
             notices |= dict(_notices(artefact.get("ast")))
-        if _is_exported(artefact):
+        if is_exported(artefact):
             abis[artefact["contractName"]] = sorted(artefact["abi"], key=_order)
     if not abis:
         raise NotCompiled(f"no compiled contract in {artefacts}: run `make setup`")
@@ -66,16 +66,16 @@ def render(abi: Abi) -> str:
     return json.dumps(sorted(abi, key=_order), indent=2, sort_keys=True) + "\n"
 
 
-def stale(wanted: Mapping[str, str], target: Path) -> list[str]:
-    """Paths below `target` that are missing, differ from `wanted` or are ours and not wanted any more."""
-    found = [file for pattern in OWNED for file in target.glob(pattern)]
+def stale(wanted: Mapping[str, str], target: Path, owned: Sequence[str] = OWNED) -> list[str]:
+    """Paths below `target` that are missing, differ from `wanted`, or are ours (`owned`) and not wanted."""
+    found = [file for pattern in owned for file in target.glob(pattern)]
     present = {file.relative_to(target).as_posix(): file.read_text("utf-8") for file in found}
     return sorted(path for path in wanted.keys() | present.keys() if wanted.get(path) != present.get(path))
 
 
-def write(wanted: Mapping[str, str], target: Path) -> None:
+def write(wanted: Mapping[str, str], target: Path, owned: Sequence[str] = OWNED) -> None:
     """Make the generated part of `target` exactly `wanted`; unchanged files keep their time stamps."""
-    for name in stale(wanted, target):
+    for name in stale(wanted, target, owned):
         path = target / name
         if name in wanted:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,8 @@ def write(wanted: Mapping[str, str], target: Path) -> None:
             path.unlink()
 
 
-def _is_exported(artefact: dict[str, Any]) -> bool:
+def is_exported(artefact: Mapping[str, Any]) -> bool:
+    """Whether an artefact is of a contract whose ABI is exported: one that somebody deploys and calls."""
     if artefact["type"] != "contract" or not artefact["bytecode"]:
         return False
     source = Path(artefact["sourcePath"])

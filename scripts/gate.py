@@ -50,6 +50,7 @@ def check_sections() -> list[Section]:
         ("ruff lint", _command(BIN / "ruff", "check", *python_paths)),
         ("forge fmt", _command(BIN / "forge", "fmt", "--check")),
         ("abi fresh", _abi_fresh),
+        ("reference fresh", _command(BIN / "python", "-m", "scripts.reference", "--check")),
         ("layering", _command(BIN / "python", "-m", "pytest", "-q", "tests/unit/test_layering.py")),
         ("solhint", _command("node_modules/.bin/solhint", *SOLHINT_OPTIONS, "contracts/**/*.sol")),
         ("mypy", _command(BIN / "mypy", "--strict", *PACKAGES, "bench")),
