@@ -114,12 +114,11 @@ def sign_verdict(
     account = context.account(chain.chain_id)
     if not chain.at().read("ReceiptVerifier", "isWatcher", terms.arbiter_set, account.address):
         raise Refused(f"{account.address} isn't in arbiter set {terms.arbiter_set}. See: scrip watcher show")
-    signed = {**signed, account.address: sign(_digest(chain, said), account)}
-    ordered = dict(sorted(signed.items(), key=lambda item: int(item[0], 16)))
-    signed_files.write(file, "verdict", said.to_json(), ordered)
+    signature = sign(_digest(chain, said), account)
+    signers = signed_files.add(file, "verdict", said.to_json(), signed, account.address, signature)
     need = chain.at().watcher_set(terms.arbiter_set).threshold
-    rows = [*_rows(said, terms.decimals), ("signatures", f"{len(ordered)}, {need} needed")]
-    data = {"verdict": said.to_json(), "signers": list(ordered), "needed": need, "file": str(file)}
+    rows = [*_rows(said, terms.decimals), ("signatures", f"{len(signers)}, {need} needed")]
+    data = {"verdict": said.to_json(), "signers": signers, "needed": need, "file": str(file)}
     context.emit(data, lambda console: facts(console, rows))
 
 

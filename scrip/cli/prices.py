@@ -79,11 +79,10 @@ def sign_price(
         raise Refused(
             f"{account.address} isn't in watcher set {group} of the feed. See: scrip watcher show {group}"
         )
-    signed = {**signed, account.address: sign(_digest(chain, said), account)}
-    ordered = dict(sorted(signed.items(), key=lambda item: int(item[0], 16)))
-    signed_files.write(file, KIND, said.to_json(), ordered)
-    data = {KIND: said.to_json(), "signers": list(ordered), "file": str(file)}
-    rows = [*_rows(at, said), *(("signed by", one) for one in ordered)]
+    signature = sign(_digest(chain, said), account)
+    signers = signed_files.add(file, KIND, said.to_json(), signed, account.address, signature)
+    data = {KIND: said.to_json(), "signers": signers, "file": str(file)}
+    rows = [*_rows(at, said), *(("signed by", one) for one in signers)]
     context.emit(data, lambda console: facts(console, rows))
 
 

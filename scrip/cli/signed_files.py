@@ -32,6 +32,21 @@ def signatures(data: Mapping[str, Any], digest: bytes) -> dict[str, bytes]:
     return dict(sorted(found.items(), key=lambda item: int(item[0], 16)))
 
 
+def add(
+    path: Path,
+    kind: str,
+    statement: Mapping[str, Any],
+    known: Mapping[str, bytes],
+    signer: str,
+    signature: bytes,
+) -> list[str]:
+    """Write the file with one more signature; all signers, in the contracts' order. Raises BadInput."""
+    signed = {**known, signer: signature}
+    ordered = {one: signed[one] for one in sorted(signed, key=lambda one: int(one, 16))}
+    write(path, kind, statement, ordered)
+    return list(ordered)
+
+
 def write(path: Path, kind: str, statement: Mapping[str, Any], signed: Mapping[str, bytes]) -> None:
     """Write the file, whole or not at all. Raises BadInput."""
     data = {kind: dict(statement), "signatures": ["0x" + one.hex() for one in signed.values()]}

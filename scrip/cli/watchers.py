@@ -164,12 +164,11 @@ def sign_capacity(
     account = context.account(chain.chain_id)
     if not chain.at().read("ReceiptVerifier", "isWatcher", said.watcher_set, account.address):
         raise Refused(f"{account.address} isn't in watcher set {said.watcher_set}. See: scrip watcher show")
-    signed = {**signed, account.address: sign(_digest(chain, said), account)}
-    ordered = dict(sorted(signed.items(), key=lambda item: int(item[0], 16)))
-    signed_files.write(file, "capacity", said.to_json(), ordered)
-    data = {"capacity": said.to_json(), "signers": list(ordered), "file": str(file)}
+    signature = sign(_digest(chain, said), account)
+    signers = signed_files.add(file, "capacity", said.to_json(), signed, account.address, signature)
+    data = {"capacity": said.to_json(), "signers": signers, "file": str(file)}
     rows = [("provider", said.provider), ("count", str(said.count)), ("until", utc(said.until))]
-    rows += [("signed by", one) for one in ordered]
+    rows += [("signed by", one) for one in signers]
     context.emit(data, lambda console: facts(console, rows))
 
 
