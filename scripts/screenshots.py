@@ -16,14 +16,14 @@ from typing import Final
 
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
+from demo import stack
+from demo.stack import ROOT, Stack
+from demo.stack_config import Options
 from scrip import redeem
 from scrip.amounts import parse_units
 from scrip.buying import buy
 from scrip.errors import ScripError
 from scrip.spec import JobSpec
-from scripts import stack
-from scripts.stack import ROOT, Stack
-from scripts.stack_config import Options
 
 CHROMIUM: Final = "/usr/bin/chromium"
 IMAGES: Final = ROOT / "docs" / "images"

@@ -13,14 +13,14 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from demo import stack
+from demo.stack import Stack
+from demo.stack_config import Options
 from scrip import redeem
 from scrip.amounts import parse_units
 from scrip.buying import buy
 from scrip.spec import JobSpec
-from scripts import stack
 from scripts.screenshots import browser, sign_in, token_of
-from scripts.stack import Stack
-from scripts.stack_config import Options
 from tests.conftest import needs_program
 
 MS = 90_000

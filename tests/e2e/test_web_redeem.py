@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from demo.stack import USD, Stack, running
+from demo.stack_config import Options
 from scrip import budgets, jobs, redeem
 from scrip.spec import JobSpec
 from scrip.types import Status
 from scrip.types_spending import NO_CAP, Limits
-from scripts.stack import USD, Stack, running
-from scripts.stack_config import Options
 from tests.integration.web_place import (
     Host,
     Wallet,

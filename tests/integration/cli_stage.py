@@ -19,12 +19,12 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 from typer.testing import CliRunner
 
+from demo.anvil import MNEMONIC
 from scrip import deployments, keys
 from scrip.cli.main import app
 from scrip.eip712_watchers import verdict_digest
 from scrip.types import Fault, Funding, JobTerms, Verdict
 from scrip.types_spending import SessionTerms
-from scripts.anvil import MNEMONIC
 from tests.integration.scene import UNIT_PRICE, Scene
 from tests.integration.system import account, signed
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from demo.anvil import Anvil, running
-from scrip.chain import Chain
 from demo import stack as local_stack
+from demo.anvil import Anvil, running
 from demo.stack_config import Options
+from scrip.chain import Chain
 from tests.integration import slurm_cluster
 from tests.integration.scene import Scene, stage
 from tests.integration.slurm_cluster import Slurm

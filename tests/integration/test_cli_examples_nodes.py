@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
+from demo.anvil import NO_TLS
+from demo.stack_config import Table, render
 from oracle.catalogue import Catalogue
 from scrip.chain import Chain
 from scrip.types import Resource, sku_id
-from scripts.anvil import NO_TLS
-from scripts.stack_config import Table, render
 from tests.integration import pipeline_place
 from tests.integration.cli_stage import DOLLAR, PASSWORD, Stage, enter
 from tests.integration.oracle_lab import PASSWORD as NODE_PASSWORD

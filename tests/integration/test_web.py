@@ -7,10 +7,10 @@ import json
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from demo.stack import Stack
 from scrip.eip712 import job_id
 from scrip.offers import SignedOffer
 from scrip.types import JobTerms
-from scripts.stack import Stack
 from tests.integration.web_place import Host, Wallet, connect, fill_purchase, give, visit, wallet_of
 
 CREDITS = 1_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from scripts.stack import Stack
+from demo.stack import Stack
 from tests.integration.web_place import Host, Wallet, connect, fill_purchase, give, visit
 
 ROOT = Path(__file__).resolve().parents[2]

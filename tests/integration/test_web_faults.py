@@ -9,7 +9,7 @@ import pytest
 from eth_account import Account
 from playwright.sync_api import Browser, Page, Route, expect
 
-from scripts.stack import USD, Stack
+from demo.stack import USD, Stack
 from tests.integration.web_place import Host, Wallet, connect, fill_purchase, visit
 
 UNKNOWN_TO_THE_WALLET = 1

@@ -16,8 +16,8 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from scripts.anvil import Anvil
-from scripts.stack import USD, Stack, mint
+from demo.anvil import Anvil
+from demo.stack import USD, Stack, mint
 from tests.conftest import needs_program
 
 ROOT = Path(__file__).resolve().parents[2]
