@@ -115,23 +115,18 @@ def record(
     raise typer.Exit(_guarded(work))
 
 
-@app.command()
+@command(app, "admit", example="scrip oracle admit --config node.toml")
 def admit(config: Config = None) -> None:
-    """Answer Slurm's submit filter and Kubernetes' webhook: what runs has a funded, accepted job.
-
-    Example: scrip oracle admit --config node.toml
-    """
+    """Answer Slurm's submit filter and Kubernetes' webhook: what runs has a funded, accepted job."""
     settings = _load(config)
 
     raise typer.Exit(_guarded(lambda: admission.Admitting(settings).run()))
 
 
-@app.command()
+@command(app, "evictions", example="scrip oracle evictions --config node.toml < pods.json")
 def evictions(config: Config = None) -> None:
     """Read `kubectl get pods,jobs -A -o json`, release what has ended, and print what `kubectl delete` is to
     end: workloads whose job isn't running.
-
-    Example: kubectl get pods,jobs -A -o json | scrip oracle evictions -c node.toml
     """
     settings = _load(config)
 

@@ -120,6 +120,8 @@ ELSEWHERE = {
     "oracle check": "a node",
     "oracle migrate-state": "a node",
     "oracle record": "a GPU",
+    "oracle admit": "an orchestrator",
+    "oracle evictions": "an orchestrator",
 }
 """Examples that need something besides a chain, and what that is: `test_cli_examples_nodes.py` runs them."""
 

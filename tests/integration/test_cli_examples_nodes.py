@@ -39,6 +39,8 @@ PIPELINE = ("pipeline quote", "pipeline run", "pipeline resume", "pipeline verif
 ORACLE = ("oracle check", "oracle once", "oracle run", "oracle migrate-state")
 NOT_RUN = {
     "oracle record": "it reads the driver of a GPU, which this machine may not have; tests/gpu runs it",
+    "oracle admit": "it answers an orchestrator; test_admission_webhook.py runs the webhook",
+    "oracle evictions": "it reads what an orchestrator runs; test_admission.py gives it that",
 }
 
 
