@@ -140,6 +140,8 @@ def test_node__lost_and_back__try_again_goes_on_where_it_was(
         connect(page)
         fill_purchase(page, web_stack.classes.cpu, "3")
         expect(page.locator("#buy-cost")).to_contain_text("dUSD")
+        expect(page.locator("#holding-list")).to_contain_text("dUSD")
+        expect(page.locator("#budget-list")).to_contain_text("No budgets yet.")
         page.route(lambda url: url.startswith(web_stack.rpc_url), lose)
         press_buy(page)
         assert alert(page) == "The chain's node doesn't answer. Check your connection, then try again."

@@ -8,7 +8,7 @@ import { setUpWallet } from "./connect.js";
 import { byId } from "./dom.js";
 import { setUpHoldings, showHoldings } from "./holdings.js";
 import { setUpJobs, showOwnJobs } from "./job_view.js";
-import { attempt, clearProblem, say, unsay } from "./notices.js";
+import { attempt, clearProblem, say, tellOfRefresh, unsay } from "./notices.js";
 import { setUpOffers, showOffer } from "./offer_forms.js";
 import { setUpRedeeming } from "./redeem.js";
 
@@ -26,8 +26,8 @@ async function start(): Promise<void> {
   setUpJobs(app);
   setUpBudgets(app);
   setUpOffers(app);
-  const show = () => attempt(() => showAll(app));
-  app.onChange(() => void show());
+  const refresh = (): void => void showAll(app).catch((error: unknown) => tellOfRefresh(error, refresh));
+  app.onChange(refresh);
   await attempt(async () => {
     await showAll(app);
     unsay(READING);

@@ -27,6 +27,11 @@ export function tell(thrown: unknown, again?: () => void): void {
   if (wrongChain) byId("switch", HTMLButtonElement).hidden = false;
 }
 
+/** Tell of a problem with a refresh, which nobody asked for: it must not hide one with what somebody did. */
+export function tellOfRefresh(thrown: unknown, again: () => void): void {
+  if (byId("problem", HTMLDivElement).hidden) tell(thrown, again);
+}
+
 /** Take the last problem away. */
 export function clearProblem(): void {
   byId("problem", HTMLDivElement).hidden = true;
