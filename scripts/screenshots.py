@@ -17,7 +17,7 @@ from typing import Final
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from demo import stack
-from demo.stack import ROOT, Stack
+from demo.stack import Stack
 from demo.stack_config import Options
 from scrip import redeem
 from scrip.amounts import parse_units
@@ -26,6 +26,7 @@ from scrip.errors import ScripError
 from scrip.spec import JobSpec
 
 CHROMIUM: Final = "/usr/bin/chromium"
+ROOT: Final = Path(__file__).resolve().parents[1]
 IMAGES: Final = ROOT / "docs" / "images"
 SIZE: Final = (1280, 1180)
 MOST_BYTES: Final = 150_000

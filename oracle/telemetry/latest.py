@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from oracle.telemetry.base import Finished, Lease, Meter, Note, Reading, TelemetryError
+from oracle.telemetry.nvml.fields import BoardReading
 
 SHOWN: Final = ("util_pct", "power_mw", "energy_mj", "memory_bytes")
 """Metrics that are kept, as meters name them."""
@@ -23,7 +24,7 @@ class GpuReader(Protocol):
 
     @property
     def simulated(self) -> bool: ...
-    def board(self, gpu: str) -> Mapping[str, int | TelemetryError]: ...
+    def board(self, gpu: str) -> BoardReading: ...
     def util_pct(self, gpu: str) -> int: ...
     def memory_bytes(self, gpu: str) -> int: ...
 
@@ -103,7 +104,9 @@ class LatestGpus:
     def _read(self, reader: GpuReader, gpu: str) -> None:
         problem, found = "", {}
         try:
-            found = {name: value for name, value in reader.board(gpu).items() if isinstance(value, int)}
+            found = {
+                name: value for name, value in reader.board(gpu)._asdict().items() if isinstance(value, int)
+            }
             for name, read in (("util_pct", reader.util_pct), ("memory_bytes", reader.memory_bytes)):
                 found[name] = read(gpu)
         except TelemetryError as error:

@@ -80,6 +80,26 @@ contract JobMarketEndTest is Base {
         _assertLocked(alice.addr, plain, 1, "locked");
     }
 
+    function test_RevertWhen_AcceptedBySigOfAnother() public {
+        (JobTerms memory terms, bytes32 jobId) = _openNew(plain, 1);
+        bytes memory quote = _quote(terms, bob);
+        _expect(IJobMarket.JobMarket_BadSignature.selector, jobId, _number(bob.addr), _number(oracle.addr));
+        market.acceptBySig(terms, quote);
+    }
+
+    function testFuzz_AcceptBySig(address sender, uint40 when) public {
+        (JobTerms memory terms, bytes32 jobId) = _openNew(plain, 1);
+        bytes memory quote = _quote(terms, oracle);
+        vm.warp(bound(when, START, terms.acceptBy));
+        vm.expectEmit(address(market));
+        emit IJobMarket.JobAccepted(jobId, provider.addr);
+        vm.prank(sender);
+        market.acceptBySig(terms, quote);
+        _assertStatus(jobId, Status.Running);
+        assertEq(market.jobs(jobId).openedAt, START, "opened at");
+        _assertLocked(alice.addr, plain, 1, "locked");
+    }
+
     /* cancel: REVERTS */
 
     function testFuzz_RevertWhen_CancelledByAStranger(address caller, bool running) public {

@@ -10,6 +10,7 @@ import pytest
 from oracle.telemetry.base import Reading, TelemetryError
 from oracle.telemetry.latest import POWER_S, UTIL_S, LatestGpus
 from oracle.telemetry.nvml import NvmlMeter
+from oracle.telemetry.nvml.fields import BoardReading
 from oracle.telemetry.replay.build import STEADY_TRACE
 from tests.unit.replay_gpu import lease, simulated
 
@@ -26,11 +27,11 @@ class Board:
         self.values: dict[str, Any] = {"energy_mj": 1_000, "power_mw": 300_000}
         self.lost = False
 
-    def board(self, gpu: str) -> dict[str, Any]:
+    def board(self, gpu: str) -> BoardReading:
         self.asked += 1
         if self.lost:
             raise TelemetryError("the GPU fell off the bus")
-        return dict(self.values)
+        return BoardReading(**self.values)
 
     def util_pct(self, gpu: str) -> int:
         return 50
