@@ -26,8 +26,8 @@ LONGEST = (
     "test_operator_page", "test_gateway", "test_wheel",
     "test_deploy", "test_deploy_interrupted", "test_call_audits", "test_x402_jobs", "test_watcher_faults",
     "test_cli_examples_nodes", "test_slurm", "test_slurm_daemon", "test_slurm_admission", "test_pipeline",
-    "test_api_schema", "test_mcp_stdio", "test_abi_package", "test_web", "test_web_payment", "test_x402_credits", "test_ray",
-    "test_sender_faults", "test_quorum", "test_daemon", "test_settle",
+    "test_api_schema", "test_mcp_stdio", "test_abi_package", "test_web", "test_web_payment", "test_x402_credits",
+    "test_ray", "test_sender_faults", "test_quorum", "test_daemon", "test_settle",
 )  # fmt: skip
 """Files of a minute and more. They go first: begun last, one of them would run alone at the end."""
 
