@@ -45,16 +45,22 @@ class Charging(Protocol):
         `waits`, NotAtHand where memory alone won't do.
         """
 
-    def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
-        """Charge what a call used and free the rest. Durable when it returns."""
+    def charge(self, held: Reservation, used: CallUsage, *, waits: bool) -> SignedCallReceipt:
+        """Charge what a call used and free the rest. Durable when it returns. Unless it `waits`, NotAtHand
+        where it would; asked again it goes on.
+        """
+
+    def rest(self) -> None:
+        """What charges have left that didn't wait; no client needs it."""
 
     def release(self, held: Reservation) -> None:
         """Free what a call holds; nothing is charged."""
 
 
 class Calls:
-    """Serves calls, each for its client. Accounts block, so threads wait for them: `CHARGES` for what is made
-    durable, many at a time in one transaction; and others for what begins, which never wait for a disk.
+    """Serves calls, each for its client. What accounts do without waiting is done on the loop: handing it to
+    a thread takes longer. Where they block, threads wait for them: `CHARGES` for what is made durable, many
+    at a time in one transaction; and others for what begins, which never wait for a disk.
     """
 
     def __init__(self, settings: ServingSettings, accounts: Charging, counters: CallCounters) -> None:
@@ -95,9 +101,7 @@ class Calls:
             client.close()
 
     async def _reserve(self, call: Call, credential: Credential) -> Reservation:
-        """From memory, which takes less than asking a thread to; else in a thread. Nobody stops waiting for
-        that, or what it set aside would be nobody's.
-        """
+        """Nobody stops waiting for this, or what it set aside would be nobody's."""
         reserve = partial(self._accounts.reserve, credential, call.model, call.most)
         try:
             return reserve(waits=False)
@@ -121,7 +125,14 @@ class Calls:
 
     async def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
         """Charge a call. Once begun it is done, whatever becomes of who waits for it."""
-        return await self._in(self._closes, lambda: self._accounts.charge(held, used))
+        charge = partial(self._accounts.charge, held, used)
+        try:
+            signed = charge(waits=False)
+        except NotAtHand:
+            return await self._in(self._closes, partial(charge, waits=True))
+        # The answer leaves at the end of this turn of the loop.
+        asyncio.get_running_loop().call_soon(self._accounts.rest)
+        return signed
 
     async def release(self, held: Reservation) -> None:
         """Charge nothing."""

@@ -61,7 +61,10 @@ class MemoryAccounts:
             self.held.append(most)
         return Reservation(f"{len(self.held)}", SESSION, model, RATE, units)
 
-    def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
+    def rest(self) -> None:
+        """Nothing is left."""
+
+    def charge(self, held: Reservation, used: CallUsage, *, waits: bool) -> SignedCallReceipt:
         """Charge one unit a token."""
         if self.broken is not None:
             raise self.broken
