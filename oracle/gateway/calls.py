@@ -78,7 +78,7 @@ class Calls:
         if self._settling:
             await asyncio.wait(self._settling, timeout=SETTLE_S)
         for upstream in self._upstreams.values():
-            await upstream.close()
+            upstream.close()
         self._opens.shutdown(wait=False)
         self._closes.shutdown(wait=False)
 
