@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from oracle.gateway.account import Account
@@ -30,7 +30,7 @@ class Change:
     body: dict[str, Any] | None = None
     key: dict[str, Any] | None = None
     synced: bool = True
-    done: threading.Event = field(default_factory=threading.Event)
+    done: bool = False
     error: BaseException | None = None
 
 
@@ -60,9 +60,9 @@ class GroupCommit:
 
     def wait(self, change: Change) -> None:
         """Return once the change is stored. Raises what kept it from being stored."""
-        while not change.done.is_set():
+        while not change.done:
             with self._turn:
-                if not change.done.is_set():
+                if not change.done:
                     self._next(waits=True)
         if change.error is not None:
             raise change.error
@@ -72,11 +72,11 @@ class GroupCommit:
         if not self._turn.acquire(blocking=False):
             raise NotAtHand("other changes are being stored")
         try:
-            if not change.done.is_set():
+            if not change.done:
                 self._next(waits=False)
         finally:
             self._turn.release()
-        if not change.done.is_set():
+        if not change.done:
             raise NotAtHand("many changes wait")
         if change.error is not None:
             raise change.error
@@ -97,7 +97,7 @@ class GroupCommit:
         if failed is not None:
             self._fail(batch, failed)
         for change in batch:
-            change.done.set()
+            change.done = True
 
     def _fail(self, batch: list[Change], error: BaseException) -> None:
         failed = {id(change.account): change.account for change in batch}
@@ -111,4 +111,4 @@ class GroupCommit:
         for change in (*batch, *later):
             change.error = error
         for change in later:
-            change.done.set()
+            change.done = True
