@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agents.pipeline.cli_view import checks_json, emit_quote, emit_result, emit_standing
 from scrip.cli.choosing import read_text
 from scrip.cli.context import Context
 from scrip.cli.group import command, sub_app
-from scrip.cli.output import Token, Tokens, clean, facts, hexed, table
+from scrip.cli.output import Token, Tokens
 from scrip.cli.verify import show_checks
-from scrip.errors import BadInput, KeyProblem, NotFound, Refused
+from scrip.errors import BadInput, KeyProblem, NotFound
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from agents.pipeline.driver import Driver, Source
     from agents.pipeline.funds import Actor
     from agents.pipeline.plan import Plan
-    from agents.pipeline.quote import Quote
-    from agents.pipeline.run import Result
     from scrip.chain import Chain
     from scrip.errors import EvidenceInvalid
     from scrip.evidence import Check
@@ -78,7 +75,7 @@ def quote(
     with tempfile.TemporaryDirectory(prefix="scrip-pipeline-") as scratch:
         source = _source(paid, limit, budget, ledger or Path(scratch) / "ledger.json")
         quoted = _driver(context, actor, paid).quote(order.plan, order.inputs, source)
-    _emit_quote(context, quoted, paid)
+    emit_quote(context, quoted, paid)
 
 
 @command(
@@ -128,13 +125,16 @@ def run(
             result = driver.start(place, order.plan, order.inputs, source, quoted)
         except KeyboardInterrupt:
             raise _interrupted(place) from None
-    _emit_result(context, place, result, paid)
+    emit_result(context, place, result, paid)
 
 
 @command(app, "resume", example="scrip --keystore key.json pipeline resume runs/summary")
 def resume(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the run.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show where it stands and what is set aside; nothing is sent.")
+    ] = False,
 ) -> None:
     """Go on with a run that was interrupted. No stage that settled is paid again."""
     from agents.pipeline.funds import Actor
@@ -144,13 +144,17 @@ def resume(
     context = Context.of(ctx)
     chain = context.chain()
     with State.open(folder) as state:
-        paid = Tokens(chain.at()).at(state.now.token)
+        now = state.now
+    paid = Tokens(chain.at()).at(now.token)
+    if dry_run:
+        emit_standing(context, now, paid)
+        return
     with sending(context, chain, "pipeline") as (sender, account):
         try:
             result = _driver(context, Actor(chain, sender, account), paid).resume(folder)
         except KeyboardInterrupt:
             raise _interrupted(folder) from None
-    _emit_result(context, folder, result, paid)
+    emit_result(context, folder, result, paid)
 
 
 @command(app, "verify", example="scrip pipeline verify runs/summary/receipt.json")
@@ -191,7 +195,7 @@ def verify(
                 passed += links(raw, state)
     except EvidenceInvalid as invalid:
         problem = invalid
-    context.emit(_checks_json(passed, problem), lambda console: show_checks(console, passed, problem))
+    context.emit(checks_json(passed, problem), lambda console: show_checks(console, passed, problem))
     if problem is not None:
         raise problem
 
@@ -307,73 +311,3 @@ def _driver(context: Context, actor: Actor, paid: Token) -> Driver:
 
 def _interrupted(folder: Path) -> KeyboardInterrupt:
     return KeyboardInterrupt(f"stopped; jobs that were opened go on. See: scrip pipeline resume {folder}")
-
-
-# What it shows
-
-
-def _emit_quote(context: Context, quoted: Quote, paid: Token) -> None:
-    context.emit(
-        {**quoted.to_json(), "total": paid.to_json(quoted.total)},
-        lambda console: _show_quote(console, quoted, paid),
-    )
-    quoted.check()
-
-
-def _show_quote(console: Console, quoted: Quote, paid: Token) -> None:
-    rows = table("stage", "template", "provider", "class", "at most", "why", right=("class", "at most"))
-    for each in quoted.stages:
-        for number, choice in enumerate(each.choices):
-            rows.add_row(
-                each.stage.name if number == 0 else "",
-                each.stage.template if number == 0 else "if that fails",
-                choice.listing.provider.address,
-                str(choice.listing.info.class_id),
-                paid.text(each.most) if number == 0 else "",
-                clean(each.problem or choice.reason),
-            )
-        if not each.choices:
-            rows.add_row(each.stage.name, each.stage.template, "", "", "", clean(each.problem))
-    console.print(rows)
-    facts(console, [("to set aside", paid.text(quoted.total))])
-
-
-def _emit_result(context: Context, folder: Path, result: Result, paid: Token) -> None:
-    from agents.pipeline.driver import RECEIPT
-
-    receipt = str(folder / RECEIPT)
-    root = hexed(result.tree.root)
-    data = {**result.to_json(), "root": root, "receipt": receipt, "spent": paid.to_json(result.spent)}
-
-    def show(console: Console) -> None:
-        rows = table(
-            "stage", "status", "provider", "units", "cost", "spent", "detail", right=("units", "cost")
-        )
-        for name, record in result.stages.items():
-            rows.add_row(
-                name,
-                "unfinished" if name in result.unfinished else record.status.value,
-                record.terms.get("provider", ""),
-                str(record.units),
-                paid.text(record.cost),
-                paid.text(record.spent),
-                clean(result.unfinished.get(name, record.detail)),
-            )
-        console.print(rows)
-        facts(console, [("spent", paid.text(result.spent)), ("root", root), ("receipt", receipt)])
-
-    context.emit(data, show)
-    if result.unfinished:
-        names = ", ".join(result.unfinished)
-        raise Refused(f"not at an end: {names}. Go on with: scrip pipeline resume {folder}", "pipeline")
-    if not result.complete:
-        failed = [name for name, record in result.stages.items() if record.status.value != "settled"]
-        raise Refused(f"stages that didn't settle: {', '.join(failed)}", "pipeline")
-
-
-def _checks_json(passed: list[Check], problem: EvidenceInvalid | None) -> dict[str, Any]:
-    return {
-        "ok": problem is None,
-        "checks": [{"name": check.name, "detail": check.detail} for check in passed],
-        "failed": None if problem is None else {"name": problem.check, "detail": problem.detail},
-    }

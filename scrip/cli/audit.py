@@ -76,7 +76,7 @@ def export(
     context.emit(data, lambda console: _show(console, said, data))
 
 
-@command(app, "verify", example="scrip audit verify audit.jsonl --bundles evidence/")
+@command(app, "verify", example="scrip audit verify audit.jsonl")
 def verify(
     ctx: typer.Context,
     file: File,

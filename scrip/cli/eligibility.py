@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from scrip.identity.acceptance import Attester
     from scrip.identity.eligibility import Answer, Gate
 
-ACCOUNT = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-ISSUER = "did:key:z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH"
 DAY_S, PROOF_S = 86_400, 3_600
 
-app = sub_app("Eligibility: who may hold a class.", example=f"scrip eligibility check {ACCOUNT} 1")
+app = sub_app("Eligibility: who may hold a class.", example="scrip eligibility check $ACCOUNT 2")
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Address of the account.")]
 ClassId = Annotated[int, typer.Argument(metavar="CLASS", min=1, help="Id of the class.")]
@@ -55,7 +53,7 @@ class IdentityPartMissing(ScripError):
         super().__init__(f"credentials need {module}, which isn't installed: pip install 'scrip[identity]'")
 
 
-@command(app, "check", example=f"scrip eligibility check {ACCOUNT} 1")
+@command(app, "check", example="scrip eligibility check $ACCOUNT 2")
 def check(ctx: typer.Context, account: Account, class_id: ClassId) -> None:
     """Say whether an account may receive credits of a class, and why."""
     from scrip.identity import eligibility
@@ -66,7 +64,7 @@ def check(ctx: typer.Context, account: Account, class_id: ClassId) -> None:
     _emit(context, who, class_id, eligibility.check(context.chain().at(), who, class_id))
 
 
-@command(app, "list", example="scrip eligibility list 1")
+@command(app, "list", example="scrip eligibility list 2")
 def list_accounts(ctx: typer.Context, class_id: ClassId) -> None:
     """List accounts that were ever let through, with what holds now."""
     from scrip.identity import eligibility
@@ -78,7 +76,9 @@ def list_accounts(ctx: typer.Context, class_id: ClassId) -> None:
     context.emit({"class": str(class_id), "accounts": data}, lambda console: _table(console, data))
 
 
-@command(app, "issue", example=f"scrip --keystore key.json eligibility issue {ACCOUNT} 1 --days 365")
+@command(
+    app, "issue", example="scrip --keystore key.json eligibility issue $ACCOUNT 2 --days 365", sends=True
+)
 def issue(
     ctx: typer.Context,
     account: Account,
@@ -107,7 +107,7 @@ def issue(
     _emit(context, who, class_id, eligibility.check(chain.at(), who, class_id))
 
 
-@command(app, "revoke", example=f"scrip --keystore key.json eligibility revoke {ACCOUNT} 1")
+@command(app, "revoke", example="scrip --keystore key.json eligibility revoke $ACCOUNT 2", sends=True)
 def revoke(ctx: typer.Context, account: Account, class_id: ClassId) -> None:
     """End an account's eligibility. It keeps what it holds, and can use, sell and reclaim it."""
     from scrip.cli.sending import sending
@@ -122,7 +122,7 @@ def revoke(ctx: typer.Context, account: Account, class_id: ClassId) -> None:
 
 
 @command(
-    app, "prove", example="scrip --keystore key.json eligibility prove credential.jwt 1 --out proof.json"
+    app, "prove", example="scrip --keystore key.json eligibility prove credential.jwt 2 --out proof.json"
 )
 def prove(
     ctx: typer.Context,
@@ -156,7 +156,9 @@ def prove(
 @command(
     app,
     "accept-credential",
-    example=f"scrip --keystore k.json eligibility accept-credential c.jwt 1 --proof p.json --issuer {ISSUER}",
+    example="scrip --keystore key.json eligibility accept-credential credential.jwt 2"
+    " --proof proof.json --issuer $ISSUER",
+    sends=True,
 )
 def accept_credential(
     ctx: typer.Context,
@@ -188,7 +190,9 @@ def accept_credential(
     _emit(context, account, class_id, eligibility.check(chain.at(), account, class_id))
 
 
-@command(app, "recheck", example=f"scrip --keystore key.json eligibility recheck 1 --issuer {ISSUER}")
+@command(
+    app, "recheck", example="scrip --keystore key.json eligibility recheck 2 --issuer $ISSUER", sends=True
+)
 def recheck(
     ctx: typer.Context, class_id: ClassId, issuer: Issuers, kind: Type = None, status_list: Lists = None
 ) -> None:

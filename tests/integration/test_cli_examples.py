@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from agents.cli import app as agent_app
 from agents.pipeline.cli import app as pipeline_app
+from demo.cli import app as demo_app
 from oracle.cli import app as oracle_app
 from scrip.cli.main import app
 from tests.integration.cli_stage import WINDOW, Stage, enter
@@ -97,6 +98,8 @@ STAGES: dict[str, Callable[[Stage], object]] = {
     "profile add": _nothing,
     "profile use": Stage.profiled,
     "profile remove": Stage.profiled,
+    "audit export": Stage.settled,
+    "audit verify": _then(Stage.settled, lambda stage: stage.done("scrip audit export audit.jsonl")),
     "agent spend": lambda stage: stage.budgets(3),
 }
 """What has to be there before the example of a command can run."""
@@ -120,6 +123,14 @@ ELSEWHERE = {
     "oracle check": "a node",
     "oracle migrate-state": "a node",
     "oracle record": "a GPU",
+    "eligibility check": "an attester",
+    "eligibility list": "an attester",
+    "eligibility issue": "an attester",
+    "eligibility revoke": "an attester",
+    "eligibility prove": "an issuer",
+    "eligibility accept-credential": "an issuer",
+    "eligibility recheck": "an issuer",
+    "demo": "a chain of its own",
     "oracle admit": "an orchestrator",
     "oracle evictions": "an orchestrator",
 }
@@ -142,6 +153,7 @@ COMMANDS = {
         (agent_app, ("agent",)),
         (pipeline_app, ("pipeline",)),
         (oracle_app, ("oracle",)),
+        (demo_app, ("demo",)),
     )
     for name, command in walk(get_command(root), *path)
 }

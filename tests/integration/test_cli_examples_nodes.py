@@ -20,6 +20,7 @@ from demo.anvil import NO_TLS
 from demo.stack_config import Table, render
 from oracle.catalogue import Catalogue
 from scrip.chain import Chain
+from scrip.identity import eas
 from scrip.types import Resource, sku_id
 from tests.integration import pipeline_place
 from tests.integration.cli_stage import DOLLAR, PASSWORD, Stage, enter
@@ -27,7 +28,8 @@ from tests.integration.oracle_lab import PASSWORD as NODE_PASSWORD
 from tests.integration.oracle_lab import OracleLab, lab
 from tests.integration.scene import Scene
 from tests.integration.system import System, account
-from tests.integration.test_cli_examples import ELSEWHERE, example_of
+from tests.integration.test_cli_examples import ELSEWHERE, SENDING, example_of
+from tests.integration.test_eligibility import Issuer, pkh, published
 
 SECONDS = 180
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -37,7 +39,12 @@ NODE = (
 )  # fmt: skip
 PIPELINE = ("pipeline quote", "pipeline run", "pipeline resume", "pipeline verify")
 ORACLE = ("oracle check", "oracle once", "oracle run", "oracle migrate-state")
+ELIGIBILITY = (
+    "eligibility check", "eligibility list", "eligibility issue", "eligibility revoke", "eligibility prove",
+    "eligibility accept-credential", "eligibility recheck",
+)  # fmt: skip
 NOT_RUN = {
+    "demo": "it takes the chain's place; tests/e2e/test_wheel.py runs it",
     "oracle record": "it reads the driver of a GPU, which this machine may not have; tests/gpu runs it",
     "oracle admit": "it answers an orchestrator; test_admission_webhook.py runs the webhook",
     "oracle evictions": "it reads what an orchestrator runs; test_admission.py gives it that",
@@ -84,7 +91,7 @@ def _worked(result: subprocess.CompletedProcess[str], as_json: bool) -> Any:
 
 
 def test_elsewhere__all__are_run_here_or_named_with_a_reason() -> None:
-    assert sorted((*NODE, *PIPELINE, *ORACLE, *NOT_RUN)) == sorted(ELSEWHERE)
+    assert sorted((*NODE, *PIPELINE, *ORACLE, *ELIGIBILITY, *NOT_RUN)) == sorted(ELSEWHERE)
 
 
 def test_examples__provider_that_runs__all_work(shell: Stage, place: OracleLab) -> None:
@@ -215,3 +222,37 @@ def _ready(url: str) -> bool:
         return httpx.get(f"{url}/readyz", trust_env=False, verify=NO_TLS).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def test_examples__attester_and_issuer__all_work(shell: Stage) -> None:
+    system, issuer = shell.scene.system, Issuer()
+    assert system.create_class() == 1
+    registry = published(system, "SchemaRegistry")
+    service = published(system, "EAS", registry)
+    attester = account("attester").address
+    gate = system.create("AttestationEligibility", service, eas.schema_uid(), attester).address
+    assert system.create_class(eligibility=gate) == 2
+    os.environ |= {"ISSUER": issuer.did, "ACCOUNT": account("holder").address}
+    (shell.folder / "credential.jwt").write_text(issuer.credential(pkh(account("holder").address)))
+    status = shell.folder / "list.jwt"
+    status.write_text(issuer.status_list())
+
+    def ran(name: str, *more: str) -> Any:
+        if name in SENDING:
+            before = shell.blocks()
+            rehearsed = shell.done(example_of(name), *more, "--dry-run")
+            assert (rehearsed["dryRun"], shell.blocks()) == (True, before)
+        return shell.done(example_of(name), *more)
+
+    shell.by("holder")
+    ran("eligibility prove")
+    shell.by("attester")
+    assert not ran("eligibility check")["eligible"]
+    assert ran("eligibility accept-credential", "--status-list", str(status))["eligible"]
+    assert [one["eligible"] for one in ran("eligibility list")["accounts"]] == [True]
+    issuer.revoked.add(7)
+    status.write_text(issuer.status_list())
+    (one,) = ran("eligibility recheck", "--status-list", str(status))["credentials"]
+    assert one["outcome"] == "revoked"
+    assert ran("eligibility issue")["eligible"]
+    assert not ran("eligibility revoke")["eligible"]

@@ -139,6 +139,12 @@ def test_run__killed__resumed_without_paying_a_stage_twice(site: Place, moment: 
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = len(site.opened(buyer))
+    asked = site.scrip("resume", str(site.folder), "--dry-run")
+    assert asked.returncode == 0, asked.stderr
+    stages = json.loads(asked.stdout)["stages"]
+    assert [one["stage"] for one in stages] == ["retrieve", "check"]
+    assert all(int(one["setAside"]["baseUnits"]) > 0 for one in stages)
+    assert len(site.opened(buyer)) == before
     done = site.scrip("resume", str(site.folder))
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from demo.stack import Stack
+from scrip.buying import buy
 from tests.integration.web_place import Host, Wallet, connect, fill_purchase, give, visit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,24 @@ def test_buy__by_keyboard_alone__works_and_is_told_to_screen_readers(
         expect(status).to_have_text("Bought 4 CPU-seconds.")
         assert (status.get_attribute("role"), status.get_attribute("aria-live")) == ("status", "polite")
     assert web_stack.chain.at().balance(buyer, class_id) - before == 4_000
+
+
+def test_page__read_anew__keeps_what_was_opened_and_the_focus(
+    browser: Browser, web_host: Host, web_stack: Stack, wallet: Wallet
+) -> None:
+    class_id, buyer = web_stack.classes.cpu, web_stack.accounts["buyer"]
+    with visit(browser, web_host, wallet) as page:
+        card = page.locator(f'#class-list [data-class="{class_id}"]')
+        connect(page)
+        supply = card.locator("dd").nth(1)
+        before = supply.inner_text()
+        card.locator("summary").focus()
+        page.keyboard.press("Enter")
+        buy(web_stack.chain, web_stack.sender("buyer"), buyer, class_id, 1_000)
+        page.evaluate("account => window.__emit('accountsChanged', [account])", wallet.account.address)
+        expect(supply).not_to_have_text(before)
+        assert card.locator("details").evaluate("one => one.open")
+        assert page.evaluate("() => document.activeElement.matches('summary')")
 
 
 def test_problem__dismissed_by_keyboard__goes_away(browser: Browser, web_host: Host) -> None:

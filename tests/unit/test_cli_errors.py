@@ -184,6 +184,7 @@ def test_find__checkout_that_was_never_installed__reads_its_project_file(
     found = plugins.find()
     assert {name: point.value for name, point in found.items()} == {
         "agent": "agents.cli:app",
+        "demo": "demo.cli:app",
         "oracle": "oracle.cli:app",
         "pipeline": "agents.pipeline.cli:app",
     }

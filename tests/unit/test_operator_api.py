@@ -198,7 +198,7 @@ def test_page__every_answer__has_the_strict_headers(served: Served) -> None:
         "/operator/rows.js",
         "/operator/icon.svg",
     ):
-        response = served.get(f"/operator{path}", Cookie=cookie)
+        response = served.get(path, Cookie=cookie)
         assert response.status_code == 200, path
         for name, value in HEADERS.items():
             assert response.headers[name] == value

@@ -5,7 +5,7 @@ import { encodeFunctionData, getAddress, type Address, type ContractFunctionRetu
 import type { App } from "./app.js";
 import { classes } from "./class_list.js";
 import { money, type Token } from "./classes.js";
-import { button, byId, choices, facts, field, make, selectOf, valueOf } from "./dom.js";
+import { button, byId, choices, facts, field, make, redraw, selectOf, valueOf } from "./dom.js";
 import { addressFrom, wholeFrom } from "./input.js";
 import { searched } from "./logs.js";
 import { attempt, onSubmit, say } from "./notices.js";
@@ -33,7 +33,7 @@ export async function showBudgets(app: App): Promise<void> {
   const owner = app.connection?.address;
   const own = owner ? await ownBudgets(app, owner) : [];
   const none = owner ? "No budgets yet." : "Connect a wallet to see its budgets.";
-  place.replaceChildren(...(own.length ? own.map((one) => card(app, one)) : [make("p", {}, none)]));
+  redraw(place, ...(own.length ? own.map((one) => card(app, one)) : [make("p", {}, none)]));
 }
 
 function tokens(): Token[] {

@@ -4,7 +4,7 @@ import { hexToString, trim, zeroAddress } from "viem";
 
 import type { App } from "./app.js";
 import { credits, isForSale, labelOf, money, readClasses, type CreditClass } from "./classes.js";
-import { byId, choices, facts, make, valueOf } from "./dom.js";
+import { byId, choices, facts, make, redraw, valueOf } from "./dom.js";
 import { Hindrance } from "./problems.js";
 
 let known: readonly CreditClass[] = [];
@@ -31,7 +31,7 @@ export function classOf(id: bigint): CreditClass | undefined {
 export async function showClasses(app: App): Promise<void> {
   known = await readClasses(app);
   const cards = known.map(card);
-  byId("class-list", HTMLDivElement).replaceChildren(...(cards.length ? cards : [make("p", {}, "No class yet.")]));
+  redraw(byId("class-list", HTMLDivElement), ...(cards.length ? cards : [make("p", {}, "No class yet.")]));
   for (const select of document.querySelectorAll<HTMLSelectElement>("select.class-choice")) {
     const shown = "forSale" in select.dataset ? known.filter(isForSale) : known;
     choices(select, shown.map((one) => [String(one.id), labelOf(one)]), "none");

@@ -34,6 +34,29 @@ export function button(label: string, action: () => void, about = ""): HTMLButto
   return made;
 }
 
+/** Show these elements there. One that says the same as before stays, with its focus; what was opened stays open. */
+export function redraw(place: HTMLElement, ...wanted: HTMLElement[]): void {
+  const shown = [...place.children];
+  wanted.forEach((made, at) => {
+    const old = shown[at];
+    if (!old) return place.append(made);
+    old.querySelectorAll("details").forEach((one, number) => {
+      const same = made.querySelectorAll("details")[number];
+      if (same) same.open = one.open;
+    });
+    if (!old.isEqualNode(made)) exchange(old, made);
+  });
+  shown.slice(wanted.length).forEach((old) => old.remove());
+}
+
+/** Put one element into another's place. Focus inside moves to the part that was made like the one that had it. */
+function exchange(old: Element, made: HTMLElement): void {
+  const focused = [...old.querySelectorAll("*")].indexOf(document.activeElement ?? document.body);
+  old.replaceWith(made);
+  const same = made.querySelectorAll<HTMLElement>("*")[focused];
+  same?.focus();
+}
+
 /** The field of a form with this name. */
 export function field(form: HTMLFormElement, name: string): HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement {
   const found = form.elements.namedItem(name);

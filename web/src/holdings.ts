@@ -5,7 +5,7 @@ import { encodeFunctionData, type Address } from "viem";
 import type { App } from "./app.js";
 import { chosenClass, classes } from "./class_list.js";
 import { credits, labelOf, money, type CreditClass } from "./classes.js";
-import { byId, facts, make, valueOf } from "./dom.js";
+import { byId, facts, make, redraw, valueOf } from "./dom.js";
 import { addressFrom } from "./input.js";
 import { onSubmit, say } from "./notices.js";
 
@@ -34,7 +34,7 @@ export async function showHoldings(app: App): Promise<void> {
   const place = byId("holding-list", HTMLDivElement);
   const holder = app.connection?.address;
   if (!holder) {
-    place.replaceChildren(make("p", {}, "Connect a wallet to see what it holds."));
+    redraw(place, make("p", {}, "Connect a wallet to see what it holds."));
     return;
   }
   const [held, paid] = await Promise.all([
@@ -42,7 +42,7 @@ export async function showHoldings(app: App): Promise<void> {
     payment(app, holder),
   ]);
   const rows = held.filter(({ balance }) => balance > 0n).map(row);
-  place.replaceChildren(facts(paid), ...(rows.length ? rows : [make("p", {}, "No credits yet.")]));
+  redraw(place, facts(paid), ...(rows.length ? rows : [make("p", {}, "No credits yet.")]));
 }
 
 interface Held {

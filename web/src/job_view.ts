@@ -5,7 +5,7 @@ import { encodeFunctionData, isHex, keccak256, type Hex } from "viem";
 import type { App } from "./app.js";
 import { classOf } from "./class_list.js";
 import { credits } from "./classes.js";
-import { button, byId, facts, field, make, valueOf } from "./dom.js";
+import { button, byId, facts, field, make, redraw, valueOf } from "./dom.js";
 import { openingOf, openings, stateOf, type Ending, type Opening } from "./jobs.js";
 import { attempt, onSubmit, say, tell } from "./notices.js";
 import { outputOf } from "./output.js";
@@ -170,5 +170,5 @@ export async function showOwnJobs(app: App): Promise<void> {
     const label = `${id.slice(0, 10)}… (class ${terms.classId})`;
     return make("li", {}, button(label, () => void attempt(() => showJob(app, id, { focus: true })), `Show job ${id}`));
   });
-  place.replaceChildren(...(rows.length ? [make("h3", {}, "Your latest jobs"), make("ul", {}, ...rows)] : []));
+  redraw(place, ...(rows.length ? [make("h3", {}, "Your latest jobs"), make("ul", {}, ...rows)] : []));
 }
