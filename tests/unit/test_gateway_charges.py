@@ -88,3 +88,14 @@ def test_charge__stored_and_the_answer_lost__is_charged_once(
             till.accounts.charge(call, used(20))
     assert till.accounts.charge(call, used(20)).receipt.total_units == 20
     assert held(till, session) == (50, 20, 0)
+
+
+def test_charge__store_whose_charges_wait_for_the_disk__is_left_to_a_thread(till: Till) -> None:
+    session = till.opened()
+    call = till.reserve(session, 50, 5)
+    till.accounts.charge(till.reserve(session, 60, 5), used(5))
+    till.store.driver.boot = None  # as on PostgreSQL
+    with pytest.raises(NotAtHand):
+        till.accounts.charge(call, used(4), waits=False)
+    assert held(till, session) == (60, 5, 5)  # nothing was begun
+    assert till.accounts.charge(call, used(4)).receipt.number == 2
