@@ -194,8 +194,9 @@ class Daemon:
         gc.freeze()
         sys.setswitchinterval(SWITCH_S)
         try:
-            self._server.start()
+            # Before the API answers: who sees the node up may end it.
             with self._signals():
+                self._server.start()
                 work()
             at_once = False
         finally:

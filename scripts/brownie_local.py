@@ -10,6 +10,7 @@ result for everybody, and nothing written to the user's home.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import sys
@@ -44,10 +45,16 @@ def load_brownie() -> Any:
 
 
 def load_project() -> Any:
-    """The compiled Brownie project (compiles what changed). Loading it twice returns the same one."""
+    """The compiled Brownie project (compiles what changed). Loading it twice returns the same one.
+
+    One process at a time: while it loads, Brownie removes artefacts and writes them again.
+    """
     load_brownie()
     project = importlib.import_module("brownie.project")
-    return project.load(ROOT, name=PROJECT_NAME, raise_if_loaded=False)
+    HOME.mkdir(exist_ok=True)
+    with (HOME / "loading.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return project.load(ROOT, name=PROJECT_NAME, raise_if_loaded=False)
 
 
 def _import_with_home() -> None:

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+from sqlalchemy.exc import OperationalError
 
 from demo import stack
 from demo.anvil import NO_TLS
@@ -27,6 +28,7 @@ from oracle.store import Store
 from tests.e2e.gate import Gate
 
 LEASE_SECONDS = 2
+STOPS = 5
 
 
 class LateGate(Gate):
@@ -53,10 +55,6 @@ class Member:
         except httpx.HTTPError:
             return False
 
-    def stop_in_its_tracks(self) -> None:
-        """SIGSTOP: every thread of it stands still, and knows nothing of it afterwards."""
-        os.kill(self.node.pid, signal.SIGSTOP)
-
     def go_on(self) -> None:
         """SIGCONT."""
         os.kill(self.node.pid, signal.SIGCONT)
@@ -73,6 +71,20 @@ class Pair:
     def leader(self) -> Member | None:
         """The node that is ready, if one is."""
         return next((one for one in self.members if one.node.is_running and one.node.is_ready()), None)
+
+    def stop_in_its_tracks(self, member: Member) -> None:
+        """SIGSTOP: every thread of it stands still, and knows nothing of it afterwards. Not within a write: a
+        process that stands still with the lock of a SQLite file keeps everybody out for as long.
+        """
+        for _ in range(STOPS):
+            os.kill(member.node.pid, signal.SIGSTOP)
+            try:
+                self.store.check_writable()
+            except OperationalError:
+                member.go_on()
+            else:
+                return
+        raise AssertionError(f"{member.node.name} was in a write {STOPS} times")
 
     def other(self, member: Member) -> Member:
         """The one beside it."""

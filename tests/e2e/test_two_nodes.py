@@ -171,7 +171,7 @@ def test_stop__leader_during_execution__its_result_is_not_used(pair: Pair) -> No
 def assert_fenced(pair: Pair, leader: Member, books: Books, planned: redeem.Plan) -> None:
     """The leader stands still until the other one has done its work; then it goes on, and must do nothing."""
     epoch = pair.epoch()
-    leader.stop_in_its_tracks()
+    pair.stop_in_its_tracks(leader)
     try:
         until(lambda: pair.leader() is pair.other(leader), "the other one leads")
         assert pair.epoch() == epoch + 1

@@ -61,6 +61,8 @@ def test_page__in_use__has_no_serious_violation_of_accessibility(
 
 def test_axe__page_that_keeps_people_out__is_caught(browser: Browser, web_host: Host) -> None:
     with visit(browser, web_host, None) as page:
+        expect(page.locator("#class-list article")).to_have_count(3)
+        expect(page.locator("#status")).to_be_empty()
         page.evaluate(
             "() => document.querySelector('#buy-form label').replaceWith(document.createElement('input'))"
         )

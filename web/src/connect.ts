@@ -14,6 +14,7 @@ export function setUpWallet(app: App): void {
   const change = byId("switch", HTMLButtonElement);
   discover(add);
   connect.addEventListener("click", () => void attempt(() => connectTo(app), connect));
+  connect.disabled = false;
   change.addEventListener("click", () => void attempt(() => changeChain(app), change));
   app.onChange(() => void showAccount(app));
 }

@@ -55,10 +55,12 @@ export async function attempt(action: () => Promise<unknown>, trigger?: HTMLButt
   }
 }
 
-/** Run `action` when a form is sent. */
+/** Run `action` when a form is sent. Its button is off in the page until then: a click before would be lost. */
 export function onSubmit(form: HTMLFormElement, action: () => Promise<unknown>): void {
+  const submit = form.querySelector<HTMLButtonElement>("button[type=submit]");
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    void attempt(action, form.querySelector<HTMLButtonElement>("button[type=submit]"));
+    void attempt(action, submit);
   });
+  if (submit) submit.disabled = false;
 }
