@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from oracle.logging import get
@@ -34,7 +34,7 @@ class Server:
     options.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int, *, path: Path | None = None, **tls: Any) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, *, path: Path | None = None, **tls: Any) -> None:
         self._host, self._wanted, self._path = host, port, path
         config = uvicorn.Config(
             app, http=_Protocol, log_config=None, access_log=False, server_header=False,

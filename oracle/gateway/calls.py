@@ -151,6 +151,7 @@ class _Course:
         self._upstream = calls.upstream(call.model)
         self._tally = Tally()
         self._answer = Answer(call, calls.most_bytes)
+        self._request_hash = b""
         self._counting: asyncio.Task[int | None] | None = None
         self._holds = True
 
@@ -160,6 +161,8 @@ class _Course:
         """
         try:
             async with self._upstream.room():
+                # Once the call is sent there is time.
+                asyncio.get_running_loop().call_soon(self._hash_request)
                 if self._call.upstream.count_input and self._call.kind is not Kind.EMBEDDINGS:
                     self._counting = asyncio.create_task(self._count_input())
                 await self._pass_on()
@@ -284,6 +287,11 @@ class _Course:
             rendered = prompt if isinstance(prompt, str) else None
         return await self._upstream.count(engine.tokenise_prompt(call.kind, call.body, rendered))
 
+    def _hash_request(self) -> bytes:
+        if not self._request_hash:
+            self._request_hash = keccak(self._call.raw)
+        return self._request_hash
+
     def _used(self, agreed: Agreed, *, whole: bool) -> CallUsage:
         """What is charged. Bytes are kept of calls that can be run again: those that came to their end."""
         keep, content = self._call.deterministic and whole, self._answer.content
@@ -291,7 +299,7 @@ class _Course:
             input=agreed.input,
             cached=agreed.cached,
             output=agreed.output,
-            request_hash=keccak(self._call.raw),
+            request_hash=self._hash_request(),
             response_hash=keccak(content),
             started_ms=self._started_ms,
             ended_ms=_now_ms(),

@@ -135,8 +135,7 @@ def gateway(chosen: GatewaySettings, accounts: MemoryAccounts | None = None) -> 
     registry = CollectorRegistry()
     made = Proxy.of(chosen, account, RateCard(chosen.rates), "0x" + "ab" * 20, registry)
     app = FastAPI(lifespan=made.lifespan)
-    made.install(app)
-    server = Server(app, "127.0.0.1", 0)
+    server = Server(made.before(app), "127.0.0.1", 0)
     server.start()
     try:
         yield Lab(f"http://127.0.0.1:{server.port}", account, registry, made.calls)
