@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its name there)
+    def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
 
 
@@ -117,7 +117,9 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
     )
 
 
@@ -194,7 +196,8 @@ def play(cluster: Cluster, recorder: Recorder, out: Path) -> None:
     """Do what each scene says, and write the review that it caused."""
     for scene in yaml.safe_load(SCENES.read_text())["scenes"]:
         before = len(recorder.heard)
-        done = cluster.ask(*scene["kubectl"], *(AS if scene.get("as_user", True) else ()), given=scene.get("given"))
+        user = AS if scene.get("as_user", True) else ()
+        done = cluster.ask(*user, *scene["kubectl"], given=scene.get("given"))
         for name, wanted in scene["records"].items():
             found: list[Review] = []
 
@@ -226,9 +229,17 @@ def main(binaries: Path, out: Path) -> None:
         with cluster.running():
             labels = {"name": "team-a", "labels": {"scrip.dev/admission": "paid"}}
             cluster.ask("create", "-f-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": labels})
-            grant = ("create", "rolebinding", "developers", "--clusterrole=admin", "--group=team-a:developers")
+            grant = (
+                "create",
+                "rolebinding",
+                "developers",
+                "--clusterrole=admin",
+                "--group=team-a:developers",
+            )
             cluster.ask(*grant)
-            until(lambda: not cluster.ask("get", "serviceaccount", "default").returncode, "the default account")
+            until(
+                lambda: not cluster.ask("get", "serviceaccount", "default").returncode, "the default account"
+            )
             may = ("auth", "can-i", "create", "pods", *AS)
             until(lambda: cluster.ask(*may).stdout.startswith("yes"), "the user's rights")
             until(lambda: "default-token" in cluster.ask("get", "secrets").stdout, "its token")
