@@ -2,8 +2,8 @@
 
     python -m scripts.record_admission BINARIES OUT
 
-BINARIES is a folder with etcd, kube-apiserver and kube-controller-manager, which no test has: the README beside the
-recordings says how they were made. kubectl is taken from the PATH. Everything listens on 127.0.0.1 and ends here.
+BINARIES is a folder with etcd, kube-apiserver and kube-controller-manager, which no test has; the README by
+the recordings says how they were made. kubectl is taken from the PATH. All listen on 127.0.0.1 and end here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from demo.processes import free_ports
 ROOT: Final = Path(__file__).resolve().parents[1]
 SCENES: Final = ROOT / "tests" / "vectors" / "admission" / "scenes.yaml"
 START_S: Final = 60.0
-TOKEN: Final = "recording"
+TOKEN: Final = "recording"  # noqa: S105 (of a cluster that ends with this program)
 AS: Final = ("--as=ada@example.org", "--as-group=team-a:developers", "--as-group=system:authenticated")
 
 Review = dict[str, Any]
@@ -137,13 +137,14 @@ class Cluster:
         store = f"http://127.0.0.1:{etcd}"
         self._commands = {
             "etcd": [
-                f"--data-dir={folder}/etcd", f"--listen-client-urls={store}", f"--advertise-client-urls={store}",
-                f"--listen-peer-urls=http://127.0.0.1:{peer}",
+                f"--data-dir={folder}/etcd", f"--listen-client-urls={store}",
+                f"--advertise-client-urls={store}", f"--listen-peer-urls=http://127.0.0.1:{peer}",
             ],
             "kube-apiserver": [
                 f"--etcd-servers={store}", f"--secure-port={self._port}", "--bind-address=127.0.0.1",
-                f"--cert-dir={folder}/certs", f"--token-auth-file={folder}/tokens", "--authorization-mode=RBAC",
-                "--service-account-issuer=https://kubernetes.default.svc", "--endpoint-reconciler-type=none",
+                f"--cert-dir={folder}/certs", f"--token-auth-file={folder}/tokens",
+                "--authorization-mode=RBAC", "--endpoint-reconciler-type=none",
+                "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-signing-key-file={signing}", f"--service-account-key-file={signing}",
                 "--service-cluster-ip-range=10.0.0.0/24", "--feature-gates=EphemeralContainers=true",
             ],
@@ -176,7 +177,7 @@ class Cluster:
 
 def _kubeconfig(port: int) -> str:
     server = {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
-    return yaml.safe_dump({
+    return json.dumps({
         "apiVersion": "v1", "kind": "Config", "current-context": "it",
         "clusters": [{"name": "it", "cluster": server}], "users": [{"name": "it", "user": {"token": TOKEN}}],
         "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it", "namespace": "team-a"}}],
@@ -199,16 +200,21 @@ def play(cluster: Cluster, recorder: Recorder, out: Path) -> None:
         user = AS if scene.get("as_user", True) else ()
         done = cluster.ask(*user, *scene["kubectl"], given=scene.get("given"))
         for name, wanted in scene["records"].items():
-            found: list[Review] = []
+            review = _heard(recorder, before, wanted, f"{name}: {done.stdout}{done.stderr}")
+            (out / f"{name}.json").write_text(json.dumps(review, indent=2) + "\n")
+            print(name, _key(review))
 
-            def heard(wanted: dict[str, Any] = wanted, found: list[Review] = found) -> bool:
-                asked = [one for one in recorder.heard[before:] if wanted.items() <= _key(one).items()]
-                found[:] = asked[:1]
-                return bool(found)
 
-            until(heard, f"{name}: {done.stdout}{done.stderr}")
-            (out / f"{name}.json").write_text(json.dumps(found[0], indent=2) + "\n")
-            print(name, _key(found[0]))
+def _heard(recorder: Recorder, since: int, wanted: dict[str, Any], what: str) -> Review:
+    """The first review like this."""
+    found: list[Review] = []
+
+    def look() -> bool:
+        found[:] = [one for one in recorder.heard[since:] if wanted.items() <= _key(one).items()]
+        return bool(found)
+
+    until(look, what)
+    return found[0]
 
 
 def _key(review: Review) -> dict[str, Any]:
