@@ -136,7 +136,8 @@ def _filter(given: SlurmAdmission, conf: Path | None) -> tuple[Mark, str]:
     for name in ("PrologSlurmctld", "EpilogSlurmctld"):
         if _SCRIPTS[1] not in said.get(name, ""):
             return Mark.FAIL, f"slurm.conf: {name} must be scrip_admission.sh (docs/admission.md)"
-    run(["scontrol", "show", "partition", ",".join(given.partitions)], conf)  # raises for one it doesn't know
+    for name in given.partitions:
+        run(["scontrol", "show", "partition", name], conf)  # raises for one that Slurm doesn't know
     folder = Path(said.get("SLURM_CONF", "")).parent
     return _installed(folder, given)
 
