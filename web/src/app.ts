@@ -77,7 +77,8 @@ export class App {
   /** Try a call on the node, have the wallet send it, and wait until it is mined. Raises what refuses it. */
   async send(what: string, call: Call): Promise<TransactionReceipt> {
     const { signer, address } = await this.wallet();
-    await this.client.call({ account: address, ...call });
+    // As the next block would: the last one of a quiet chain is old, and a deadline may have passed since.
+    await this.client.call({ account: address, blockTag: "pending", ...call });
     say(`${what}: confirm the transaction in your wallet.`);
     const hash = await signer.sendTransaction(call);
     say(`${what}: sent, waiting for a block.`);

@@ -3,6 +3,7 @@ import { BadInput, type ResourceName } from "@scrip/abi";
 
 import type { CreditClass } from "./classes.js";
 import { make } from "./dom.js";
+import { reading } from "./input.js";
 import type { Parameter, Template } from "./providers.js";
 import type { Plain } from "./spec.js";
 
@@ -40,21 +41,19 @@ function startOf({ default: given, pattern }: Parameter): string {
   return given === undefined || given === null ? "" : String(given);
 }
 
-/** The parameters that were typed; an empty field that isn't required is left out. Raises BadInput. */
+/** The parameters that were typed; an empty field that isn't required is left out. Raises FieldProblem. */
 export function paramsFrom(place: HTMLElement, template: Template): Record<string, Plain> {
   const found: Record<string, Plain> = {};
   for (const field of place.querySelectorAll<HTMLInputElement | HTMLTextAreaElement>("[data-param]")) {
     const name = field.dataset.param ?? "";
-    if (field.value === "") {
-      if (template.required.includes(name)) throw new BadInput(name, "", "given");
-      continue;
-    }
-    found[name] = valueFrom(name, field.value, template.properties[name] ?? {});
+    if (field.value === "" && !template.required.includes(name)) continue;
+    found[name] = reading(field, () => valueFrom(name, field.value, template.properties[name] ?? {}));
   }
   return found;
 }
 
 function valueFrom(name: string, text: string, { type }: Parameter): Plain {
+  if (text === "") throw new BadInput(name, text, "given");
   if (type === "string") return text;
   if (type === "integer") {
     const value = /^-?[0-9]{1,16}$/.test(text.trim()) ? Number(text) : NaN;
