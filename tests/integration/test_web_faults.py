@@ -48,14 +48,23 @@ def test_buy__wallet_on_another_chain__offers_to_add_ours_and_goes_on(
         expect(page.locator("#account")).to_contain_text("on chain 1: this page is of chain 31337")
         fill_purchase(page, web_stack.classes.cpu, "1")
         press_buy(page)
-        assert "Your wallet is on chain 1, this page is of chain 31337." in alert(page)
+        assert alert(page) == "Your wallet is on chain 1, this page is of chain 31337."
         assert "eth_signTypedData_v4" not in wallet.asked
-        page.get_by_role("button", name="Switch to Local chain").click()
-        expect(page.locator("#status")).to_contain_text("Your wallet is on Local chain now.")
+        page.get_by_role("button", name="Switch the chain and go on").click()
+        expect(page.locator("#status")).to_have_text("Bought 1 CPU-second.")
         assert wallet.chain_id == web_stack.options.chain_id
         assert "wallet_addEthereumChain" in wallet.asked
-        press_buy(page)
-        expect(page.locator("#status")).to_contain_text("Bought 1 CPU-second.")
+
+
+def test_wallet__on_another_chain__is_switched_from_the_header(
+    browser: Browser, web_host: Host, web_stack: Stack, wallet: Wallet
+) -> None:
+    wallet.chain_id = UNKNOWN_TO_THE_WALLET
+    with visit(browser, web_host, wallet) as page:
+        connect(page)
+        page.get_by_role("button", name="Switch to Local chain").click()
+        expect(page.locator("#status")).to_have_text("Your wallet is on Local chain now.")
+        expect(page.locator("#account")).to_have_text(wallet.account.address)
 
 
 @pytest.mark.parametrize("declined", ["eth_requestAccounts", "eth_signTypedData_v4", "eth_sendTransaction"])

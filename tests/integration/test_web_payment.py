@@ -69,7 +69,7 @@ def test_feed__fresh_price__is_shown_with_age_and_bound_and_paid(
         fill_purchase(page, class_id, "20")
         expect(page.locator("#buy-cost")).to_have_text("0.0021 dUSD now, 0.002121 dUSD at most")
         about = page.locator("#buy-feed")
-        expect(about).to_contain_text(re.compile(r"observed 2 min( \d+ s)? ago"))
+        expect(about).to_contain_text(re.compile(r"observed \d+ min( \d+ s)? ago"))
         expect(about).to_contain_text("at most 10 min old and within 10 % of 100 dUSD per million")
         expect(page.locator(f"#class-list [data-class='{class_id}']")).to_contain_text(
             "105 dUSD per million credits, by a feed"
@@ -88,7 +88,7 @@ def test_feed__too_old_and_then_fresh__says_so_and_sells_without_a_reload(
     feed.post(PRICE, age=3 * MAX_AGE)
     class_id = class_by(web_stack, feed)
     told = re.compile(
-        r"The class's price is too old: it is of .+, 20 min( \d+ s)? more than the class allows\."
+        r"The class's price is too old: it is of .+, \d+ min( \d+ s)? more than the class allows\."
     )
     with visit(browser, web_host, wallet) as page:
         connect(page)

@@ -73,7 +73,7 @@ function card(app: App, { id, budget, left }: Own): HTMLElement {
     ["State", budget.revoked ? "revoked" : ended ? "expired" : "in force"],
     ["Spender", limits.spender],
     ["Per action", amount(limits.perAction)],
-    ["Per period", limits.period ? `${amount(limits.perPeriod)} in ${span(limits.period)}` : "no period"],
+    ["Per period", periodOf(limits, amount)],
     ["In all", amount(limits.lifetime)],
     ["Spent", amount(budget.spent)],
     ["Left now", amount(left)],
@@ -82,6 +82,10 @@ function card(app: App, { id, budget, left }: Own): HTMLElement {
   ];
   const actions = budget.revoked ? [] : [button("Revoke", () => revoke(app, id), `Revoke budget ${id}`)];
   return make("article", { "data-budget": String(id) }, make("h3", {}, `Budget ${id}`), facts(pairs), ...actions);
+}
+
+function periodOf({ period, perPeriod }: Limits, amount: (value: bigint) => string): string {
+  return period && perPeriod < NO_CAP ? `${amount(perPeriod)} in ${span(period)}` : "no cap";
 }
 
 async function revoke(app: App, id: bigint): Promise<void> {

@@ -9,7 +9,7 @@ import { aboutFeed, hasFeed, mostFor } from "./feed.js";
 import { unitsFrom } from "./input.js";
 import { onSubmit, say } from "./notices.js";
 import { purchase } from "./payment.js";
-import { Hindrance, problemOf } from "./problems.js";
+import { FieldProblem, Hindrance, problemOf } from "./problems.js";
 
 const FEED_MS = 10_000;
 
@@ -61,7 +61,7 @@ async function showCost(app: App, form: HTMLFormElement): Promise<void> {
     const quote = await quoteOf(app, one, unitsFrom(form, "credits", one.terms.decimals));
     show(inWords(one, quote), feed, quote);
   } catch (error) {
-    show(problemOf(error).sentence, feed);
+    show(error instanceof FieldProblem ? "enter an amount" : problemOf(error).sentence, feed);
   }
 }
 

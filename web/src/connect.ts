@@ -1,7 +1,7 @@
 /** The wallet in the header: choose, connect, switch the chain, follow what the wallet changes. */
 import type { App } from "./app.js";
 import { byId, choices } from "./dom.js";
-import { clearProblem, say, wire } from "./notices.js";
+import { clearProblem, onWrongChain, say, wire } from "./notices.js";
 import { Hindrance } from "./problems.js";
 import { accountOf, chainOf, discover, firstOf, switchChain, type Found, type Provider } from "./wallets.js";
 
@@ -13,6 +13,7 @@ export function setUpWallet(app: App): void {
   discover(add);
   wire("connect", () => connectTo(app));
   wire("switch", () => changeChain(app));
+  onWrongChain(() => changeChain(app));
   app.onChange(() => void showAccount(app));
 }
 

@@ -1,6 +1,6 @@
 /** One job on the page: followed until it ends, then its receipt with every check; and the list of one's own. */
 import { BadInput, formatUnits, isFinal, nameOf, numberOf, OUTCOMES, STATUSES, type StatusName } from "@scrip/abi";
-import { isHex, keccak256, type Hex } from "viem";
+import { isHex, keccak256, toHex, type Hex } from "viem";
 
 import type { App } from "./app.js";
 import { classOf } from "./class_list.js";
@@ -19,6 +19,7 @@ import { nextTime, when } from "./time.js";
 const POLL_MS = 1_500;
 const MOST_LISTED = 10;
 const MOST_SHOWN = 20_000;
+const SAVE_MS = 60_000;
 
 let followed: Hex | undefined;
 
@@ -41,11 +42,10 @@ export async function showJob(app: App, id: Hex, { focus = false } = {}): Promis
   const opening = await openingOf(app, id);
   followed = id;
   field(byId("job-form", HTMLFormElement), "job").value = id;
-  if (focus) byId("job-view", HTMLDivElement).focus();
-  void follow(app, opening);
+  void follow(app, opening, focus);
 }
 
-async function follow(app: App, opening: Opening): Promise<void> {
+async function follow(app: App, opening: Opening, focus = false): Promise<void> {
   let last = "";
   while (followed === opening.id) {
     try {
@@ -56,6 +56,7 @@ async function follow(app: App, opening: Opening): Promise<void> {
       const state = `${status} ${more}`;
       if (last !== state) say(`Job ${status}${more ? `, at the provider ${more}` : ""}.`);
       showState(app, opening, { status, more, ending, outlook }, last !== state);
+      if (focus && !last) goTo(byId("job-view", HTMLDivElement));
       last = state;
       if (isFinal(numberOf(STATUSES, status))) {
         app.changed();
@@ -98,11 +99,16 @@ function showState(app: App, opening: Opening, seen: Seen, anew: boolean): void 
       make("h3", {}, "Job"), facts(factsOf(opening, seen)), make("p", { id: "job-time" }), make("div", { id: "job-way" }),
       make("div", { id: "receipt" }), make("div", { id: "output" }),
     );
-    if (hadFocus) place.focus();
+    if (hadFocus) goTo(place);
   }
   // The time runs on while the rest stays, and the focus with it.
   byId("job-time", HTMLParagraphElement).textContent = seen.outlook.text;
   showWay(app, opening, seen.outlook.way);
+}
+
+function goTo(place: HTMLElement): void {
+  place.focus({ preventScroll: true });
+  place.scrollIntoView({ block: "start" });
 }
 
 function showWay(app: App, opening: Opening, way: Way | undefined): void {
@@ -144,7 +150,7 @@ async function showReceipt(app: App, opening: Opening, ending: Ending): Promise<
     make("h3", {}, "Receipt"),
     make("p", { class: all ? "good" : "bad" }, all ? "Every check passed." : "A check FAILED: don't rely on this receipt."),
     make("ul", { class: "checks" }, ...checked.checks.map(checkLine)),
-    facts(receiptFacts(checked, one?.terms.decimals ?? 0)),
+    facts(receiptFacts(checked, one ? credits(one, checked.receipt.units) : `${checked.receipt.units} base units`)),
     button("Show output", () => showOutput(app, opening, checked)),
   );
   say(`Job ${ending.status}. ${all ? "Its receipt passed every check." : "Its receipt FAILED a check."}`);
@@ -155,11 +161,11 @@ function checkLine({ name, passed, detail }: Checked["checks"][number]): HTMLEle
   return make("li", { "data-check": name }, mark, ` ${name}: ${detail}`);
 }
 
-function receiptFacts({ receipt, transaction }: Checked, decimals: number): [string, string][] {
+function receiptFacts({ receipt, transaction }: Checked, charged: string): [string, string][] {
   return [
     ["Outcome", nameOf(OUTCOMES, receipt.outcome)],
     ["Assurance", String(receipt.assurance)],
-    ["Charged", `${formatUnits(receipt.units, decimals)} credits`],
+    ["Charged", charged],
     ["Energy", `${formatUnits(BigInt(receipt.gpuMillijoules), 3)} J`],
     ["Tokens", `${receipt.inputTokens} in, ${receipt.outputTokens} out`],
     ["Started", when(receipt.startedAt)],
@@ -175,13 +181,31 @@ async function showOutput(app: App, opening: Opening, { receipt }: Checked): Pro
   const { endpoint } = await offerOf(app, opening.terms.provider);
   const bytes = await outputOf(app, endpoint, opening.id);
   const isSame = keccak256(bytes) === receipt.outputHash;
-  const text = new TextDecoder().decode(bytes.slice(0, MOST_SHOWN));
   byId("output", HTMLDivElement).replaceChildren(
     make("h3", {}, "Output"),
     checkLine({ name: "Output hash", passed: isSame, detail: `${bytes.length} bytes, as the receipt says` }),
-    make("pre", { tabindex: "0", "aria-label": "Output of the job" }, text),
+    make("pre", { tabindex: "0", "aria-label": "Output of the job" }, readable(bytes)),
+    button("Save output", async () => save(bytes, `${opening.id}.bin`)),
   );
   say("Output shown.");
+}
+
+/** Bytes as the text they are, or else in hex; the first of many. */
+function readable(bytes: Uint8Array): string {
+  const first = bytes.slice(0, MOST_SHOWN);
+  const more = bytes.length > MOST_SHOWN ? `\n… ${bytes.length - MOST_SHOWN} bytes more` : "";
+  try {
+    // A character that the limit cuts in two is no mistake of the output: only the end may be incomplete.
+    return new TextDecoder("utf-8", { fatal: true }).decode(first, { stream: more !== "" }) + more;
+  } catch {
+    return toHex(first) + more;
+  }
+}
+
+function save(bytes: Uint8Array, name: string): void {
+  const href = URL.createObjectURL(new Blob([bytes.slice()]));
+  make("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), SAVE_MS);
 }
 
 /** The account's latest jobs, with how each stands: what is past its time can be taken back. */

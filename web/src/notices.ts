@@ -18,16 +18,24 @@ export function unsay(text: string): void {
 export function tell(thrown: unknown, again?: () => void): void {
   const { sentence, retry, wrongChain } = problemOf(thrown);
   say("");
-  if (thrown instanceof FieldProblem) mark(thrown);
   byId("problem-text", HTMLParagraphElement).textContent = sentence;
   const retryButton = byId("retry", HTMLButtonElement);
   retryButton.hidden = !(retry && again);
+  retryButton.textContent = wrongChain ? "Switch the chain and go on" : "Try again";
   retryButton.onclick = () => {
     clearProblem();
-    again?.();
+    if (wrongChain) void attempt(async () => void (await switchChain().then(again)));
+    else again?.();
   };
   byId("problem", HTMLDivElement).hidden = false;
-  if (wrongChain) byId("switch", HTMLButtonElement).hidden = false;
+  if (thrown instanceof FieldProblem) mark(thrown);
+}
+
+let switchChain: () => Promise<void> = () => Promise.resolve();
+
+/** What brings the wallet to our chain, where that is the problem. */
+export function onWrongChain(action: () => Promise<void>): void {
+  switchChain = action;
 }
 
 /** Tell of a problem with a refresh, which nobody asked for: it must not hide one with what somebody did. */
@@ -38,6 +46,10 @@ export function tellOfRefresh(thrown: unknown, again: () => void): void {
 /** Take the last problem away, and what is said of it next to a field. */
 export function clearProblem(): void {
   byId("problem", HTMLDivElement).hidden = true;
+  unmark();
+}
+
+function unmark(): void {
   const slip = document.getElementById(SLIP);
   slip?.remove();
   for (const field of document.querySelectorAll("[aria-invalid]")) {
@@ -50,12 +62,13 @@ export function clearProblem(): void {
 
 /** Say below a field what is wrong with it, and go there. It is gone once something else is typed. */
 function mark({ field, message }: FieldProblem): void {
-  clearProblem();
+  unmark();
   (field.closest("label") ?? field).after(make("p", { id: SLIP, class: "bad slip" }, message));
   field.setAttribute("aria-invalid", "true");
   field.setAttribute("aria-describedby", `${field.getAttribute("aria-describedby") ?? ""} ${SLIP}`.trim());
   field.addEventListener("input", clearProblem, { once: true });
   field.focus();
+  field.scrollIntoView({ block: "center" }); // clear of the notices, which stay on top
 }
 
 let unread = 0;

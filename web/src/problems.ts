@@ -14,7 +14,7 @@ export class WrongChain extends Hindrance {
   override name = "WrongChain";
 
   constructor(given: number, wanted: number) {
-    super(`Your wallet is on chain ${given}, this page is of chain ${wanted}. Switch the chain, then try again.`);
+    super(`Your wallet is on chain ${given}, this page is of chain ${wanted}.`);
   }
 }
 
