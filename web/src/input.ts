@@ -51,6 +51,6 @@ export function wholeFrom(form: HTMLFormElement, name: string, most: number, emp
 function labelOf(of: FieldProblem["field"]): string {
   const label = of.labels?.[0]?.cloneNode(true);
   if (!(label instanceof HTMLLabelElement)) return of.name;
-  label.querySelectorAll("input, select, textarea, [data-unit]").forEach((one) => one.remove());
+  label.querySelectorAll("input, select, textarea, .unit").forEach((one) => one.remove());
   return label.textContent?.trim() || of.name;
 }

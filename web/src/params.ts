@@ -29,8 +29,16 @@ export function fieldsFor(template: Template): HTMLElement[] {
     if (template.required.includes(name)) field.required = true;
     if (parameter.type === "integer") field.inputMode = "numeric";
     field.value = startOf(parameter);
-    return make("label", {}, name, field);
+    const bounds = make("span", { class: "unit" }, boundsOf(parameter));
+    return make("label", {}, make("span", {}, `${name} `, bounds), field);
   });
+}
+
+/** "from 1 to 64", where a provider says so. */
+function boundsOf({ minimum, maximum }: Parameter): string {
+  const from = typeof minimum === "number" ? `from ${minimum}` : "";
+  const to = typeof maximum === "number" ? `${from ? "" : "up "}to ${maximum}` : "";
+  return [from, to].filter(Boolean).join(" ");
 }
 
 /** A seed may be any: a random one spares people the typing. */
@@ -52,12 +60,15 @@ export function paramsFrom(place: HTMLElement, template: Template): Record<strin
   return found;
 }
 
-function valueFrom(name: string, text: string, { type }: Parameter): Plain {
+function valueFrom(name: string, text: string, parameter: Parameter): Plain {
+  const { type, minimum = -Infinity, maximum = Infinity } = parameter;
   if (text === "") throw new BadInput(name, text, "given");
   if (type === "string") return text;
   if (type === "integer") {
     const value = /^-?[0-9]{1,16}$/.test(text.trim()) ? Number(text) : NaN;
-    if (!Number.isSafeInteger(value)) throw new BadInput(name, text, "a whole number");
+    if (!Number.isSafeInteger(value) || value < minimum || value > maximum) {
+      throw new BadInput(name, text, `a whole number ${boundsOf(parameter)}`.trim());
+    }
     return value;
   }
   try {
