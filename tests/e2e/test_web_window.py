@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from demo.stack import PROVIDER, Stack, running
 from demo.stack_config import Options
-from scrip import redeem
+from scrip import jobs, redeem
 from scrip.spec import JobSpec
 from scrip.types import Status
 from tests.e2e.site import until
@@ -65,5 +65,10 @@ def test_job__window_is_over_and_provider_gone__its_buyer_settles_it_and_gets_th
             expect(page.locator("#receipt")).to_contain_text("Every check passed.", timeout=MS)
             expect(page.locator("#job-view")).to_contain_text("settled")
     view = stack.chain.at()
-    assert view.job_state(job).status is Status.SETTLED
-    assert view.locked(wallet.account.address, 4) == 0
+    ending = jobs.ending(view, job)
+    assert ending is not None
+    assert ending.status is Status.SETTLED
+    assert 0 < ending.units < UNITS
+    class_id = jobs.opening(view, job).terms.class_id
+    assert view.locked(wallet.account.address, class_id) == 0
+    assert view.balance(wallet.account.address, class_id) == UNITS - ending.units
