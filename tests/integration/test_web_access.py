@@ -106,7 +106,7 @@ def test_slip__on_a_phone__its_field_is_not_under_the_notices(
         field = form.get_by_label("Spender")
         expect(field).to_be_focused()
         expect(form.locator(".slip")).to_have_text(
-            "Spender: must be an address: 0x and 40 hex digits, their capitals as given."
+            "Spender: must be an address, copied whole: 0x and 40 hex digits."
         )
         ours, notices = field.bounding_box(), page.locator(".notices").bounding_box()
         assert ours is not None
@@ -165,3 +165,4 @@ def test_problem__dismissed_by_keyboard__goes_away(browser: Browser, web_host: H
         tab_to(page, "#dismiss")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_be_hidden()
+        expect(page.locator("#connect")).to_be_focused()

@@ -164,6 +164,30 @@ def test_node__lost_and_back__try_again_goes_on_where_it_was(
         expect(page.locator("#status")).to_have_text("Bought 3 CPU-seconds.")
 
 
+def test_node__lost_after_sending__is_waited_for_and_nothing_is_sent_twice(
+    browser: Browser, web_host: Host, web_stack: Stack, wallet: Wallet
+) -> None:
+    lost: list[str] = []
+
+    def lose_receipts(route: Route) -> None:
+        asked = route.request.post_data or ""
+        if "eth_getTransactionReceipt" in asked and len(lost) < 6:
+            lost.append(asked)
+            route.abort("connectionrefused")
+        else:
+            route.continue_()
+
+    with visit(browser, web_host, wallet) as page:
+        connect(page)
+        page.route(lambda url: url.startswith(web_stack.rpc_url), lose_receipts)
+        fill_purchase(page, web_stack.classes.cpu, "3")
+        press_buy(page)
+        expect(page.locator("#status")).to_have_text("Bought 3 CPU-seconds.")
+        expect(page.get_by_role("alert")).to_be_hidden()
+    assert len(lost) == 6
+    assert wallet.asked.count("eth_sendTransaction") == 1
+
+
 def test_config__missing__says_where_it_belongs(browser: Browser, web_host: Host) -> None:
     config = web_host.folder / "config.json"
     text = config.read_text()

@@ -81,10 +81,28 @@ export class App {
     say(`${what}: confirm the transaction in your wallet.`);
     const hash = await signer.sendTransaction(call);
     say(`${what}: sent, waiting for a block.`);
-    const receipt = await this.client.waitForTransactionReceipt({ hash });
+    const receipt = await this.mined(what, hash);
     if (receipt.status !== "success") throw new Hindrance(`${what}: the transaction ${hash} was reverted.`);
     this.changed();
     return receipt;
+  }
+
+  /** Wait until it is mined, through a node that is away: what was sent must not be sent again. */
+  private async mined(what: string, hash: Hex): Promise<TransactionReceipt> {
+    let fate = "";
+    const onReplaced = ({ reason }: { reason: string }) => void (fate = reason);
+    for (;;) {
+      try {
+        const receipt = await this.client.waitForTransactionReceipt({ hash, onReplaced });
+        if (fate === "" || fate === "repriced") return receipt;
+        break;
+      } catch (error) {
+        if (!isLost(error)) throw new Hindrance(`${what}: ${hash} isn't mined yet. Don't send it again: your wallet follows it.`);
+      }
+      say(`${what}: sent, but the chain's node doesn't answer. Waiting for it.`);
+      await new Promise((resume) => setTimeout(resume, POLL_MS));
+    }
+    throw new Hindrance(`${what}: another transaction took the place of ${hash} in your wallet. Nothing came of this one.`);
   }
 
   /** As the next block would: the last one of a quiet chain is old, and a deadline may have passed since. */

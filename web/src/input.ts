@@ -33,7 +33,7 @@ export function addressFrom(form: HTMLFormElement, name: string): Address {
 /** An address from a text. Raises BadInput. */
 export function addressOfText(name: string, text: string): Address {
   // Lower case only has no checksum that could be wrong; a checksum that is there must be right.
-  if (!isAddress(text)) throw new BadInput(name, text, "an address: 0x and 40 hex digits, their capitals as given");
+  if (!isAddress(text)) throw new BadInput(name, text, "an address, copied whole: 0x and 40 hex digits");
   return getAddress(text);
 }
 

@@ -8,7 +8,7 @@ import { setUpWallet } from "./connect.js";
 import { byId } from "./dom.js";
 import { setUpHoldings, showHoldings } from "./holdings.js";
 import { setUpJobs, showOwnJobs } from "./job_view.js";
-import { attempt, clearProblem, reading, say, tellOfRefresh, unsay } from "./notices.js";
+import { attempt, reading, say, setUpNotices, tellOfRefresh, unsay } from "./notices.js";
 import { setUpOffers, showOffer } from "./offer_forms.js";
 import { setUpRedeeming } from "./redeem.js";
 
@@ -47,5 +47,5 @@ function showOrigin({ config, chain }: App): void {
   byId("footer", HTMLParagraphElement).textContent = `${chain.name} (${chain.id}), read from ${config.rpcUrl}`;
 }
 
-byId("dismiss", HTMLButtonElement).addEventListener("click", clearProblem);
+setUpNotices();
 void attempt(start);

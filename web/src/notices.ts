@@ -49,6 +49,19 @@ export function clearProblem(): void {
   unmark();
 }
 
+/** Wire up the box that tells of problems. Dismissed, the focus goes back to where it came from. */
+export function setUpNotices(): void {
+  const box = byId("problem", HTMLDivElement);
+  let last: HTMLElement | undefined;
+  document.addEventListener("focusin", ({ target }) => {
+    if (target instanceof HTMLElement && !box.contains(target)) last = target;
+  });
+  byId("dismiss", HTMLButtonElement).addEventListener("click", () => {
+    clearProblem();
+    (last?.isConnected ? last : byId("main", HTMLElement)).focus();
+  });
+}
+
 function unmark(): void {
   const slip = document.getElementById(SLIP);
   slip?.remove();

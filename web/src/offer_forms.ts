@@ -9,7 +9,8 @@ import { byId, facts, field, make, valueOf } from "./dom.js";
 import { addressFrom, fieldFrom, unitsFrom, wholeFrom } from "./input.js";
 import { onSubmit, say, wire } from "./notices.js";
 import {
-  cancelOffer, fillOffer, fromText, makeOffer, priceOf, stateOfOffer, toText, type SignedOffer,
+  cancelOffer, fillOffer, fromText, makeOffer, priceOf, stateOfOffer, toText, type OfferState,
+  type SignedOffer,
 } from "./offers.js";
 import { Hindrance, problemOf } from "./problems.js";
 import { nextTime, when } from "./time.js";
@@ -77,20 +78,16 @@ export async function showOffer(app: App): Promise<void> {
   try {
     const signed = fromText(valueOf(form, "offer"));
     const one = classOfOffer(signed);
-    const { left, cancelled, signed: genuine } = await stateOfOffer(app, signed);
-    show(facts(about(signed, one, left, cancelled, genuine)));
+    byId("offer-unit", HTMLSpanElement).textContent = `in ${one.resource}s`;
+    const [state, now] = await Promise.all([stateOfOffer(app, signed), nextTime(app)]);
+    show(facts(about(signed, one, state, now)));
   } catch (error) {
     show(make("p", { class: "bad" }, problemOf(error).sentence));
   }
 }
 
-function about(
-  { offer }: SignedOffer,
-  one: CreditClass,
-  left: bigint,
-  cancelled: boolean,
-  genuine: boolean,
-): [string, string][] {
+function about({ offer }: SignedOffer, one: CreditClass, state: OfferState, now: number): [string, string][] {
+  const { left, cancelled, signed } = state;
   const token = offer.token === one.token.address ? one.token : undefined;
   const price = token ? money(token, priceOf(offer, left)) : `${priceOf(offer, left)} base units of ${offer.token}`;
   return [
@@ -99,8 +96,8 @@ function about(
     ["Price of that", price],
     ["Holds until", when(offer.expiry)],
     ["For", offer.taker === zeroAddress ? "anyone" : offer.taker],
-    ["Signature", genuine ? "the maker's" : "NOT the maker's: don't fill it"],
-    ["State", cancelled ? "cancelled" : left === 0n ? "filled" : "open"],
+    ["Signature", signed ? "the maker's" : "NOT the maker's: don't fill it"],
+    ["State", cancelled ? "cancelled" : left === 0n ? "filled" : now > offer.expiry ? "expired" : "open"],
   ];
 }
 
