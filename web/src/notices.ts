@@ -49,16 +49,14 @@ export function clearProblem(): void {
   unmark();
 }
 
-/** Wire up the box that tells of problems. Dismissed, the focus goes back to where it came from. */
+/** What was pressed last to do something: where the focus belongs once a problem with it is read. */
+let pressed: HTMLElement | undefined;
+
+/** Wire up the box that tells of problems. */
 export function setUpNotices(): void {
-  const box = byId("problem", HTMLDivElement);
-  let last: HTMLElement | undefined;
-  document.addEventListener("focusin", ({ target }) => {
-    if (target instanceof HTMLElement && !box.contains(target)) last = target;
-  });
   byId("dismiss", HTMLButtonElement).addEventListener("click", () => {
     clearProblem();
-    (last?.isConnected ? last : byId("main", HTMLElement)).focus();
+    (pressed?.isConnected ? pressed : byId("main", HTMLElement)).focus();
   });
 }
 
@@ -102,7 +100,10 @@ export async function reading<Value>(read: () => Promise<Value>): Promise<Value>
 export async function attempt(action: () => Promise<unknown>, trigger?: HTMLButtonElement | null): Promise<void> {
   if (trigger?.disabled) return;
   clearProblem();
-  if (trigger) trigger.disabled = true;
+  if (trigger) {
+    pressed = trigger;
+    trigger.disabled = true;
+  }
   try {
     await action();
   } catch (error) {
