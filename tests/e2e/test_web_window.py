@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import PROVIDER, Stack, running
-from demo.stack_config import Options
+from demo.stack import Stack, running
+from demo.stack_config import PROVIDER, Options
 from scrip import jobs, redeem
 from scrip.spec import JobSpec
 from scrip.types import Status

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from demo.classes import CPU, create_class, terms_of
-from demo.stack import PROVIDER, Stack
+from demo.stack import Stack
+from demo.stack_config import PROVIDER
 from scrip.amounts import pay_out
 from scrip.eip712 import job_id
 from scrip.types import JobTerms
@@ -23,7 +24,7 @@ BACK = "Take the credits back"
 def opened(stack: Stack, *, accepted: bool) -> JobTerms:
     """A job of the buyer's, taken by the provider or not; no provider is at work."""
     give(stack, "buyer", stack.classes.cpu, UNITS)
-    now = max(stack.chain.at().time(), 0)
+    now = stack.chain.at().time()
     terms = JobTerms(
         payer=str(stack.accounts["buyer"].address), provider=stack.provider, class_id=stack.classes.cpu,
         max_units=UNITS, resources=1, accept_by=now + ACCEPT_SECONDS, submit_by=now + SUBMIT_SECONDS,
