@@ -97,7 +97,9 @@ export class App {
         if (fate === "" || fate === "repriced") return receipt;
         break;
       } catch (error) {
-        if (!isLost(error)) throw new Hindrance(`${what}: ${hash} isn't mined yet. Don't send it again: your wallet follows it.`);
+        if (!isLost(error)) {
+          throw new Hindrance(`${what}: ${hash} isn't mined yet. Don't send it again: your wallet follows it.`);
+        }
       }
       say(`${what}: sent, but the chain's node doesn't answer. Waiting for it.`);
       await new Promise((resume) => setTimeout(resume, POLL_MS));

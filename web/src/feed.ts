@@ -25,7 +25,8 @@ export async function aboutFeed(app: App, one: CreditClass): Promise<string> {
   if (!hasFeed(one)) return "";
   const { priceFeed, maxPriceAge, maxDeviationBps, pricePerMillion } = one.terms;
   const price = `${formatUnits(pricePerMillion, one.token.decimals)} ${one.token.symbol}`;
-  const bounds = `The class takes a price at most ${span(maxPriceAge)} old and within ${maxDeviationBps / 100} % of ${price} per million.`;
+  const within = `within ${maxDeviationBps / 100} % of ${price} per million`;
+  const bounds = `The class takes a price at most ${span(maxPriceAge)} old and ${within}.`;
   const at = await observedAt(app, priceFeed);
   if (at === undefined) return `The price feed has no price now. ${bounds}`;
   return `Price from a feed, observed ${span((await nextTime(app)) - at)} ago (${when(at)}). ${bounds}`;

@@ -38,7 +38,9 @@ export async function outlookOf(app: App, opening: Opening, status: StatusName, 
     const { finalizeAt } = await app.client.readContract({ ...at, functionName: "submissions" });
     return outlook(finalizeAt, now, SETTLE, {
       before: `The receipt is there. It can be challenged until ${ahead(finalizeAt, now)}; then anyone can settle the job.`,
-      after: `Nobody challenged the receipt until ${behind(finalizeAt, now)}: anyone can settle the job, and what isn't used comes back.`,
+      after:
+        `Nobody challenged the receipt until ${behind(finalizeAt, now)}: anyone can settle the job, and what isn't ` +
+        "used comes back.",
     });
   }
   if (status !== "disputed") return { text: "", way: undefined };
