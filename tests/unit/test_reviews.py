@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from oracle.claims import GpuClaim
 from oracle.reviews import Binding, Reviewed, Reviews, Verdict
 from oracle.store import Store
@@ -14,13 +10,6 @@ from scrip.evidence import Check
 JOB, OTHER = b"\x01" * 32, b"\x02" * 32
 SENDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 DIFFERS = Verdict(JOB, False, "output.hash", "differs")
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    made = Store.open(database_url, lambda: 1_000)
-    yield made
-    made.close()
 
 
 def bound(job: bytes, receipt: int, *claims: GpuClaim) -> Binding:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,13 +25,6 @@ from tests.unit.evidence_factory import make_bundle, make_terms
 
 JOB, OTHER = b"\x01" * 32, b"\x02" * 32
 SENDER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    made = Store.open(database_url, lambda: 1_000)
-    yield made
-    made.close()
 
 
 def metered(store: Store, job: bytes = JOB) -> bytes:
