@@ -15,9 +15,9 @@ from oracle import daemon, preflight
 from oracle import migrate_state as moving
 from oracle.admission import serve as admission
 from oracle.logging import clean, configure
-from oracle.node import node_name, open_state
 from oracle.preflight import Finding, Mark
 from oracle.settings import Settings
+from oracle.state_folder import node_name, open_state
 from oracle.store import Store
 from oracle.telemetry.nvml import Nvml
 from oracle.telemetry.nvml.record import PERIOD_MS

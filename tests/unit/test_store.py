@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oracle.journal import SqlJournal
-from oracle.node import NodeProblem, open_state
+from oracle.state_folder import StateFolderProblem, open_state
 from oracle.states import FINAL, Stage, State, may_follow
 from oracle.store import Move, StateConflict, Store
 from scrip.errors import NotFound
@@ -240,7 +240,7 @@ def test_state_folder__is_private_and_taken_by_one_node(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     lock = open_state(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    with pytest.raises(NodeProblem, match="in use by another node"):
+    with pytest.raises(StateFolderProblem, match="in use by another node"):
         open_state(folder)
     lock.close()
     open_state(folder).close()
