@@ -16,8 +16,8 @@ from oracle import migrate_state as moving
 from oracle.admission import serve as admission
 from oracle.findings import Finding, Mark
 from oracle.logging import clean, configure
-from oracle.node import node_name, open_state
 from oracle.settings import Settings
+from oracle.state_folder import node_name, open_state
 from oracle.store import Store
 from oracle.telemetry.nvml import Nvml
 from oracle.telemetry.nvml.record import PERIOD_MS
