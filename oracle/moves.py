@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import (
-    CompoundSelect, Select, and_, exists, insert, literal, not_, or_, select, union_all, update,
+    CompoundSelect,
+    Select,
+    and_,
+    exists,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    union_all,
+    update,
 )  # fmt: skip
 from sqlalchemy.orm import Session
 
