@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from oracle.journal import SqlJournal
 from oracle.state_folder import StateFolderProblem, open_state
-from oracle.states import FINAL, Stage, State, may_follow
+from oracle.states import ACTIVE, FINAL, Stage, State, may_follow
 from oracle.store import Move, StateConflict, Store
 from scrip.errors import NotFound
 from scrip.journal import TxOutcome, TxRecord
@@ -132,6 +132,15 @@ def test_counts__every_state_is_there(store: Store) -> None:
     assert counts[State.OPEN] == 1
     assert set(counts) == set(State)
     assert store.count([State.OPEN, State.QUEUED]) == 1
+
+
+def test_present__says_which_states_jobs_are_in(store: Store) -> None:
+    assert store.present(State) == frozenset()
+    for number, state in enumerate((State.OPEN, State.METERED, State.METERED, State.SETTLED)):
+        store.add_job(bytes([number]) * 32, make_terms(), state)
+    assert store.present(State) == {State.OPEN, State.METERED, State.SETTLED}
+    assert store.present(ACTIVE) == {State.OPEN, State.METERED}
+    assert store.present([State.QUEUED]) == frozenset()
 
 
 # Specs
