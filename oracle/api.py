@@ -13,6 +13,7 @@ from fastapi import FastAPI, Path, Query, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.types import ASGIApp
 
 from oracle import api_errors, statements
 from oracle import api_models as models
@@ -79,7 +80,7 @@ class ProviderParts:
         return Gate(self.parties, url, self.chain_id, self.market, operators)
 
 
-def provider_app(parts: ProviderParts) -> FastAPI:
+def provider_app(parts: ProviderParts) -> ASGIApp:
     """The app of a provider node."""
     gateway = parts.gateway
     lifespan = None if gateway is None else gateway.proxy.lifespan
@@ -100,24 +101,24 @@ def provider_app(parts: ProviderParts) -> FastAPI:
         add_operator(app, parts.operator)
     if gateway is not None:
         add_sessions(app, gateway)
-        gateway.proxy.install(app)
-    _open_to_pages(app, parts.settings.api.web_origins)
-    return app
+    served = app if gateway is None else gateway.proxy.before(app)
+    return _open_to_pages(served, parts.settings.api.web_origins)
 
 
-def _open_to_pages(app: FastAPI, origins: Sequence[str]) -> None:
+def _open_to_pages(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """Let pages of these origins call the API from a browser. Added last: refusals need the headers as well.
 
     No cookie counts here, so a page can do no more than anybody: what isn't public takes a signature.
     """
-    if origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(origins),
-            allow_methods=["GET", "POST", "PUT"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["Retry-After", "X-Scrip-Simulated"],
-        )
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "PUT"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Retry-After", "X-Scrip-Simulated"],
+    )
 
 
 def add_common(

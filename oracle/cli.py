@@ -14,10 +14,10 @@ from rich.table import Table
 from oracle import daemon, preflight
 from oracle import migrate_state as moving
 from oracle.admission import serve as admission
+from oracle.findings import Finding, Mark
 from oracle.logging import clean, configure
-from oracle.node import node_name, open_state
-from oracle.preflight import Finding, Mark
 from oracle.settings import Settings
+from oracle.state_folder import node_name, open_state
 from oracle.store import Store
 from oracle.telemetry.nvml import Nvml
 from oracle.telemetry.nvml.record import PERIOD_MS
@@ -56,8 +56,8 @@ def once(config: Config = None) -> None:
 
 @command(app, "check", example="scrip oracle check --config node.toml")
 def check(config: Config = None) -> None:
-    """Check settings, key, chain, registration, catalogue, confinement, metering, disk and clock. Sends
-    nothing.
+    """Check settings, key, chain, registration, catalogue, confinement, metering, disk and clock; admission
+    where it is set. Sends nothing.
     """
     settings = _load(config)
     findings = preflight.check(settings)

@@ -117,7 +117,7 @@ class Desk:
             )
         quoted = sum(
             row.terms.max_units
-            for row in self._store.jobs([State.QUOTED])
+            for row in self._store.oldest([State.QUOTED])
             if (row.terms.payer, row.terms.class_id) == (terms.payer, terms.class_id)
         )
         load = Load(self._store.count(BUSY), quoted)

@@ -20,7 +20,7 @@ from oracle.models import JobRow
 from oracle.outbox import Outbox
 from oracle.reconcile import accept_label, cancel_label, finalize_label
 from oracle.settle import Settler
-from oracle.states import State
+from oracle.states import ACTIVE, State
 from oracle.store import StateConflict, Store
 from oracle.tasks import Tasks
 from oracle.tracing import span
@@ -37,6 +37,10 @@ CONSIDERED: Final = 200
 """Jobs nobody has taken that are considered in one pass."""
 SENDING: Final = 64
 """Transactions that are being sent or wait for a thread; with more, the next ones only take up memory."""
+SENT: Final = frozenset({
+    State.OPEN, State.METERED, State.ACCEPTING, State.CANCELLING, State.SUBMITTED, State.DISPUTED,
+})  # fmt: skip
+"""Where a transaction is due, or may be once the pass has looked at the job."""
 
 _log = get(__name__)
 
@@ -67,7 +71,7 @@ class Dispatcher:
         """Queue again what an earlier process was executing. Also heals a store that was full when an
         attempt ended.
         """
-        for seen in self._store.jobs([State.EXECUTING]):
+        for seen in self._store.oldest([State.EXECUTING]):
             if self._worker.is_active(seen.job_id):
                 continue
             # A worker leaves its job only after storing what came of it: what counts is the row as it is now.
@@ -82,14 +86,20 @@ class Dispatcher:
 
     def dispatch(self) -> None:
         """Start the next step of every job, as far as there is room."""
-        now = self._facts.now()
-        self.recover()
-        self._consider_open(now)
-        self._start_runs()
-        self._settler.form(now)
+        # Most passes find nothing: one look at the store tells.
+        now, there = self._facts.now(), self._store.present(ACTIVE)
+        if State.EXECUTING in there:
+            self.recover()
+        if State.OPEN in there:
+            self._consider_open(now)
+        if there & {State.EXECUTING, State.QUEUED}:
+            self._start_runs()
+        if State.METERED in there:
+            self._settler.form(now)
         for settlement in self._store.settlements():
             self._tasks.start(SETTLE, settlement.id, partial(self._settler.step, settlement.id))
-        self._start_sends(now)
+        if there & SENT:
+            self._start_sends(now)
 
     def follow_open(self) -> None:
         """Find out about open transactions, and wait beside the loop for those that are pending."""

@@ -1,5 +1,5 @@
 """OpenTelemetry metrics by its semantic conventions (`gen_ai.*`, `hw.gpu.*`), if the environment names a
-collector. Without one, nothing is imported and nothing is done: the counterpart of `oracle.tracing`.
+collector; see `oracle.otlp`.
 
 What the node counts for its operator is in Prometheus' format at `/metrics`; these are for the tools of
 those who watch models and machines of every kind.
@@ -7,16 +7,13 @@ those who watch models and machines of every kind.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from oracle.tracing import TracingProblem
+from oracle.otlp import Export
 
 if TYPE_CHECKING:
     from oracle.telemetry.nvml import Nvml
-
-ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
 
 class Measures(Protocol):
@@ -32,40 +29,26 @@ class Measures(Protocol):
         """Send what is left."""
 
 
-_measures: Measures | None = None
+def _otlp(role: str) -> Measures:
+    from oracle.otel_metrics import OtlpMeasures
+
+    return OtlpMeasures(role)
 
 
-def configure(role: str, env: Mapping[str, str] | None = None) -> Callable[[], None]:
-    """Begin to measure if the environment asks for it. Returns what ends it. Raises TracingProblem."""
-    global _measures
-    if not any((os.environ if env is None else env).get(name) for name in ENDPOINTS):
-        return lambda: None
-    try:
-        from oracle.otel_metrics import OtlpMeasures
-    except ImportError as missing:
-        raise TracingProblem(
-            f"{ENDPOINTS[0]} is set, but {missing.name} isn't installed. Install scrip[oracle,otel], or "
-            "unset it"
-        ) from missing
-    made = _measures = OtlpMeasures(role)
-
-    def end() -> None:
-        global _measures
-        _measures = None
-        made.close()
-
-    return end
+_export = Export("METRICS", _otlp)
+ENDPOINTS = _export.endpoints
+configure = _export.configure
 
 
 def call(model: str, input_tokens: int, output_tokens: int, seconds: float) -> None:
     """A call of a model that was charged: the billed tokens, cached ones among the input, and how long it
     took.
     """
-    if _measures is not None:
-        _measures.call(model, input_tokens, output_tokens, seconds)
+    if (measures := _export.now) is not None:
+        measures.call(model, input_tokens, output_tokens, seconds)
 
 
 def gpus(nvml: Nvml | None, names: Sequence[str]) -> None:
     """Read these GPUs whenever metrics are sent."""
-    if _measures is not None and nvml is not None:
-        _measures.gpus(nvml, names)
+    if (measures := _export.now) is not None and nvml is not None:
+        measures.gpus(nvml, names)

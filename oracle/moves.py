@@ -6,7 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, insert, not_, or_, select, update
+from sqlalchemy import (
+    CompoundSelect,
+    Select,
+    and_,
+    exists,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    union_all,
+    update,
+)  # fmt: skip
 from sqlalchemy.orm import Session
 
 from oracle.models import JobRow, SettlementRow, StepRow
@@ -51,6 +63,12 @@ def in_states(states: Iterable[State]) -> Any:
 
 UNSEEN: Final = and_(in_states(ACTIVE), JobRow.opened_block == 0)
 """The condition that a job hasn't ended and its opening wasn't seen."""
+
+
+def present(states: Iterable[State]) -> CompoundSelect[str]:
+    """The names of those of `states` that any job is in. Takes the same time however many there are."""
+    names = [state.value for state in states]
+    return union_all(*(select(literal(name)).where(exists().where(JobRow.state == name)) for name in names))
 
 
 def oldest(*where: Any) -> Select[JobRow]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-import os
-import secrets
 import shutil
-import socket
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 from eth_account.signers.local import LocalAccount
 
@@ -47,6 +43,7 @@ from oracle.sampling import Budget, Draw
 from oracle.secret_file import load_secret
 from oracle.settings import ProviderSettings, Settings, SettingsProblem
 from oracle.settle import Settler
+from oracle.state_folder import node_name, open_state
 from oracle.statements import Statements
 from oracle.store import Store
 from oracle.tasks import Tasks
@@ -130,7 +127,7 @@ class WatcherNode:
 
 
 def open_base(settings: Settings) -> Base:
-    """State folder, key, chain and store. Raises NodeProblem, KeyProblem, WrongChain, NodeUnavailable,
+    """State folder, key, chain and store. Raises StateFolderProblem, KeyProblem, WrongChain, NodeUnavailable,
     NotFound, DatabaseProblem, AnotherOwner.
     """
     with ExitStack() as opened:
@@ -145,34 +142,6 @@ def open_base(settings: Settings) -> Base:
         metrics.dry.set(int(account is None))
         facts = Facts(chain, local=settings.chain.is_local)
         return Base(settings, chain, facts, store, metrics, account, opened.pop_all())
-
-
-def open_state(folder: Path) -> IO[str]:
-    """Make the state folder private and take it for this process. Raises NodeProblem if another node has
-    it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-        lock = open(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115 (kept open)
-    except OSError as error:
-        raise NodeProblem(f"state_dir {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise NodeProblem(
-            f"state_dir {folder} is in use by another node. Stop it, or use another folder"
-        ) from error
-    return lock
-
-
-def node_name(folder: Path) -> str:
-    """Name of the node of this state folder on this host, the same for good."""
-    file = folder / "node"
-    if not file.exists():
-        file.write_text(secrets.token_hex(4) + "\n", "utf-8")
-    return f"{socket.gethostname()[:64]}/{file.read_text('utf-8').strip()[:32]}"
 
 
 def load_key(settings: Settings) -> LocalAccount | None:

@@ -7,21 +7,21 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import httpx
 
 from oracle import node
+from oracle.admission.check import findings as admission_findings
 from oracle.catalogue import DEFAULT_FILE, Catalogue
 from oracle.database import probe
 from oracle.executors.engines import clusters, require_engines
 from oracle.executors.local import LocalExecutor
 from oracle.facts import Facts
 from oracle.fetch import origin
+from oracle.findings import Finding, Mark, guard
 from oracle.settings import Role, Settings
 from oracle.telemetry.nvml.sku import fits
 from scrip.abi import names as abi_names
@@ -36,27 +36,11 @@ GAS_FOR: Final = 1_000_000
 """Gas that the key should be able to pay for at present fees: a few settlements."""
 
 
-class Mark(StrEnum):
-    """How a check went."""
-
-    OK = "ok"
-    WARN = "warning"
-    FAIL = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    what: str
-    mark: Mark
-    detail: str
-
-
 def check(settings: Settings) -> list[Finding]:
     """Every finding, in the order of what depends on what. Never raises for what it checks; sends nothing."""
-    findings = [_guard("key", lambda: _key(settings)), _guard("state folder", lambda: _disk(settings))]
-    findings.append(_guard("database", lambda: (Mark.OK, probe(settings.database_url))))
+    findings = [guard("key", lambda: _key(settings)), guard("state folder", lambda: _disk(settings))]
+    findings.append(guard("database", lambda: (Mark.OK, probe(settings.database_url))))
+    findings += list(admission_findings(settings))
     try:
         chain = node.connect(settings)
     except ScripError as error:
@@ -69,20 +53,12 @@ def check(settings: Settings) -> list[Finding]:
             f"id {chain.chain_id}, block {chain.head()}, finality depth {chain.finality_depth}",
         )
     )
-    findings.append(_guard("contracts", lambda: _contracts(chain)))
-    findings.append(_guard("clock", lambda: _clock(settings, chain)))
-    findings.append(_guard("confinement", _confinement))
+    findings.append(guard("contracts", lambda: _contracts(chain)))
+    findings.append(guard("clock", lambda: _clock(settings, chain)))
+    findings.append(guard("confinement", _confinement))
     if settings.role is Role.PROVIDER:
         findings += list(_provider(settings, chain))
     return findings
-
-
-def _guard(what: str, probe: Callable[[], tuple[Mark, str]]) -> Finding:
-    try:
-        mark, detail = probe()
-    except (ScripError, OSError) as error:
-        return Finding(what, Mark.FAIL, str(error))
-    return Finding(what, mark, detail)
 
 
 def _key(settings: Settings) -> tuple[Mark, str]:
@@ -137,27 +113,27 @@ def _confinement() -> tuple[Mark, str]:
 
 def _provider(settings: Settings, chain: Chain) -> Iterator[Finding]:
     offer = settings.of_provider()
-    yield _guard("catalogue", lambda: _catalogue(settings))
-    yield _guard("GPU metering", lambda: _gpu(settings))
+    yield guard("catalogue", lambda: _catalogue(settings))
+    yield guard("GPU metering", lambda: _gpu(settings))
     if offer.kubelet_socket is not None:
-        yield _guard("pods", lambda: _pods(settings))
+        yield guard("pods", lambda: _pods(settings))
     for name, cluster in clusters(settings).items():
-        yield _guard(name, lambda cluster=cluster: (Mark.OK, cluster.check()))  # type: ignore[misc]
+        yield guard(name, lambda cluster=cluster: (Mark.OK, cluster.check()))  # type: ignore[misc]
     with suppress(ScripError):  # its own finding says so already
         account = node.load_key(settings)
         if account is not None:
-            yield _guard("gas", lambda: _gas(chain, account.address))
+            yield guard("gas", lambda: _gas(chain, account.address))
     try:
         record = chain.at().provider(offer.address)
     except NotFound as error:
         yield Finding("registration", Mark.FAIL, f"{error}. Register the provider first")
         return
-    yield _guard("registration", lambda: _registration(settings, chain, record))
-    yield _guard("URI", lambda: _uri(settings, record))
-    yield _guard("stake", lambda: _stake(record))
-    yield _guard("classes", lambda: _classes(settings, chain))
+    yield guard("registration", lambda: _registration(settings, chain, record))
+    yield guard("URI", lambda: _uri(settings, record))
+    yield guard("stake", lambda: _stake(record))
+    yield guard("classes", lambda: _classes(settings, chain))
     if settings.quorum.watchers:
-        yield _guard("watchers", lambda: _watchers(settings))
+        yield guard("watchers", lambda: _watchers(settings))
 
 
 def _catalogue(settings: Settings) -> tuple[Mark, str]:

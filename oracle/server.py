@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from oracle.logging import get
 from scrip.errors import ScripError
@@ -32,11 +34,11 @@ class Server:
     options.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int, *, path: Path | None = None, **tls: Any) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, *, path: Path | None = None, **tls: Any) -> None:
         self._host, self._wanted, self._path = host, port, path
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(STOP_S), **tls,
+            app, http=_Protocol, log_config=None, access_log=False, server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=int(STOP_S), **tls,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
@@ -82,6 +84,43 @@ class Server:
             self._thread.join(STOP_S + 1)
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, which writes the head of an answer by itself. Here it leaves with the first part of the
+    body: each write is a call of the system, and wakes the client.
+    """
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(_Joining(transport))  # type: ignore[arg-type]
+
+
+class _Joining:
+    """A transport that holds a head until the next write, at most to the end of this turn of the loop."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._head = transport, b""
+
+    def write(self, data: bytes) -> None:
+        """Write, unless it is a head."""
+        if not self._head and data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
+        head, self._head = self._head, b""
+        self._transport.write(head + data)
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close after what was written."""
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 def _unix(path: Path) -> socket.socket:

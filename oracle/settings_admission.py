@@ -57,15 +57,24 @@ class KubernetesAdmission(Section):
     job_controller: str = "system:serviceaccount:kube-system:job-controller"
 
 
+class AdmissionMetricsAt(Section):
+    """Where Prometheus finds `/metrics` of the admissions, by plain HTTP."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8_802
+
+
 class AdmissionSettings(Section):
     """For `scrip oracle admit`. An admission whose workload doesn't show up within `hold_s` is forgotten; the
-    chain is asked within `rpc_timeout_s`, because a controller waits for the answer.
+    chain is asked within `rpc_timeout_s`, because a controller waits for the answer. Without `metrics` there
+    are none.
     """
 
     hold_s: Annotated[int, Field(ge=5, le=3_600)] = 60
     rpc_timeout_s: Annotated[int, Field(ge=1, le=20)] = 3
     slurm: Annotated[SlurmAdmission | None, BeforeValidator(parsed)] = None
     kubernetes: Annotated[KubernetesAdmission | None, BeforeValidator(parsed)] = None
+    metrics: Annotated[AdmissionMetricsAt | None, BeforeValidator(parsed)] = None
 
     @model_validator(mode="after")
     def _asks_somebody(self) -> AdmissionSettings:

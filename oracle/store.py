@@ -153,10 +153,6 @@ class Store:
             raise NotFound("job", job_id, "This node doesn't know it")
         return row
 
-    def jobs(self, states: Iterable[State], limit: int | None = None) -> Sequence[JobRow]:
-        """Jobs in any of `states`, oldest first."""
-        return self.oldest(states, limit)
-
     def many(self, job_ids: Sequence[bytes]) -> list[JobRow]:
         """Those of the jobs that are known, in the order asked for."""
         with self.reading() as session:
@@ -167,7 +163,7 @@ class Store:
     def oldest(
         self,
         states: Iterable[State],
-        limit: int | None,
+        limit: int | None = None,
         *,
         after: JobRow | None = None,
         waiting: bool | None = None,
@@ -210,6 +206,11 @@ class Store:
         """How many jobs are in any of `states`."""
         with self.reading() as session:
             return session.scalar(select(func.count()).select_from(JobRow).where(in_states(states))) or 0
+
+    def present(self, states: Iterable[State]) -> frozenset[State]:
+        """Those of `states` that any job is in."""
+        with self.reading() as session:
+            return frozenset(map(State, session.scalars(moves.present(states))))
 
     def counts(self) -> Mapping[State, int]:
         """How many jobs are in each state."""

@@ -1,25 +1,14 @@
-"""OpenTelemetry traces, if the environment names a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`). Without one,
-nothing is imported and nothing is done.
-
-The variables are OpenTelemetry's own, read by its SDK; settings of the node have no part in it.
-"""
+"""OpenTelemetry traces, if the environment names a collector; see `oracle.otlp`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final, Protocol
+from typing import Protocol
 
-from scrip.errors import ScripError
-
-ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+from oracle.otlp import Export
 
 Value = str | int | bool
-
-
-class TracingProblem(ScripError):
-    """Traces are asked for and can't be made."""
 
 
 class Traces(Protocol):
@@ -36,36 +25,22 @@ class Traces(Protocol):
         ...
 
 
-_traces: Traces | None = None
+def _otlp(role: str) -> Traces:
+    from oracle.otel import OtlpTraces
+
+    return OtlpTraces(role)
 
 
-def configure(role: str, env: Mapping[str, str] | None = None) -> Callable[[], None]:
-    """Begin to trace if the environment asks for it. Returns what ends it. Raises TracingProblem."""
-    global _traces
-    if not any((os.environ if env is None else env).get(name) for name in ENDPOINTS):
-        return lambda: None
-    try:
-        from oracle.otel import OtlpTraces
-    except ImportError as missing:
-        raise TracingProblem(
-            f"{ENDPOINTS[0]} is set, but {missing.name} isn't installed. Install scrip[oracle,otel], or "
-            "unset it"
-        ) from missing
-    made = _traces = OtlpTraces(role)
-
-    def end() -> None:
-        global _traces
-        _traces = None
-        made.close()
-
-    return end
+_export = Export("TRACES", _otlp)
+ENDPOINTS = _export.endpoints
+configure = _export.configure
 
 
 @contextmanager
 def span(name: str, *jobs: bytes, **attributes: Value) -> Iterator[None]:
     """A step of a job, or of several at once. An exception that leaves it is recorded with it."""
-    if _traces is None:
+    if (traces := _export.now) is None:
         yield
         return
-    with _traces.span(name, jobs, attributes):
+    with traces.span(name, jobs, attributes):
         yield

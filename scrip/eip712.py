@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-from coincurve import PrivateKey, PublicKey
 from eth_account.datastructures import SignedMessage
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from scrip import words
+from scrip import curve, words
 from scrip.errors import BadInput, BadSignature
 from scrip.hashing import keccak
 from scrip.structs import to_bytes, to_int
@@ -136,15 +135,9 @@ def sign(message: bytes, account: DigestSigner) -> bytes:
     message = to_bytes("digest", message, 32)
     if not isinstance(account, LocalAccount):
         return bytes(account.unsafe_sign_hash(message).signature)
-    # The same signature by the same library. eth_account makes the key anew each time, which takes six times
-    # as long as signing.
-    signed = _private_key(bytes(account.key)).sign_recoverable(message, hasher=None)
+    # The same signature. eth_account makes the key anew each time, which takes six times as long as signing.
+    signed = curve.sign(bytes(account.key), message)
     return signed[:64] + bytes((signed[64] + 27,))
-
-
-@lru_cache(maxsize=16)
-def _private_key(secret: bytes) -> PrivateKey:
-    return PrivateKey(secret)
 
 
 def recover(message: bytes, signature: bytes) -> str:
@@ -165,12 +158,9 @@ def recover_key(message: bytes, signature: bytes) -> bytes:
     if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
         raise BadSignature("signature.s", signature[32:64], "in the lower half of the curve's order")
     try:
-        key = PublicKey.from_signature_and_message(
-            signature[:64] + bytes((signature[64] - 27,)), message, hasher=None
-        )
-    except Exception as error:  # coincurve raises bare Exception and ValueError here
+        return curve.recover(message, signature[:64] + bytes((signature[64] - 27,)))
+    except ValueError as error:
         raise BadSignature("signature", signature, "one that recovers to a public key") from error
-    return key.format(compressed=False)
 
 
 def address_of(public_key: bytes) -> str:

@@ -16,7 +16,6 @@ from web3.exceptions import TransactionNotFound, Web3Exception
 from scrip import keys
 from scrip.deploying.config import ChainKind, kind_of
 from scrip.errors import ChainError, KeyProblem, NodeUnavailable
-from scripts.brownie_local import load_brownie
 from scripts.deployment_record import Created
 
 NETWORK: Final = "scrip-deploy"
@@ -30,7 +29,7 @@ def connect(rpc_url: str) -> None:
     by chain id alone, and loads contracts of earlier runs by address. Both are wrong for a chain that was
     started anew.
     """
-    brownie = load_brownie()
+    brownie = _brownie()
     config = importlib.import_module("brownie._config").CONFIG
     entry = {"id": NETWORK, "name": NETWORK, "host": rpc_url, "cmd": "", "cmd_settings": {}, "timeout": 60}
     config.networks[NETWORK] = entry
@@ -38,6 +37,13 @@ def connect(rpc_url: str) -> None:
         brownie.network.disconnect(kill_rpc=False)
     brownie.network.connect(NETWORK, launch_rpc=False)
     eth().chain_id  # noqa: B018  Brownie connects to nobody without a word; this fails if nobody answers
+
+
+def reconnect() -> None:
+    """The same for the node that `brownie run --network` has connected to: a name in Brownie's list of
+    networks says where a node is, and nothing else that counts here.
+    """
+    connect(_brownie().network.web3.provider.endpoint_uri)
 
 
 def set_fees() -> None:

@@ -8,7 +8,8 @@ The chain is whatever the node says it is; no file names it. On a local chain th
 where no keystore is given; elsewhere a keystore is required and well-known development accounts are refused.
 The plan comes first: addresses, transactions, gas, cost and roles; off local chains it is sent after a yes,
 or with --yes. The result is written to `deployments/<chainId>.json` once it is `--confirmations` blocks deep.
-A second run finds it on the chain and changes nothing; an interrupted run is taken up where it stopped.
+A second run finds it on the chain and changes nothing; an interrupted run is taken up where it stopped, once
+the transaction that it had on its way is in a block.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from scripts.deployment_steps import (
     hand_over,
     seal_roles,
     wait_for_blocks,
+    wait_for_pending,
 )
 
 REORGANISATIONS = 5
@@ -161,8 +163,7 @@ def run(project: Any, deployer: Any, config: DeployConfig, options: Options) -> 
         _say(f"already deployed on chain {config.chain_id}, code and references are right: nothing to do")
         _say(f"  {record_path(options.folder, config.chain_id)}")
         return record
-    if brownie_node.nonce(config.deployer, pending=True) != brownie_node.nonce(config.deployer):
-        raise Refused(f"{config.deployer} has transactions on their way: wait for them and run this again")
+    wait_for_pending(config.deployer)
     predict = predictor(deployer)
     begun = None if options.force else resumable(project, config, options.folder, predict)
     progress = begun or Progress(
@@ -195,6 +196,7 @@ def main(config_file: str = "", folder: str = "") -> None:
 
     SCRIP_KEYSTORE and SCRIP_PASSWORD_FILE name the key off local chains. "" stands for the default.
     """
+    brownie_node.reconnect()
     keystore, password = (os.environ.get(name) for name in ("SCRIP_KEYSTORE", "SCRIP_PASSWORD_FILE"))
     deployer = brownie_node.account(
         Path(keystore) if keystore else None, Path(password) if password else None, None

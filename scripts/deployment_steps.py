@@ -8,7 +8,7 @@ from typing import Any
 
 from scrip.deploying.config import DeployConfig
 from scrip.deploying.plan import FIRST_SET, ROLED, Step, roles
-from scrip.errors import ScripError
+from scrip.errors import Refused, ScripError
 from scrip.types import WatcherSet
 from scripts import brownie_node
 from scripts.deployment_record import Created
@@ -23,6 +23,8 @@ class DeploymentMismatch(ScripError):
 
 
 POLL_SECONDS = 0.5
+PENDING_SECONDS = 600
+"""How long transactions of an earlier run are waited for: fifty blocks of Ethereum."""
 
 Contracts = Mapping[str, Any]
 """The deployed contracts as Brownie objects, by name."""
@@ -93,6 +95,26 @@ def hand_over(contracts: Contracts, deployer: Any, config: DeployConfig) -> None
         pending = str(contract.pendingDefaultAdmin()[0])
         if str(contract.defaultAdmin()) == config.deployer and pending != config.admin:
             _send(deployer, contract, "beginDefaultAdminTransfer", config.admin)
+
+
+def wait_for_pending(account: str, clock: Callable[[], float] = time.monotonic) -> None:
+    """Wait until no transaction of `account` is on its way, such as the one a killed run had just sent: until
+    then nobody knows which nonce is the next, nor whether a contract is there.
+
+    Raises Refused after `PENDING_SECONDS`: then they take a higher fee to be mined at all, or to be replaced.
+    """
+    end = clock() + PENDING_SECONDS
+    said = 0
+    while (first := brownie_node.nonce(account)) < (after := brownie_node.nonce(account, pending=True)):
+        if after - first != said:
+            said = after - first
+            print(f"waiting for {said} of {account}'s transactions, from nonce {first} on", flush=True)
+        if clock() >= end:
+            raise Refused(
+                f"{account}: nonce {first} is still on its way after {PENDING_SECONDS} s. If its fee is too "
+                "low, replace it from a wallet at a higher one. Then run this again: it goes on from there"
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def wait_for_blocks(depth: int) -> None:

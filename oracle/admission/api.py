@@ -1,18 +1,20 @@
-"""What orchestrators ask over HTTP. Two apps, because two different neighbours reach them."""
+"""What orchestrators and Prometheus ask over HTTP: an app each, because different neighbours reach them."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from oracle import api_errors
 from oracle.admission.kubernetes import Review, Webhook
+from oracle.admission.metrics import AdmissionMetrics
 from oracle.admission.office import Office
 from oracle.admission.rule import Denied
-from oracle.admission.slurm import Asked, Edge, Terms
+from oracle.admission.slurm import SYSTEM, Asked, Edge, Terms
 
 ADMITTED: Final = "admitted"
 """The whole answer to a workload that may run. Anything else is why not."""
@@ -33,13 +35,15 @@ def slurm_app(office: Office, terms: Terms) -> FastAPI:
     @app.post("/slurm/submit", response_class=PlainTextResponse)
     def submit(asked: Asked) -> str:
         """May this be submitted? Holds its job if so."""
-        office.admit(terms.claim(asked))
+        with office.metrics.decision(SYSTEM):
+            office.admit(terms.claim(asked))
         return ADMITTED
 
     @app.post("/slurm/start", response_class=PlainTextResponse)
     def start(edge: Edge) -> str:
         """May this start now? The job may have ended while its workload waited."""
-        office.admit(edge.claim(), started=True)
+        with office.metrics.decision(SYSTEM):
+            office.admit(edge.claim(), started=True)
         return ADMITTED
 
     @app.post("/slurm/end", response_class=PlainTextResponse)
@@ -64,6 +68,18 @@ def kubernetes_app(webhook: Webhook) -> FastAPI:
     def healthz() -> str:
         """For probes of the pod: it serves. Whether the chain answers is each review's to find out."""
         return "ok"
+
+    return app
+
+
+def metrics_app(metrics: AdmissionMetrics) -> FastAPI:
+    """For Prometheus: what was decided, without a word of who asked."""
+    app = FastAPI(title="Scrip admission, metrics", version="1", docs_url=None, redoc_url=None)
+
+    @app.get("/metrics", response_class=Response)
+    def scrape() -> Response:
+        """Prometheus metrics."""
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     return app
 

@@ -99,6 +99,8 @@ class Keeper:
         for workload, reason in steps.evict:
             _log.warning("workload evicted", system=system, workload=workload, reason=reason)
             self._cluster.evict(workload)
+            office.metrics.evicted.labels(system).inc()
+        office.metrics.compared.labels(system).set_to_current_time()
         return steps
 
     def quietly(self) -> None:

@@ -175,8 +175,11 @@ class Webhook:
         are left says when its job is free again.
         """
         kind = _KINDS.get((request.kind.group, request.kind.kind))
-        if kind is None or request.operation not in ("CREATE", "UPDATE"):
-            return
+        if kind is not None and request.operation in ("CREATE", "UPDATE"):
+            with self._office.metrics.decision(SYSTEM, dry=bool(request.dry)):
+                self._check(kind, request)
+
+    def _check(self, kind: type[Pod] | type[Job], request: Request) -> None:
         new = _parsed(kind, request.new)
         if request.operation == "UPDATE":
             _check_same(_parsed(kind, request.old), new)

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from oracle.admission.book import Book
+from oracle.admission.metrics import AdmissionMetrics
 from oracle.admission.rule import ChainJob, Claim, Denied, Held, Why, admit
 from oracle.facts import Facts
 from oracle.logging import get
@@ -28,6 +29,7 @@ class Office:
 
     def __init__(self, facts: Facts, store: Store, provider: str) -> None:
         self.facts, self.provider, self.book = facts, provider, Book(store)
+        self.metrics = AdmissionMetrics(self.book)
         self._store = store
         self._known: dict[bytes, JobTerms] = {}
 

@@ -12,7 +12,7 @@ import threading
 from contextlib import ExitStack
 from typing import Any, Final
 
-from oracle.admission.api import kubernetes_app, slurm_app
+from oracle.admission.api import kubernetes_app, metrics_app, slurm_app
 from oracle.admission.keeper import Keeper
 from oracle.admission.kubernetes import Listed, Webhook
 from oracle.admission.office import Office
@@ -54,6 +54,9 @@ class Admitting:
                 asked = given.kubernetes
                 webhook = Webhook(self.office, asked, provider.gpu_sku, provider.cpu_sku)
                 self.servers.append(Server(kubernetes_app(webhook), asked.host, asked.port, **_tls(asked)))
+            if given.metrics is not None:
+                app = metrics_app(self.office.metrics)
+                self.servers.append(Server(app, given.metrics.host, given.metrics.port))
             self._cleanup = opened.pop_all()
 
     def run(self) -> int:

@@ -164,7 +164,7 @@ async def _count(call: Call, shown: dict[str, Any]) -> Counts:
     except (Busy, UpstreamFailed, UpstreamSlow) as failed:
         raise Unable(f"our own server of {call.model}: {failed}") from failed
     finally:
-        await upstream.close()
+        upstream.close()
 
 
 async def _most_output(upstream: Upstream, call: Call, shown: Json) -> int:

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from oracle import measuring
 from oracle.gateway.account import Account, AccountView
 from oracle.gateway.book import Book, values
 from oracle.gateway.chain import SessionChain, Sight
+from oracle.gateway.charges import Charges, ReservationGone
 from oracle.gateway.commits import Change, GroupCommit
 from oracle.gateway.keys import Keys
 from oracle.gateway.metrics import GatewayMetrics
@@ -45,9 +45,9 @@ from oracle.gateway.usage import (
 )
 from oracle.logging import get
 from oracle.store import NOBODY
-from scrip.call_receipts import CallReceipt, ReceiptWrong, SignedCallReceipt, model_id
-from scrip.eip712 import Wallet, sign
-from scrip.errors import BadInput, BadSignature, ScripError
+from scrip.call_receipts import ReceiptWrong, SignedCallReceipt
+from scrip.eip712 import Wallet
+from scrip.errors import BadInput, BadSignature
 from scrip.types_spending import SessionTerms
 from scrip.vouchers import Voucher
 
@@ -59,10 +59,6 @@ __all__ = [
 ]  # fmt: skip
 
 _log = get(__name__)
-
-
-class ReservationGone(ScripError):
-    """A call is charged that holds nothing: it was released, or another process reserved for it."""
 
 
 class Accounts:
@@ -91,6 +87,7 @@ class Accounts:
         self.roster = Roster(book, chain)
         self._looked: tuple[float, int] | None = None
         self.keys = Keys(self, max_keys)
+        self._charges = Charges(book, chain, self.roster, self._commits, metrics, self._key)
 
     # Sessions
 
@@ -204,35 +201,20 @@ class Accounts:
         self.metrics.reserved.inc(held.units)
         return held
 
-    def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
+    def charge(self, held: Reservation, used: CallUsage, *, waits: bool = True) -> SignedCallReceipt:
         """Charge what a call used, at most what it holds, and free the rest. Stored when it returns: whatever
         becomes of this process then, it is charged. On SQLite, a power cut may take the last ones back.
 
         A call that used more than it holds is charged what it holds: its bounds were ours to keep. Charging a
         call again returns its receipt; after an error of the store it may be tried again, or released.
-        Raises ReservationGone, LeadLost, and the store's errors.
+        Raises ReservationGone, LeadLost, and the store's errors. Unless it `waits`, NotAtHand where it would:
+        then it is to be called again, and may wait. One that didn't wait leaves something for `rest`.
         """
-        account = self.roster.account(held.session)
-        due = held.rate.units(used.input, used.cached, used.output)
-        with account.lock:
-            self.roster.freshen(account)
-            if held.call_id in account.held:
-                receipt = self._receipt(account, held, used, account.chargeable(held, due))
-                digest = receipt.digest(self.chain.chain_id, self.chain.contract)
-                signed = SignedCallReceipt(receipt, sign(digest, self._key()))
-                change = self._put_call(account, held, used, signed, digest)
-            else:
-                change = None
-        if change is None:
-            return self._charged_before(held)
-        try:
-            self._commits.wait(change)
-        except BaseException:
-            with account.lock:
-                account.hold(held)
-            raise
-        self._count(held, used, signed.receipt.units, due)
-        return signed
+        return self._charges.charge(held, used, waits=waits)
+
+    def rest(self) -> None:
+        """What charges have left that didn't wait: have them synced, and count them."""
+        self._charges.rest()
 
     def release(self, held: Reservation) -> None:
         """Free what a call holds; nothing is charged. A call that holds nothing changes nothing."""
@@ -315,70 +297,6 @@ class Accounts:
 
     def _put(self, account: Account) -> Change:
         return self._commits.put(Change(account, values(account)))
-
-    def _receipt(self, account: Account, held: Reservation, used: CallUsage, units: int) -> CallReceipt:
-        return CallReceipt(
-            session_id=account.session,
-            number=account.calls + 1,
-            previous=account.last,
-            model=model_id(held.model),
-            request_hash=used.request_hash,
-            response_hash=used.response_hash,
-            input_tokens=used.input,
-            cached_tokens=used.cached,
-            output_tokens=used.output,
-            units=units,
-            total_units=account.charged + units,
-            started_ms=used.started_ms,
-            ended_ms=used.ended_ms,
-        )
-
-    def _put_call(
-        self,
-        account: Account,
-        held: Reservation,
-        used: CallUsage,
-        signed: SignedCallReceipt,
-        digest: bytes,
-    ) -> Change:
-        receipt, now_ms = signed.receipt, self.book.store.now_ms()
-        account.free(held)
-        synced = account.charge(held, receipt.units, digest, now_ms)
-        where = {"session_id": account.session, "number": receipt.number, "at_ms": now_ms}
-        call = where | {
-            "call_id": held.call_id, "model": held.model, "voucher": held.voucher, "key_id": held.key_id,
-            "receipt": signed.header(), "digest": digest,
-        }  # fmt: skip
-        body = where | {"request": used.request, "response": used.response}
-        key = account.keys.get(held.key_id)
-        return self._commits.put(
-            Change(
-                account,
-                values(account),
-                call,
-                body if used.deterministic else None,
-                None if key is None else {"key_id": key.key_id, "spent": key.spent},
-                synced,
-            )
-        )
-
-    def _charged_before(self, held: Reservation) -> SignedCallReceipt:
-        found = self.book.receipt_of(held.call_id)
-        if found is None:
-            raise ReservationGone(f"call {held.call_id} holds nothing: it was released, or not reserved here")
-        return found
-
-    def _count(self, held: Reservation, used: CallUsage, units: int, due: int) -> None:
-        m = self.metrics
-        m.calls.labels(held.model).inc()
-        measuring.call(held.model, used.input, used.output, (used.ended_ms - used.started_ms) / 1_000)
-        for kind, count in (("input", used.input), ("cached", used.cached), ("output", used.output)):
-            m.tokens.labels(kind).inc(count)
-        m.units.inc(units)
-        m.reserved.dec(held.units)
-        if due > units:
-            m.over.inc()
-            _log.warning("call used more than it had reserved", call=held.call_id, due=due, charged=units)
 
 
 def _check(account: Account, voucher: Voucher) -> None:

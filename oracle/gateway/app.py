@@ -57,9 +57,9 @@ class Proxy:
         yield
         await self.calls.close()
 
-    def install(self, app: FastAPI) -> None:
-        """Serve in front of `app` and everything that was added to it so far."""
-        app.add_middleware(ProxyApp, calls=self.calls, offer=self.offer)
+    def before(self, app: ASGIApp) -> ASGIApp:
+        """Serve in front of `app`: not as a middleware of it, whose way in costs a call 0.1 ms."""
+        return ProxyApp(app, self.calls, self.offer)
 
 
 class ProxyApp:

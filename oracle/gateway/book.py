@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from oracle.gateway.account import MOST_OWED, Account, KeyState
 from oracle.gateway.commits import Change
+from oracle.gateway.refusals import NotAtHand
 from oracle.gateway.seen import KEPT
 from oracle.gateway.tables import CallBodyRow, CallRow, KeyRow, SessionRow
 from oracle.models import CursorRow
+from oracle.prepared import WouldWait
 from oracle.store import Store
 from scrip.call_receipts import SignedCallReceipt
 from scrip.errors import NotFound
@@ -75,8 +77,10 @@ class Book:
                 fixed = {"terms": account.terms, "class_id": account.terms.class_id}
                 db.add(SessionRow(session_id=account.session, **fixed, **values(account)))
 
-    def commit(self, changes: Sequence[Change]) -> None:
-        """Store changes, all or none, in their order: on the disk if one of them must be."""
+    def commit(self, changes: Sequence[Change], *, waits: bool = True) -> None:
+        """Store changes, all or none, in their order: on the disk if one of them must be. Unless it `waits`,
+        NotAtHand where it would; and the caller has `driver.sync_soon` called.
+        """
         sessions = {change.account.session: change.session for change in changes}
         spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
         rows = (
@@ -86,9 +90,12 @@ class Book:
             (self._update_key, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),
         )
         synced = any(change.synced for change in changes)
-        with self.store.driver.writing(self.store.epoch, synced=synced) as transaction:
-            for statement, parameters in rows:
-                transaction.run(statement, parameters)
+        try:
+            with self.store.driver.writing(self.store.epoch, synced=synced, waits=waits) as transaction:
+                for statement, parameters in rows:
+                    transaction.run(statement, parameters)
+        except WouldWait as busy:
+            raise NotAtHand(str(busy)) from None
 
     def skip_lost(self) -> None:
         """If the machine has restarted since, the last charges may be lost whose receipts are out: no number

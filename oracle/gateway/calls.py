@@ -45,16 +45,22 @@ class Charging(Protocol):
         `waits`, NotAtHand where memory alone won't do.
         """
 
-    def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
-        """Charge what a call used and free the rest. Durable when it returns."""
+    def charge(self, held: Reservation, used: CallUsage, *, waits: bool) -> SignedCallReceipt:
+        """Charge what a call used and free the rest. Durable when it returns. Unless it `waits`, NotAtHand
+        where it would; asked again it goes on.
+        """
+
+    def rest(self) -> None:
+        """What charges have left that didn't wait; no client needs it."""
 
     def release(self, held: Reservation) -> None:
         """Free what a call holds; nothing is charged."""
 
 
 class Calls:
-    """Serves calls, each for its client. Accounts block, so threads wait for them: `CHARGES` for what is made
-    durable, many at a time in one transaction; and others for what begins, which never wait for a disk.
+    """Serves calls, each for its client. What accounts do without waiting is done on the loop: handing it to
+    a thread takes longer. Where they block, threads wait for them: `CHARGES` for what is made durable, many
+    at a time in one transaction; and others for what begins, which never wait for a disk.
     """
 
     def __init__(self, settings: ServingSettings, accounts: Charging, counters: CallCounters) -> None:
@@ -72,7 +78,7 @@ class Calls:
         if self._settling:
             await asyncio.wait(self._settling, timeout=SETTLE_S)
         for upstream in self._upstreams.values():
-            await upstream.close()
+            upstream.close()
         self._opens.shutdown(wait=False)
         self._closes.shutdown(wait=False)
 
@@ -95,9 +101,7 @@ class Calls:
             client.close()
 
     async def _reserve(self, call: Call, credential: Credential) -> Reservation:
-        """From memory, which takes less than asking a thread to; else in a thread. Nobody stops waiting for
-        that, or what it set aside would be nobody's.
-        """
+        """Nobody stops waiting for this, or what it set aside would be nobody's."""
         reserve = partial(self._accounts.reserve, credential, call.model, call.most)
         try:
             return reserve(waits=False)
@@ -121,7 +125,14 @@ class Calls:
 
     async def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
         """Charge a call. Once begun it is done, whatever becomes of who waits for it."""
-        return await self._in(self._closes, lambda: self._accounts.charge(held, used))
+        charge = partial(self._accounts.charge, held, used)
+        try:
+            signed = charge(waits=False)
+        except NotAtHand:
+            return await self._in(self._closes, partial(charge, waits=True))
+        # The answer leaves at the end of this turn of the loop.
+        asyncio.get_running_loop().call_soon(self._accounts.rest)
+        return signed
 
     async def release(self, held: Reservation) -> None:
         """Charge nothing."""
@@ -140,6 +151,7 @@ class _Course:
         self._upstream = calls.upstream(call.model)
         self._tally = Tally()
         self._answer = Answer(call, calls.most_bytes)
+        self._request_hash = b""
         self._counting: asyncio.Task[int | None] | None = None
         self._holds = True
 
@@ -149,6 +161,8 @@ class _Course:
         """
         try:
             async with self._upstream.room():
+                # Once the call is sent there is time.
+                asyncio.get_running_loop().call_soon(self._hash_request)
                 if self._call.upstream.count_input and self._call.kind is not Kind.EMBEDDINGS:
                     self._counting = asyncio.create_task(self._count_input())
                 await self._pass_on()
@@ -273,6 +287,11 @@ class _Course:
             rendered = prompt if isinstance(prompt, str) else None
         return await self._upstream.count(engine.tokenise_prompt(call.kind, call.body, rendered))
 
+    def _hash_request(self) -> bytes:
+        if not self._request_hash:
+            self._request_hash = keccak(self._call.raw)
+        return self._request_hash
+
     def _used(self, agreed: Agreed, *, whole: bool) -> CallUsage:
         """What is charged. Bytes are kept of calls that can be run again: those that came to their end."""
         keep, content = self._call.deterministic and whole, self._answer.content
@@ -280,7 +299,7 @@ class _Course:
             input=agreed.input,
             cached=agreed.cached,
             output=agreed.output,
-            request_hash=keccak(self._call.raw),
+            request_hash=self._hash_request(),
             response_hash=keccak(content),
             started_ms=self._started_ms,
             ended_ms=_now_ms(),

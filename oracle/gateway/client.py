@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -96,35 +96,38 @@ class Client:
     async def answer(self, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
         """A whole answer, JSON. Raises ClientGone."""
         length = {"Content-Length": str(len(content))}
-        await self._start(status, {"Content-Type": JSON_TYPE, **length, **(headers or {})})
-        await self._put({"type": "http.response.body", "body": content})
+        head = self._head(status, {"Content-Type": JSON_TYPE, **length, **(headers or {})})
+        await self._put(head, {"type": "http.response.body", "body": content})
 
     async def write(self, data: bytes) -> None:
         """A part of a stream, which begins with the first. Raises ClientGone."""
-        if not self.started:
-            headers = {"Content-Type": STREAM_TYPE, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-            await self._start(200, headers)
-        await self._put({"type": "http.response.body", "body": data, "more_body": True})
+        part = {"type": "http.response.body", "body": data, "more_body": True}
+        await self._put(*self._stream_head(), part)
 
     async def end(self, data: bytes) -> None:
         """The last part of a stream. Raises ClientGone."""
-        await self.write(data)
-        await self._put({"type": "http.response.body", "body": b""})
+        await self._put(*self._stream_head(), {"type": "http.response.body", "body": data})
 
     def close(self) -> None:
         """Stop looking for the client."""
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+    def _stream_head(self) -> Iterator[Message]:
+        if not self.started:
+            headers = {"Content-Type": STREAM_TYPE, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+            yield self._head(200, headers)
+
+    def _head(self, status: int, headers: Mapping[str, str]) -> Message:
         self.started = True
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-        await self._put({"type": "http.response.start", "status": status, "headers": raw})
+        return {"type": "http.response.start", "status": status, "headers": raw}
 
-    async def _put(self, message: dict[str, Any]) -> None:
+    async def _put(self, *messages: Message) -> None:
         try:
             async with asyncio.timeout(self._patience_s):
-                await self._send(message)
+                for message in messages:
+                    await self._send(message)
         except TimeoutError:
             raise ClientGone(f"the client took nothing for {self._patience_s:.0f} s") from None
         except OSError as error:

@@ -7,11 +7,12 @@ being stored, the changes of other calls gather, and the next one takes them all
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from oracle.gateway.account import Account
+from oracle.gateway.refusals import NotAtHand
 
 MOST: Final = 256
 """Changes in one transaction."""
@@ -29,18 +30,24 @@ class Change:
     body: dict[str, Any] | None = None
     key: dict[str, Any] | None = None
     synced: bool = True
-    done: threading.Event = field(default_factory=threading.Event)
+    done: bool = False
     error: BaseException | None = None
 
 
+class Commit(Protocol):
+    """Stores all of some changes, or none. Unless it `waits`, NotAtHand where it would; none are then."""
+
+    def __call__(self, changes: Sequence[Change], *, waits: bool) -> None: ...
+
+
 class GroupCommit:
-    """Stores changes by `commit`, which takes some and stores all or none of them. Thread-safe.
+    """Stores changes by `commit`. Thread-safe.
 
     A change builds on those of its account before it. If one fails, its account is marked stale, and those
     already put on top of it fail with it.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(self, commit: Commit) -> None:
         self._commit = commit
         self._waiting: list[Change] = []
         self._lock, self._turn = threading.Lock(), threading.Lock()
@@ -53,22 +60,44 @@ class GroupCommit:
 
     def wait(self, change: Change) -> None:
         """Return once the change is stored. Raises what kept it from being stored."""
-        while not change.done.is_set():
+        while not change.done:
             with self._turn:
-                if not change.done.is_set():
-                    self._next()
+                if not change.done:
+                    self._next(waits=True)
         if change.error is not None:
             raise change.error
 
-    def _next(self) -> None:
-        with self._lock:
-            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+    def at_once(self, change: Change) -> None:
+        """As `wait`, but NotAtHand where that would wait for anything; the change stays put."""
+        if not self._turn.acquire(blocking=False):
+            raise NotAtHand("other changes are being stored")
         try:
-            self._commit(batch)
+            if not change.done:
+                self._next(waits=False)
+        finally:
+            self._turn.release()
+        if not change.done:
+            raise NotAtHand("many changes wait")
+        if change.error is not None:
+            raise change.error
+
+    def _next(self, *, waits: bool) -> None:
+        """Store those that wait longest. Only who has its turn takes any from the queue."""
+        with self._lock:
+            batch = self._waiting[:MOST]
+        try:
+            self._commit(batch, waits=waits)
+            failed = None
+        except NotAtHand:
+            raise
         except BaseException as error:  # each waiter raises it
-            self._fail(batch, error)
+            failed = error
+        with self._lock:
+            del self._waiting[: len(batch)]
+        if failed is not None:
+            self._fail(batch, failed)
         for change in batch:
-            change.done.set()
+            change.done = True
 
     def _fail(self, batch: list[Change], error: BaseException) -> None:
         failed = {id(change.account): change.account for change in batch}
@@ -82,4 +111,4 @@ class GroupCommit:
         for change in (*batch, *later):
             change.error = error
         for change in later:
-            change.done.set()
+            change.done = True

@@ -5,6 +5,7 @@ Calls that are paid have the limits of their key instead, and of their model.
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from limits import RateLimitItemPerMinute
@@ -26,9 +27,12 @@ class RefusalLimit:
     def __init__(self, per_minute: int) -> None:
         self._most = RateLimitItemPerMinute(per_minute)
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._clear_at = 0.0
 
     def check(self, scope: Scope) -> None:
         """Raises TooManyCalls for an address that was refused too often."""
+        if time.monotonic() >= self._clear_at:
+            return  # nobody was refused lately
         client = client_key(scope)
         if not self._limiter.test(self._most, client):
             limit = self._most.amount
@@ -41,3 +45,4 @@ class RefusalLimit:
         """Note a refusal."""
         if refused.status in COUNTED:
             self._limiter.hit(self._most, client_key(scope))
+            self._clear_at = time.monotonic() + 2 * AGAIN_S  # a minute counts in the next one as well

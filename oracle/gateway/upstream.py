@@ -7,10 +7,10 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any, Final
 
-import aiohttp
-
+from oracle.gateway.connections import Connections, ConnectSlow, Exchange, Lost
 from oracle.gateway.engines import ENGINES, Ask, token_count
 from oracle.gateway.errors import BadRequest, Busy, OverContext, UpstreamFailed, UpstreamSlow
 from oracle.gateway.requests import Call
@@ -18,12 +18,9 @@ from oracle.gateway.sse import DONE, Parser
 from oracle.logging import get
 from oracle.settings_upstreams import UpstreamSettings
 
-KEEP_ALIVE_S: Final = 3.0
-"""Below what servers keep idle connections for: llama.cpp and uvicorn say five seconds."""
 COUNT_S: Final = 2.0
 """Longest wait for a tokeniser."""
 _ERROR_BYTES: Final = 65_536
-_LOST: Final = (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError)
 
 _log = get(__name__)
 Json = dict[str, Any]
@@ -37,29 +34,16 @@ class Upstream:
         self.settings, self.engine = settings, ENGINES[settings.engine]
         self._model = model
         self._room = asyncio.Semaphore(settings.calls)
-        self._session: aiohttp.ClientSession | None = None
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """Made on the loop that uses it."""
-        if self._session is None or self._session.closed:
-            key = self.settings.api_key_file
-            headers = {"Content-Type": "application/json"}
-            if key is not None:
-                headers["Authorization"] = f"Bearer {key.read_text('utf-8').strip()}"
-            self._session = aiohttp.ClientSession(
-                self.settings.url,
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.settings.connect_s),
-                headers=headers,
-            )
-        return self._session
+    @cached_property
+    def _connections(self) -> Connections:
+        key = self.settings.api_key_file
+        secret = {} if key is None else {"Authorization": f"Bearer {key.read_text('utf-8').strip()}"}
+        return Connections(self.settings.url, secret, self.settings.connect_s)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close idle connections."""
-        if self._session is not None:
-            await self._session.close()
+        self._connections.close()
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[None]:
@@ -104,10 +88,10 @@ class Upstream:
         async with self._open(f"/v1/{call.kind}", call.body) as reply:
             try:
                 async with asyncio.timeout(self.settings.total_s):
-                    return self._object(await reply.read())
+                    return self._object(await self._read_whole(reply))
             except TimeoutError:
                 raise self._slow(self.settings.total_s) from None
-            except aiohttp.ClientError as error:
+            except OSError as error:
                 raise self._failed(error) from None
 
     async def count(self, ask: Ask | None) -> int | None:
@@ -119,52 +103,54 @@ class Upstream:
         """The reply to a small question; None if there is none."""
         try:
             async with asyncio.timeout(COUNT_S), self._open(ask.path, ask.body) as reply:
-                return self._object(await reply.read())
-        except (TimeoutError, aiohttp.ClientError, UpstreamFailed, UpstreamSlow, BadRequest, Busy) as error:
+                return self._object(await self._read_whole(reply))
+        except (OSError, UpstreamFailed, UpstreamSlow, BadRequest, Busy) as error:
             _log.warning(
                 "inference server doesn't count", model=self._model, path=ask.path, reason=str(error)
             )
             return None
 
     @asynccontextmanager
-    async def _open(self, path: str, body: Json) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _open(self, path: str, body: Json) -> AsyncIterator[Exchange]:
         reply = await self._post(path, json.dumps(body).encode())
         try:
             if reply.status != 200:
                 await self._refuse(reply)
             yield reply
         finally:
-            if reply.content.at_eof():
-                reply.release()
-            else:
-                reply.close()  # what is left of it isn't wanted: the server must stop
+            self._connections.release(reply)
 
-    async def _post(self, path: str, data: bytes) -> aiohttp.ClientResponse:
+    async def _post(self, path: str, data: bytes) -> Exchange:
         for again in (False, True):
             try:
                 async with asyncio.timeout(self.settings.first_token_s):
-                    return await self.session.post(path, data=data)
-            except TimeoutError as error:  # aiohttp's own, of connecting, is one too
-                wait = self.settings.first_token_s
-                if isinstance(error, aiohttp.ClientError):
-                    wait = self.settings.connect_s
-                raise self._slow(wait) from None
-            except _LOST as error:
-                # A connection that was kept, and that the server closed meanwhile: nothing was answered.
-                if again or isinstance(error, aiohttp.ClientConnectorError):
+                    return await self._connections.post(path, data, anew=again)
+            except ConnectSlow:
+                raise self._slow(self.settings.connect_s) from None
+            except TimeoutError:
+                raise self._slow(self.settings.first_token_s) from None
+            except Lost as error:  # most likely it was kept, and the server has closed it meanwhile
+                if again:
                     raise self._failed(error) from None
-            except aiohttp.ClientError as error:
+            except OSError as error:
                 raise self._failed(error) from None
         raise AssertionError("unreachable")
 
-    async def _read(self, reply: aiohttp.ClientResponse, due: float, wait: float) -> bytes:
+    async def _read(self, reply: Exchange, due: float, wait: float) -> bytes:
         try:
             async with asyncio.timeout(max(0.0, due - time.monotonic())):
-                return await reply.content.readany()
+                return await reply.read()
         except TimeoutError:
             raise self._slow(wait) from None
-        except (aiohttp.ClientError, ConnectionError) as error:
+        except OSError as error:
             raise self._failed(error) from None
+
+    async def _read_whole(self, reply: Exchange, most: int | None = None) -> bytes:
+        """All of an answer; of one that is longer than `most`, what came first."""
+        found = bytearray()
+        while (most is None or len(found) < most) and (data := await reply.read()):
+            found += data
+        return bytes(found)
 
     def _decode(self, found: list[bytes]) -> tuple[list[Event], UpstreamFailed | None, bool]:
         """Events up to the last, or to what is wrong: what came before that still counts."""
@@ -192,12 +178,12 @@ class Upstream:
             )
         return found
 
-    async def _refuse(self, reply: aiohttp.ClientResponse) -> None:
+    async def _refuse(self, reply: Exchange) -> None:
         """Raise what an error of the server means to our client."""
         try:
-            text = (await asyncio.wait_for(reply.content.read(_ERROR_BYTES), self.settings.token_s)).decode()
-            error = json.loads(text)
-        except (TimeoutError, aiohttp.ClientError, ValueError):
+            async with asyncio.timeout(self.settings.token_s):
+                error = json.loads(await self._read_whole(reply, _ERROR_BYTES))
+        except (OSError, ValueError):
             error = {}
         said = f"{self._model}: {_message(error)}"
         if reply.status in (400, 422):

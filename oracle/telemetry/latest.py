@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from oracle.telemetry.base import Finished, Lease, Meter, Note, Reading, TelemetryError
+from oracle.telemetry.base import Finished, Lease, Meter, Reading, TelemetryError
 from oracle.telemetry.nvml.fields import BoardReading
+from oracle.telemetry.wrapped import WrappedMeter
 
 SHOWN: Final = ("util_pct", "power_mw", "energy_mj", "memory_bytes")
 """Metrics that are kept, as meters name them."""
@@ -129,43 +130,27 @@ class LatestGpus:
         self._now[gpu] = now
 
 
-class _Tapped:
+class _Tapped(WrappedMeter):
     """A meter whose readings are left with `latest` too."""
 
     def __init__(self, meter: Meter, latest: LatestGpus) -> None:
-        self._meter, self._latest = meter, latest
+        super().__init__(meter)
+        self._latest = latest
         self._held: tuple[tuple[str, ...], bytes] = ((), b"")
-
-    @property
-    def name(self) -> str:
-        """See Meter.name."""
-        return self._meter.name
-
-    @property
-    def simulated(self) -> bool:
-        """See Meter.simulated."""
-        return self._meter.simulated
 
     def start(self, lease: Lease) -> list[Reading]:
         """See Meter.start."""
-        readings = self._meter.start(lease)
+        readings = super().start(lease)
         self._held = lease.gpus, lease.job_id
         self._latest.hold(*self._held, held=True)
-        return self._noted(readings)
-
-    def tick(self) -> list[Reading]:
-        """See Meter.tick."""
-        return self._noted(self._meter.tick())
+        return readings
 
     def end(self, finished: Finished) -> list[Reading]:
         """See Meter.end."""
         self._latest.hold(*self._held, held=False)
-        return self._noted(self._meter.end(finished))
+        return super().end(finished)
 
-    def notes(self) -> tuple[Note, ...]:
-        """See Meter.notes."""
-        return self._meter.notes()
-
-    def _noted(self, readings: list[Reading]) -> list[Reading]:
+    def _read(self, take: Callable[[], list[Reading]]) -> list[Reading]:
+        readings = take()
         self._latest.note(readings)
         return readings

@@ -54,7 +54,9 @@ def read(path: Path) -> dict[str, Any]:
     """Terms from a TOML file. Raises BadInput."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadInput("--terms", str(path), f"a file that can be read ({error.strerror})") from None
+    except ValueError as error:
         raise BadInput("--terms", str(path), f"a TOML file ({error!s:.100})") from None
 
 

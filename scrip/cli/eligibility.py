@@ -238,8 +238,10 @@ def _text(path: Path) -> str:
 
     try:
         return path.read_text("ascii")
-    except (OSError, ValueError) as error:
-        raise BadInput("CREDENTIAL", str(path), f"a file with a JWT ({error})") from None
+    except OSError as error:
+        raise BadInput("CREDENTIAL", str(path), f"a file that can be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise BadInput("CREDENTIAL", str(path), "a file with a JWT") from None
 
 
 def _dumped(data: dict[str, str]) -> str:

@@ -16,7 +16,9 @@ def read(path: Path, kind: str) -> dict[str, Any]:
     """A file with a statement of `kind`: `{kind: {..}, "signatures": [..]}`. Raises BadInput."""
     try:
         data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise BadInput(str(path), str(error.strerror), "a file that can be read") from None
+    except (ValueError, RecursionError) as error:
         raise BadInput(str(path), f"{error!s:.100}", f"a JSON file with a {kind}") from None
     if not isinstance(data, dict) or set(data) != {kind, "signatures"}:
         raise BadInput(str(path), data, f"an object with exactly {kind} and signatures")

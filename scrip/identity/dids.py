@@ -9,9 +9,10 @@ import hashlib
 import re
 from typing import Any, Final
 
-from coincurve import PublicKey
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from scrip import curve
 from scrip.eip712 import address_of
 from scrip.errors import BadInput
 from scrip.structs import to_address
@@ -35,12 +36,9 @@ def key_of(did: str, signing_input: bytes, signature: bytes) -> tuple[Any, str]:
     wanted = account_of(did)
     for recovery in (0, 1):
         try:
-            found = PublicKey.from_signature_and_message(
-                signature + bytes([recovery]), hashlib.sha256(signing_input).digest(), hasher=None
-            )
-        except Exception:  # noqa: S112 (coincurve raises bare Exception for a signature that is none)
+            point = curve.recover(hashlib.sha256(signing_input).digest(), signature + bytes([recovery]))
+        except ValueError:
             continue
-        point = found.format(compressed=False)
         if address_of(point) == wanted:
             return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), point), ES256K
     raise BadInput("signature", did, "of the key that the DID names")
@@ -58,7 +56,11 @@ def account_of(did: str, chain_id: int | None = None) -> str:
     prefix, raw = _multikey(did)
     if prefix != _SECP256K1:
         raise BadInput("subject", did, "an account: did:pkh:eip155, or did:key of a secp256k1 key")
-    return address_of(PublicKey(raw).format(compressed=False))
+    try:
+        point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), raw)
+    except ValueError:
+        raise BadInput("subject", did, "a point of the curve") from None
+    return address_of(point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 
 def _multikey(did: str) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ import httpx
 
 from demo import llm_server
 from demo.llm_server import MODEL, LlmServer
+from oracle.gateway.refusals import NotAtHand
 from oracle.gateway.service import Gateway
 from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
 from oracle.settings import Settings
@@ -46,11 +47,18 @@ class Inflating:
         held: Reservation = self.honest.reserve(credential, model, most, waits=waits)
         return held
 
-    def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
+    def charge(self, held: Reservation, used: CallUsage, *, waits: bool) -> SignedCallReceipt:
+        if not waits:
+            raise NotAtHand("asked again, it would add its tenth twice")
         more = math.ceil(used.output / 10)
         self.added += more
-        signed: SignedCallReceipt = self.honest.charge(held, replace(used, output=used.output + more))
+        signed: SignedCallReceipt = self.honest.charge(
+            held, replace(used, output=used.output + more), waits=True
+        )
         return signed
+
+    def rest(self) -> None:
+        self.honest.rest()
 
     def release(self, held: Reservation) -> None:
         self.honest.release(held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -12,6 +13,7 @@ from demo.anvil import Anvil, running
 from demo.stack_config import Options
 from scrip.chain import Chain
 from tests.integration import slurm_cluster
+from tests.integration.audit_file import Trail, history_of, trail_of
 from tests.integration.scene import Scene, stage
 from tests.integration.slurm_cluster import Slurm
 from tests.integration.system import System, deploy
@@ -76,6 +78,18 @@ def scene(staged: Scene) -> Iterator[Scene]:
         yield staged
     finally:
         assert staged.system.anvil.rpc("evm_revert", snapshot)
+
+
+@pytest.fixture
+def trail(scene: Scene, tmp_path: Path) -> Trail:
+    """An audit file to be, of settlements on `scene`."""
+    return trail_of(scene, tmp_path)
+
+
+@pytest.fixture
+def history(trail: Trail) -> Trail:
+    """The same after settlements of every kind."""
+    return history_of(trail)
 
 
 @pytest.fixture(scope="module")

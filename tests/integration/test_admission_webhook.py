@@ -91,7 +91,7 @@ def settings_of(place: Place, authority: Authority, **more: Any) -> Settings:
         "port": 0, "cert": cert, "cert_key": key, "namespaces": {"team-a": (account("buyer").address,)},
         "skus": {"NVIDIA-H100-80GB-HBM3": GPU}, **more,
     }  # fmt: skip
-    return place.settings(kubernetes=given, hold_s=5)
+    return place.settings(kubernetes=given, hold_s=5, metrics={"port": 0})
 
 
 @pytest.fixture
@@ -164,6 +164,20 @@ def test_pod__chain_away__refused(
     monkeypatch.setattr(node.office.facts.chain.w3.provider, "endpoint_uri", "http://127.0.0.1:9/")
     with api_server(node, authority) as server:
         assert "the chain can't be read now" in ask(server, vector("pod_create", job))[1]
+
+
+def test_metrics__of_what_was_decided__served_by_plain_http(
+    node: Admitting, place: Place, authority: Authority
+) -> None:
+    with api_server(node, authority) as server:
+        ask(server, vector("pod_create", place.paid()))
+        ask(server, vector("recorded/pod_create", b"\x07" * 32))
+    _, metrics = node.servers
+    told = httpx.get(f"http://127.0.0.1:{metrics.port}/metrics", trust_env=False).text
+    counted = 'scrip_admission_decisions_total{outcome="%s",system="kubernetes",why="%s"} 1.0'
+    assert counted % ("admitted", "") in told
+    assert counted % ("denied", "job") in told
+    assert 'scrip_admission_held{system="kubernetes"} 1.0' in told
 
 
 def test_client_ca__client_without_a_certificate__not_heard(place: Place, authority: Authority) -> None:

@@ -10,18 +10,7 @@ import pytest
 
 from scrip.audit import export as exports
 from scrip.audit.export import AuditDamaged
-from tests.integration.audit_file import OTHER, Trail, history_of, trail_of
-from tests.integration.scene import Scene
-
-
-@pytest.fixture
-def trail(scene: Scene, tmp_path: Path) -> Trail:
-    return trail_of(scene, tmp_path)
-
-
-@pytest.fixture
-def history(trail: Trail) -> Trail:
-    return history_of(trail)
+from tests.integration.audit_file import OTHER, Trail
 
 
 def test_export__every_kind__one_line_for_each_settlement_and_the_burns(history: Trail) -> None:

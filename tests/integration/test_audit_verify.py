@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,19 +13,8 @@ from scrip import keys
 from scrip.audit.verify import Audit
 from scrip.eip712 import receipt_digest
 from scrip.types import Attestation
-from tests.integration.audit_file import Line, Trail, history_of, trail_of
-from tests.integration.scene import Scene
+from tests.integration.audit_file import Line, Trail
 from tests.integration.system import account, signed
-
-
-@pytest.fixture
-def trail(scene: Scene, tmp_path: Path) -> Trail:
-    return trail_of(scene, tmp_path)
-
-
-@pytest.fixture
-def history(trail: Trail) -> Trail:
-    return history_of(trail)
 
 
 def _first(lines: list[Line], kind: str, **changes: Any) -> list[Line]:

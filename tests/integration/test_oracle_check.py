@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from oracle import preflight
 from oracle.cli import app
-from oracle.preflight import Finding, Mark, check
+from oracle.findings import Finding, Mark
+from oracle.preflight import check
 from oracle.store import Store
 from scrip import keys
 from scrip.abi import abi

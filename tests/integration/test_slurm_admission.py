@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from oracle.admission.check import findings
 from oracle.admission.keeper import Keeper
 from oracle.admission.serve import Admitting
 from oracle.admission.slurm import SlurmCluster
 from oracle.executors.base import EngineAway
 from oracle.executors.slurm import SlurmQueue
+from oracle.findings import Finding, Mark
 from scrip.chain import Chain
 from scrip.spec import JobSpec, spec_hash
 from scrip.types import Status
@@ -85,6 +87,21 @@ def ticket(done: subprocess.CompletedProcess[str]) -> str:
 def state(slurm: Slurm, workload: str) -> str:
     shown = slurm.run("scontrol", "show", "job", workload)
     return shown.split("JobState=", 1)[1].split()[0]
+
+
+# ---- what `scrip oracle check` says
+
+
+def checked(place: Place, slurm: Slurm, **more: Any) -> Finding:
+    return {item.what: item for item in findings(settings_of(place, slurm, **more))}["Slurm filter"]
+
+
+def test_check__of_a_real_slurm__filter_installed_or_what_is_missing(slurm: Slurm, place: Place) -> None:
+    assert checked(place, slurm) == Finding("Slurm filter", Mark.OK, f"{slurm.folder} guards paid")
+    left_out = checked(place, slurm, partitions=("paid", "work"))
+    assert (left_out.mark, "leaves out work" in left_out.detail) == (Mark.FAIL, True)
+    unknown = checked(place, slurm, partitions=("nowhere",))
+    assert (unknown.mark, "scontrol failed" in unknown.detail) == (Mark.FAIL, True)
 
 
 # ---- what is refused

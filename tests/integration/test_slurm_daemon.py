@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from oracle.daemon import build
-from oracle.preflight import Mark, check
+from oracle.findings import Mark
+from oracle.preflight import check
 from oracle.settings import Settings, SettingsProblem
 from scrip.chain import Chain
 from scrip.evidence import Bundle

@@ -147,7 +147,7 @@ def test_offer__made_here_and_filled_by_another__credits_and_money_change_hands(
         connect(page)
         form = page.locator("#offer-take")
         form.get_by_label("Signed offer").fill(text)
-        expect(page.locator("#offer-read")).to_contain_text("the maker's")
+        expect(page.locator("#offer-read")).to_contain_text("Signaturethe maker's")
         form.get_by_label("Credits to take").fill("4")
         form.get_by_role("button", name="Fill offer").click()
         expect(page.locator("#status")).to_have_text("Filled 4 CPU-seconds.")

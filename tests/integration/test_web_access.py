@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from demo.stack import Stack
 from scrip.buying import buy
-from tests.integration.web_place import Host, Wallet, connect, fill_purchase, give, visit
+from tests.integration.web_place import Host, Wallet, connect, fill_purchase, give, rest, visit
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text()
@@ -55,6 +55,10 @@ def test_page__in_use__has_no_serious_violation_of_accessibility(
         page.get_by_role("alert").wait_for()
         expect(page.locator("[data-holding]").first).to_be_visible()
         assert serious(page) == []
+        fill_purchase(page, web_stack.classes.cpu, "1,5")
+        page.get_by_role("button", name="Buy").click()
+        expect(page.locator("[aria-invalid]")).to_be_focused()
+        assert serious(page) == []
         red, *_ = page.evaluate("() => getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g)")
     assert (int(red) < 64) == (scheme == "dark")
 
@@ -91,6 +95,25 @@ def test_page__as_wide_as_a_phone__never_scrolls_sideways(
     assert (width, beyond) == (PHONE["width"], [])
 
 
+def test_slip__on_a_phone__its_field_is_not_under_the_notices(
+    browser: Browser, web_host: Host, web_stack: Stack, wallet: Wallet
+) -> None:
+    with visit(browser, web_host, wallet, viewport=PHONE) as page:
+        connect(page)
+        form = page.locator("#budget-form")
+        form.get_by_label("Spender").fill("0x12")
+        form.get_by_role("button", name="Create budget").click()
+        field = form.get_by_label("Spender")
+        expect(field).to_be_focused()
+        expect(form.locator(".slip")).to_have_text(
+            "Spender: must be an address, copied whole: 0x and 40 hex digits."
+        )
+        ours, notices = field.bounding_box(), page.locator(".notices").bounding_box()
+        assert ours is not None
+        assert notices is not None
+        assert notices["y"] + notices["height"] <= ours["y"] < PHONE["height"] - ours["height"]
+
+
 def test_buy__by_keyboard_alone__works_and_is_told_to_screen_readers(
     browser: Browser, web_host: Host, web_stack: Stack, wallet: Wallet
 ) -> None:
@@ -103,6 +126,7 @@ def test_buy__by_keyboard_alone__works_and_is_told_to_screen_readers(
         tab_to(page, "#connect")
         page.keyboard.press("Enter")
         expect(page.locator("#status")).to_have_text("Connected.")
+        rest(page)
         tab_to(page, "#buy-form select")
         page.keyboard.type(str(class_id))
         tab_to(page, "#buy-form input")
@@ -141,3 +165,4 @@ def test_problem__dismissed_by_keyboard__goes_away(browser: Browser, web_host: H
         tab_to(page, "#dismiss")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_be_hidden()
+        expect(page.locator("#connect")).to_be_focused()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,23 @@ def test_buy__wallet_on_another_chain__offers_to_add_ours_and_goes_on(
         expect(page.locator("#account")).to_contain_text("on chain 1: this page is of chain 31337")
         fill_purchase(page, web_stack.classes.cpu, "1")
         press_buy(page)
-        assert "Your wallet is on chain 1, this page is of chain 31337." in alert(page)
+        assert alert(page) == "Your wallet is on chain 1, this page is of chain 31337."
         assert "eth_signTypedData_v4" not in wallet.asked
-        page.get_by_role("button", name="Switch to Local chain").click()
-        expect(page.locator("#status")).to_contain_text("Your wallet is on Local chain now.")
+        page.get_by_role("button", name="Switch the chain and go on").click()
+        expect(page.locator("#status")).to_have_text("Bought 1 CPU-second.")
         assert wallet.chain_id == web_stack.options.chain_id
         assert "wallet_addEthereumChain" in wallet.asked
-        press_buy(page)
-        expect(page.locator("#status")).to_contain_text("Bought 1 CPU-second.")
+
+
+def test_wallet__on_another_chain__is_switched_from_the_header(
+    browser: Browser, web_host: Host, web_stack: Stack, wallet: Wallet
+) -> None:
+    wallet.chain_id = UNKNOWN_TO_THE_WALLET
+    with visit(browser, web_host, wallet) as page:
+        connect(page)
+        page.get_by_role("button", name="Switch to Local chain").click()
+        expect(page.locator("#status")).to_have_text("Your wallet is on Local chain now.")
+        expect(page.locator("#account")).to_have_text(wallet.account.address)
 
 
 @pytest.mark.parametrize("declined", ["eth_requestAccounts", "eth_signTypedData_v4", "eth_sendTransaction"])
@@ -128,6 +138,12 @@ def test_buy__amount_that_is_none__says_what_would_be(
         fill_purchase(page, web_stack.classes.cpu, credits)
         press_buy(page)
         assert told in alert(page)
+        amount = page.locator("#buy-form").get_by_label("Credits")
+        expect(amount).to_be_focused()
+        expect(amount).to_have_accessible_description(re.compile(told))
+        amount.fill("1")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        expect(amount).to_have_accessible_description("")
 
 
 def test_node__lost_and_back__try_again_goes_on_where_it_was(
@@ -140,14 +156,36 @@ def test_node__lost_and_back__try_again_goes_on_where_it_was(
         connect(page)
         fill_purchase(page, web_stack.classes.cpu, "3")
         expect(page.locator("#buy-cost")).to_contain_text("dUSD")
-        expect(page.locator("#holding-list")).to_contain_text("dUSD")
-        expect(page.locator("#budget-list")).to_contain_text("No budgets yet.")
         page.route(lambda url: url.startswith(web_stack.rpc_url), lose)
         press_buy(page)
         assert alert(page) == "The chain's node doesn't answer. Check your connection, then try again."
         page.unroute_all()
         page.get_by_role("button", name="Try again").click()
         expect(page.locator("#status")).to_have_text("Bought 3 CPU-seconds.")
+
+
+def test_node__lost_after_sending__is_waited_for_and_nothing_is_sent_twice(
+    browser: Browser, web_host: Host, web_stack: Stack, wallet: Wallet
+) -> None:
+    lost: list[str] = []
+
+    def lose_receipts(route: Route) -> None:
+        asked = route.request.post_data or ""
+        if "eth_getTransactionReceipt" in asked and len(lost) < 6:
+            lost.append(asked)
+            route.abort("connectionrefused")
+        else:
+            route.continue_()
+
+    with visit(browser, web_host, wallet) as page:
+        connect(page)
+        page.route(lambda url: url.startswith(web_stack.rpc_url), lose_receipts)
+        fill_purchase(page, web_stack.classes.cpu, "3")
+        press_buy(page)
+        expect(page.locator("#status")).to_have_text("Bought 3 CPU-seconds.")
+        expect(page.get_by_role("alert")).to_be_hidden()
+    assert len(lost) == 6
+    assert wallet.asked.count("eth_sendTransaction") == 1
 
 
 def test_config__missing__says_where_it_belongs(browser: Browser, web_host: Host) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from demo.anvil import Anvil
 from demo.stack import USD, Stack, mint
@@ -227,10 +227,16 @@ def _keep_violations(problems: list[str], text: str) -> None:
         problems.append(text)
 
 
+def rest(page: Page) -> None:
+    """Wait until the page reads nothing any more that nobody asked for."""
+    expect(page.locator("body:not([data-reading])")).to_have_count(1, timeout=WAIT_MS)
+
+
 def connect(page: Page) -> None:
-    """Connect the wallet."""
+    """Connect the wallet, and let the page read what it holds."""
     page.get_by_role("button", name="Connect wallet").click()
     page.locator("#status").get_by_text("Connected.").wait_for()
+    rest(page)
 
 
 def fill_purchase(page: Page, class_id: int, credits: str) -> None:

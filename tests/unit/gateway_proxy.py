@@ -61,7 +61,10 @@ class MemoryAccounts:
             self.held.append(most)
         return Reservation(f"{len(self.held)}", SESSION, model, RATE, units)
 
-    def charge(self, held: Reservation, used: CallUsage) -> SignedCallReceipt:
+    def rest(self) -> None:
+        """Nothing is left."""
+
+    def charge(self, held: Reservation, used: CallUsage, *, waits: bool) -> SignedCallReceipt:
         """Charge one unit a token."""
         if self.broken is not None:
             raise self.broken
@@ -132,8 +135,7 @@ def gateway(chosen: GatewaySettings, accounts: MemoryAccounts | None = None) -> 
     registry = CollectorRegistry()
     made = Proxy.of(chosen, account, RateCard(chosen.rates), "0x" + "ab" * 20, registry)
     app = FastAPI(lifespan=made.lifespan)
-    made.install(app)
-    server = Server(app, "127.0.0.1", 0)
+    server = Server(made.before(app), "127.0.0.1", 0)
     server.start()
     try:
         yield Lab(f"http://127.0.0.1:{server.port}", account, registry, made.calls)

@@ -217,7 +217,7 @@ class Node:
         return [step.state for step in self.store.steps(job)]
 
     def dump(self) -> str:
-        jobs = [(row.label, row.state, row.reason) for row in self.store.jobs(list(State))]
+        jobs = [(row.label, row.state, row.reason) for row in self.store.oldest(list(State))]
         return f"{jobs} {[(one.id, one.stage, one.reason) for one in self.store.settlements()]}"
 
     def close(self) -> None:

@@ -68,8 +68,9 @@ def test_manifests__commands_and_settings__are_the_programs(tmp_path: Path) -> N
     found = Settings.load(path, DATABASE).admission
     assert found is not None
     assert found.kubernetes is not None
+    assert found.metrics is not None
     ports = {port["containerPort"] for port in container["ports"]}
-    assert ports == {found.kubernetes.port}
+    assert ports == {found.kubernetes.port, found.metrics.port}
 
 
 def test_page__example_settings__are_valid(tmp_path: Path) -> None:

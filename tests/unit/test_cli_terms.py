@@ -143,8 +143,19 @@ def test_signed_file__folder_is_gone__one_error(tmp_path: Path) -> None:
         signed_files.write(tmp_path / "none" / "v.json", "verdict", {}, {})
 
 
+def test_signed_file__not_there__said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInput, match=r"given 'No such file or directory', must be a file that can be read$"
+    ):
+        signed_files.read(tmp_path / "v.json", "verdict")
+
+
 def test_terms_file__not_toml__refused(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("a = ")
-    for name in ("c.toml", "none.toml"):
-        with pytest.raises(BadInput, match="a TOML file"):
-            class_terms.read(tmp_path / name)
+    with pytest.raises(BadInput, match="a TOML file"):
+        class_terms.read(tmp_path / "c.toml")
+
+
+def test_terms_file__not_there__said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"a file that can be read \(No such file or directory\)$"):
+        class_terms.read(tmp_path / "none.toml")

@@ -307,41 +307,6 @@ def test_charge__in_parallel__receipts_are_one_chain(till: Till) -> None:
     assert till.accounts.view(session).last == last.digest(CHAIN_ID, SESSIONS)
 
 
-def test_charge__store_fails__nothing_is_charged_and_the_call_may_be_charged_again(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = till.opened()
-    first, second = till.reserve(session, 50, 50), till.reserve(session, 100, 50)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", lambda _: (_ for _ in ()).throw(OSError("full")))
-        with pytest.raises(OSError, match="full"):
-            till.accounts.charge(first, used(20))
-    assert till.accounts.book.calls(session, 0, 9) == []
-    signed = till.accounts.charge(second, used(30))
-    assert (signed.receipt.number, signed.receipt.total_units) == (1, 30)
-    again = till.accounts.charge(first, used(20))
-    assert (again.receipt.number, again.receipt.total_units) == (2, 50)
-    assert held(till, session) == (100, 50, 0)
-
-
-def test_charge__stored_and_the_answer_lost__is_charged_once(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = till.opened()
-    call, commit = till.reserve(session, 50, 50), till.accounts.book.commit
-
-    def lose(changes: Any) -> None:
-        commit(changes)
-        raise OSError("connection lost")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", lose)
-        with pytest.raises(OSError, match="lost"):
-            till.accounts.charge(call, used(20))
-    assert till.accounts.charge(call, used(20)).receipt.total_units == 20
-    assert held(till, session) == (50, 20, 0)
-
-
 # Lost state
 
 

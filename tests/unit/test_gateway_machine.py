@@ -32,6 +32,7 @@ from oracle.gateway.accounts import (
     TokenBounds,
 )
 from oracle.gateway.keys import KeyLimits
+from oracle.gateway.refusals import NotAtHand
 from scrip.call_receipts import SignedCallReceipt, check_chain
 from scrip.structs import ZERO_BYTES32
 from scrip.types_spending import SessionTerms
@@ -132,7 +133,11 @@ class Money(RuleBasedStateMachine):
         self.charged_now(self.held.pop(which % len(self.held)), tokens)
 
     def charged_now(self, held: Reservation, tokens: int) -> None:
-        signed = self.till.accounts.charge(held, used(tokens))
+        try:
+            signed = self.till.accounts.charge(held, used(tokens), waits=False)
+        except NotAtHand:
+            signed = self.till.accounts.charge(held, used(tokens))
+        self.till.accounts.rest()
         assert signed.receipt.units == min(tokens, held.units)
         self.receipts[held.session].append(signed)
         if held.key_id:
@@ -145,9 +150,9 @@ class Money(RuleBasedStateMachine):
         held = self.held.pop(which % len(self.held))
         commits, commit = self.till.accounts._commits, self.till.accounts.book.commit
 
-        def fail(changes: Any) -> None:
+        def fail(changes: Any, *, waits: bool) -> None:
             if stored:
-                commit(changes)
+                commit(changes, waits=waits)
             raise Broken
 
         commits._commit = fail  # type: ignore[method-assign]

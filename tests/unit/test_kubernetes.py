@@ -12,7 +12,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from oracle.preflight import Mark, _pods
+from oracle.findings import Mark
+from oracle.preflight import _pods
 from oracle.settings import Settings
 from oracle.telemetry import kubernetes
 from oracle.telemetry.kubernetes import Container, PodProcess, PodsUnreadable

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from oracle.identity import MARK, AnotherOwner, claim, claim_evidence
 from oracle.journal import SqlJournal
 from oracle.lead import Lead
-from oracle.node import node_name
+from oracle.state_folder import node_name
 from oracle.states import Stage, State
 from oracle.store import LeadLost, Store
 from oracle.tasks import is_passing

@@ -12,8 +12,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from oracle import measuring
 from oracle.otel_metrics import OtlpMeasures
+from oracle.otlp import ExportProblem
 from oracle.telemetry.base import TelemetryError
-from oracle.tracing import TracingProblem
 
 SDK = "opentelemetry.sdk"
 
@@ -100,5 +100,5 @@ def test_configure__extra_not_installed__says_what_to_install(
         return real(module, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(TracingProblem, match=r"scrip\[oracle,otel\]"):
+    with pytest.raises(ExportProblem, match=rf"^{name} .* scrip\[oracle,otel\]"):
         measuring.configure("provider", {name: "http://127.0.0.1:9"})

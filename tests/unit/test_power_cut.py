@@ -40,9 +40,9 @@ class Disk:
         patch.setattr(synced.SyncSoon, "_sync", lambda _: None)
         till.restart()
 
-    def _store(self, changes: Sequence[Change]) -> None:
+    def _store(self, changes: Sequence[Change], *, waits: bool) -> None:
         book = self._till.accounts.book
-        self._commit(book, changes)
+        self._commit(book, changes, waits=waits)
         if any(change.synced for change in changes):
             self.save()
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from oracle import tracing
-from oracle.tracing import TracingProblem, configure, span
+from oracle.otlp import ExportProblem
+from oracle.tracing import configure, span
 
 SDK = "opentelemetry.sdk"
 
@@ -42,7 +43,7 @@ def test_configure__extra_not_installed__says_what_to_install(
         return real(module, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(TracingProblem, match=r"scrip\[oracle,otel\]"):
+    with pytest.raises(ExportProblem, match=rf"^{name} .* scrip\[oracle,otel\]"):
         configure("provider", {name: "http://127.0.0.1:9"})
 
 

@@ -1,5 +1,5 @@
 /** What every part of the page shares: the chain, the wallet, and word when either changes. */
-import { addressOf, type ContractName, type Deployment } from "@scrip/abi";
+import { addressOf, revertOf, type ContractName, type Deployment } from "@scrip/abi";
 import {
   createPublicClient, createWalletClient, custom, defineChain, http, type Account, type Address, type Chain, type Hex,
   type PublicClient, type TransactionReceipt, type Transport, type WalletClient,
@@ -7,7 +7,7 @@ import {
 
 import type { Config } from "./config.js";
 import { say } from "./notices.js";
-import { Hindrance, WrongChain } from "./problems.js";
+import { Hindrance, isLost, WrongChain } from "./problems.js";
 import { chainOf, type Provider } from "./wallets.js";
 
 type Signer = WalletClient<Transport, Chain, Account>;
@@ -77,14 +77,44 @@ export class App {
   /** Try a call on the node, have the wallet send it, and wait until it is mined. Raises what refuses it. */
   async send(what: string, call: Call): Promise<TransactionReceipt> {
     const { signer, address } = await this.wallet();
-    await this.client.call({ account: address, ...call });
+    await this.attempt(address, call);
     say(`${what}: confirm the transaction in your wallet.`);
     const hash = await signer.sendTransaction(call);
     say(`${what}: sent, waiting for a block.`);
-    const receipt = await this.client.waitForTransactionReceipt({ hash });
+    const receipt = await this.mined(what, hash);
     if (receipt.status !== "success") throw new Hindrance(`${what}: the transaction ${hash} was reverted.`);
     this.changed();
     return receipt;
+  }
+
+  /** Wait until it is mined, through a node that is away: what was sent must not be sent again. */
+  private async mined(what: string, hash: Hex): Promise<TransactionReceipt> {
+    let fate = "";
+    const onReplaced = ({ reason }: { reason: string }) => void (fate = reason);
+    for (;;) {
+      try {
+        const receipt = await this.client.waitForTransactionReceipt({ hash, onReplaced });
+        if (fate === "" || fate === "repriced") return receipt;
+        break;
+      } catch (error) {
+        if (!isLost(error)) {
+          throw new Hindrance(`${what}: ${hash} isn't mined yet. Don't send it again: your wallet follows it.`);
+        }
+      }
+      say(`${what}: sent, but the chain's node doesn't answer. Waiting for it.`);
+      await new Promise((resume) => setTimeout(resume, POLL_MS));
+    }
+    throw new Hindrance(`${what}: another transaction took the place of ${hash} in your wallet. Nothing came of this one.`);
+  }
+
+  /** As the next block would: the last one of a quiet chain is old, and a deadline may have passed since. */
+  private async attempt(account: Address, call: Call): Promise<void> {
+    try {
+      await this.client.call({ account, blockTag: "pending", ...call });
+    } catch (error) {
+      if (revertOf(error) || isLost(error)) throw error;
+      await this.client.call({ account, ...call }); // a node that knows no pending block
+    }
   }
 
   /** Call `listener` when the wallet or what it holds changed. */

@@ -1,15 +1,16 @@
 /** Budgets on chain: allowances that agents and teams spend within. The account's own are listed; it may revoke them. */
-import { formatUnits, NO_CAP, parseUnits, spendingBudgetsAbi } from "@scrip/abi";
-import { encodeFunctionData, getAddress, type Address, type ContractFunctionReturnType, type Hex } from "viem";
+import { BadInput, formatUnits, NO_CAP, spendingBudgetsAbi } from "@scrip/abi";
+import { encodeFunctionData, type Address, type ContractFunctionReturnType, type Hex } from "viem";
 
 import type { App } from "./app.js";
 import { classes } from "./class_list.js";
 import { money, type Token } from "./classes.js";
-import { button, byId, choices, facts, field, make, redraw, selectOf, valueOf } from "./dom.js";
-import { addressFrom, wholeFrom } from "./input.js";
+import { byId, choices, facts, field, make, redraw, selectOf, valueOf } from "./dom.js";
+import { addressFrom, addressOfText, fieldFrom, unitsFrom, wholeFrom } from "./input.js";
 import { searched } from "./logs.js";
-import { attempt, onSubmit, say } from "./notices.js";
+import { button, onSubmit, say } from "./notices.js";
 import { Hindrance } from "./problems.js";
+import { span, when } from "./time.js";
 
 type Budget = ContractFunctionReturnType<typeof spendingBudgetsAbi, "view", "budgetOf">;
 type Limits = Budget["limits"];
@@ -72,16 +73,19 @@ function card(app: App, { id, budget, left }: Own): HTMLElement {
     ["State", budget.revoked ? "revoked" : ended ? "expired" : "in force"],
     ["Spender", limits.spender],
     ["Per action", amount(limits.perAction)],
-    ["Per period", limits.period ? `${amount(limits.perPeriod)} in ${limits.period} s` : "no period"],
+    ["Per period", periodOf(limits, amount)],
     ["In all", amount(limits.lifetime)],
     ["Spent", amount(budget.spent)],
     ["Left now", amount(left)],
-    ["Ends", limits.expiry ? new Date(limits.expiry * 1000).toLocaleString() : "never"],
+    ["Ends", limits.expiry ? when(limits.expiry) : "never"],
     ["Providers", limits.listed ? "listed ones only" : "any"],
   ];
-  const revoking = () => void attempt(() => revoke(app, id));
-  const actions = budget.revoked ? [] : [button("Revoke", revoking, `Revoke budget ${id}`)];
+  const actions = budget.revoked ? [] : [button("Revoke", () => revoke(app, id), `Revoke budget ${id}`)];
   return make("article", { "data-budget": String(id) }, make("h3", {}, `Budget ${id}`), facts(pairs), ...actions);
+}
+
+function periodOf({ period, perPeriod }: Limits, amount: (value: bigint) => string): string {
+  return period && perPeriod < NO_CAP ? `${amount(perPeriod)} in ${span(period)}` : "no cap";
 }
 
 async function revoke(app: App, id: bigint): Promise<void> {
@@ -93,27 +97,32 @@ async function revoke(app: App, id: bigint): Promise<void> {
 async function create(app: App, form: HTMLFormElement): Promise<void> {
   const token = tokens().find(({ address }) => address === valueOf(form, "token"));
   if (!token) throw new Hindrance("Choose a payment token first.");
-  const providers = valueOf(form, "providers").split(/[\s,]+/).filter(Boolean).map((one) => addressFrom("provider", one));
+  const providers = fieldFrom(form, "providers", (text) =>
+    text.split(/[\s,]+/).filter(Boolean).map((one) => addressOfText("provider", one)),
+  );
   const limits = limitsFrom(form, token, providers.length > 0);
-  const args = [token.address, limits, providers.map((one) => getAddress(one))] as const;
+  const args = [token.address, limits, providers] as const;
   await sendTo(app, "Creating the budget", encodeFunctionData({ abi: spendingBudgetsAbi, functionName: "createBudget", args }));
   for (const name of ["spender", "perAction", "perPeriod", "lifetime", "providers"]) field(form, name).value = "";
 }
 
 function limitsFrom(form: HTMLFormElement, token: Token, listed: boolean): Limits {
   const cap = (name: string) => {
-    const text = valueOf(form, name);
-    const value = text ? parseUnits(text, token.decimals) : NO_CAP;
-    if (value > NO_CAP) throw new Hindrance(`${name}: at most ${formatUnits(NO_CAP, token.decimals)} fits; leave it empty.`);
-    return value;
+    if (!valueOf(form, name)) return NO_CAP;
+    const value = unitsFrom(form, name, token.decimals);
+    const limit = `at most ${formatUnits(NO_CAP, token.decimals)}, or empty for no cap`;
+    return fieldFrom(form, name, (text) => {
+      if (value > NO_CAP) throw new BadInput(name, text, limit);
+      return value;
+    });
   };
   const expiry = valueOf(form, "expiry");
   return {
-    spender: addressFrom("spender", valueOf(form, "spender")),
+    spender: addressFrom(form, "spender"),
     perAction: cap("perAction"),
     perPeriod: cap("perPeriod"),
     lifetime: cap("lifetime"),
-    period: wholeFrom("period", valueOf(form, "period") || "0", MOST_PERIOD),
+    period: wholeFrom(form, "period", MOST_PERIOD, 0),
     expiry: expiry ? Math.floor(new Date(expiry).getTime() / 1000) : 0,
     listed,
   };

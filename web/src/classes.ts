@@ -5,6 +5,7 @@ import {
 import type { Address, ContractFunctionReturnType } from "viem";
 
 import type { App } from "./app.js";
+import { isLost, problemOf } from "./problems.js";
 
 type Terms = ContractFunctionReturnType<typeof computeCreditsAbi, "view", "classTerms">;
 
@@ -15,13 +16,14 @@ export interface Token {
   readonly decimals: number;
 }
 
-/** One class. `price` is that of a million credits, undefined where its feed has none now. */
+/** One class. `price` is that of a million credits; without one, `hitch` says why where its feed is in trouble. */
 export interface CreditClass {
   readonly id: bigint;
   readonly terms: Terms;
   readonly resource: ResourceName;
   readonly token: Token;
   readonly price: bigint | undefined;
+  readonly hitch: string;
   readonly supply: bigint;
   readonly backing: bigint;
   readonly open: boolean;
@@ -49,18 +51,24 @@ async function readClass(app: App, id: bigint): Promise<CreditClass> {
     client.readContract({ ...at, functionName: "isWoundDown", args }),
   ]);
   const forSale = nameOf(FUNDINGS, terms.funding) === "sale";
-  const units = MILLION * 10n ** BigInt(terms.decimals);
-  const [token, price] = await Promise.all([
+  const [token, { price, hitch }] = await Promise.all([
     readToken(app, terms.paymentToken),
-    forSale ? client.readContract({ ...reserve, functionName: "costOf", args: [id, units] }).catch(noPrice) : undefined,
+    forSale ? priceOf(app, id, terms.decimals) : { price: undefined, hitch: "" },
   ]);
-  return { id, terms, resource: nameOf(RESOURCES, terms.resource), token, price, supply, backing, open: !isOver };
+  const resource = nameOf(RESOURCES, terms.resource);
+  return { id, terms, resource, token, price, hitch, supply, backing, open: !isOver };
 }
 
 /** A feed without a fresh answer is no reason to hide the class; a node that is gone is one to say so. */
-function noPrice(error: unknown): undefined {
-  if ((error as Error).name !== "ContractFunctionExecutionError") throw error;
-  return undefined;
+async function priceOf(app: App, id: bigint, decimals: number): Promise<Pick<CreditClass, "price" | "hitch">> {
+  const reserve = { address: app.address("CreditReserve"), abi: creditReserveAbi } as const;
+  const args = [id, MILLION * 10n ** BigInt(decimals)] as const;
+  try {
+    return { price: await app.client.readContract({ ...reserve, functionName: "costOf", args }), hitch: "" };
+  } catch (error) {
+    if (isLost(error)) throw error;
+    return { price: undefined, hitch: problemOf(error).sentence };
+  }
 }
 
 /** Symbol and decimals of an ERC-20. */

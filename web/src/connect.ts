@@ -1,7 +1,7 @@
 /** The wallet in the header: choose, connect, switch the chain, follow what the wallet changes. */
 import type { App } from "./app.js";
 import { byId, choices } from "./dom.js";
-import { attempt, clearProblem, say } from "./notices.js";
+import { clearProblem, onWrongChain, say, wire } from "./notices.js";
 import { Hindrance } from "./problems.js";
 import { accountOf, chainOf, discover, firstOf, switchChain, type Found, type Provider } from "./wallets.js";
 
@@ -10,12 +10,10 @@ const followed = new Set<Provider>();
 
 /** Wire up the header. */
 export function setUpWallet(app: App): void {
-  const connect = byId("connect", HTMLButtonElement);
-  const change = byId("switch", HTMLButtonElement);
   discover(add);
-  connect.addEventListener("click", () => void attempt(() => connectTo(app), connect));
-  connect.disabled = false;
-  change.addEventListener("click", () => void attempt(() => changeChain(app), change));
+  wire("connect", () => connectTo(app));
+  wire("switch", () => changeChain(app));
+  onWrongChain(() => changeChain(app));
   app.onChange(() => void showAccount(app));
 }
 

@@ -27,13 +27,6 @@ export function facts(pairs: readonly (readonly [string, Child])[]): HTMLElement
   return make("dl", {}, ...rows);
 }
 
-/** A button that does one thing. */
-export function button(label: string, action: () => void, about = ""): HTMLButtonElement {
-  const made = make("button", about ? { type: "button", "aria-label": about } : { type: "button" }, label);
-  made.addEventListener("click", action);
-  return made;
-}
-
 /** Show these elements there. One that says the same as before stays, with its focus; what was opened stays open. */
 export function redraw(place: HTMLElement, ...wanted: HTMLElement[]): void {
   const shown = [...place.children];

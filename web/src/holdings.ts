@@ -1,21 +1,21 @@
 /** What the account holds, and sending credits on. */
-import { computeCreditsAbi, demoUSDAbi, formatUnits, parseUnits } from "@scrip/abi";
+import { computeCreditsAbi, creditReserveAbi, demoUSDAbi, FUNDINGS, nameOf, payOut } from "@scrip/abi";
 import { encodeFunctionData, type Address } from "viem";
 
 import type { App } from "./app.js";
 import { chosenClass, classes } from "./class_list.js";
 import { credits, labelOf, money, type CreditClass } from "./classes.js";
-import { byId, facts, make, redraw, valueOf } from "./dom.js";
-import { addressFrom } from "./input.js";
-import { onSubmit, say } from "./notices.js";
+import { byId, facts, make, redraw } from "./dom.js";
+import { addressFrom, unitsFrom } from "./input.js";
+import { button, onSubmit, say } from "./notices.js";
 
 /** Wire up the form. */
 export function setUpHoldings(app: App): void {
   const form = byId("transfer-form", HTMLFormElement);
   onSubmit(form, async () => {
     const one = chosenClass(form);
-    const units = parseUnits(valueOf(form, "credits"), one.terms.decimals);
-    const to = addressFrom("recipient", valueOf(form, "recipient"));
+    const units = unitsFrom(form, "credits", one.terms.decimals);
+    const to = addressFrom(form, "recipient");
     await transfer(app, one, to, units);
     say(`Sent ${credits(one, units)} to ${to}.`);
   });
@@ -41,7 +41,7 @@ export async function showHoldings(app: App): Promise<void> {
     Promise.all(classes().map((one) => heldOf(app, one, holder))),
     payment(app, holder),
   ]);
-  const rows = held.filter(({ balance }) => balance > 0n).map(row);
+  const rows = held.filter(({ balance }) => balance > 0n).map((one) => row(app, one));
   redraw(place, facts(paid), ...(rows.length ? rows : [make("p", {}, "No credits yet.")]));
 }
 
@@ -60,15 +60,27 @@ async function heldOf(app: App, one: CreditClass, holder: Address): Promise<Held
   return { one, balance, locked };
 }
 
-function row({ one, balance, locked }: Held): HTMLElement {
-  const title = make("h3", {}, labelOf(one));
-  const free = formatUnits(balance - locked, one.terms.decimals);
-  const shown = facts([
+function row(app: App, { one, balance, locked }: Held): HTMLElement {
+  const free = balance - locked;
+  const pairs: [string, string][] = [
     ["Held", credits(one, balance)],
-    ["Locked in jobs", formatUnits(locked, one.terms.decimals)],
-    ["Free", free],
-  ]);
-  return make("article", { "data-holding": String(one.id) }, title, shown);
+    ["Locked in jobs", credits(one, locked)],
+    ["Free", credits(one, free)],
+  ];
+  const canReclaim = !one.open && free > 0n;
+  if (canReclaim && nameOf(FUNDINGS, one.terms.funding) === "sale") {
+    pairs.push(["Your share", `${money(one.token, payOut(free, one.backing, one.supply))} for what is free`]);
+  }
+  const about = `Reclaim your share of class ${one.id}`;
+  const actions = canReclaim ? [button("Reclaim your share", () => reclaim(app, one, free), about)] : [];
+  return make("article", { "data-holding": String(one.id) }, make("h3", {}, labelOf(one)), facts(pairs), ...actions);
+}
+
+/** A class that is over: credits are burned for their share of what backs them. */
+async function reclaim(app: App, one: CreditClass, units: bigint): Promise<void> {
+  const data = encodeFunctionData({ abi: creditReserveAbi, functionName: "reclaim", args: [one.id, units] });
+  await app.send("Reclaiming", { to: app.address("CreditReserve"), data });
+  say(`Reclaimed your share for ${credits(one, units)}.`);
 }
 
 async function payment(app: App, holder: Address): Promise<[string, string][]> {

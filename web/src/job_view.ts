@@ -1,32 +1,40 @@
 /** One job on the page: followed until it ends, then its receipt with every check; and the list of one's own. */
-import { formatUnits, isFinal, jobMarketAbi, nameOf, numberOf, OUTCOMES, STATUSES, type StatusName } from "@scrip/abi";
-import { encodeFunctionData, isHex, keccak256, type Hex } from "viem";
+import { BadInput, formatUnits, isFinal, nameOf, numberOf, OUTCOMES, STATUSES, type StatusName } from "@scrip/abi";
+import { isHex, keccak256, toHex, type Hex } from "viem";
 
 import type { App } from "./app.js";
 import { classOf } from "./class_list.js";
-import { credits } from "./classes.js";
-import { button, byId, facts, field, make, redraw, valueOf } from "./dom.js";
-import { openingOf, openings, stateOf, type Ending, type Opening } from "./jobs.js";
-import { attempt, onSubmit, say, tell } from "./notices.js";
+import { credits, labelOf } from "./classes.js";
+import { byId, facts, field, make, redraw } from "./dom.js";
+import { fieldFrom } from "./input.js";
+import { endingCall, outlookOf, type Outlook, type Way } from "./job_ways.js";
+import { openingOf, openings, standing, stateOf, type Ending, type Opening } from "./jobs.js";
+import { button, onSubmit, say, tell } from "./notices.js";
 import { outputOf } from "./output.js";
-import { Hindrance, ProviderProblem } from "./problems.js";
+import { ProviderProblem } from "./problems.js";
 import { ask, offerOf } from "./providers.js";
 import { checkedReceipt, type Checked } from "./receipts.js";
+import { nextTime, when } from "./time.js";
 
 const POLL_MS = 1_500;
 const MOST_LISTED = 10;
 const MOST_SHOWN = 20_000;
+const SAVE_MS = 60_000;
 
 let followed: Hex | undefined;
 
-/** Wire up the form; a job that the page's address names is shown at once. */
+/** Wire up the form. */
 export function setUpJobs(app: App): void {
   const form = byId("job-form", HTMLFormElement);
   onSubmit(form, async () => {
-    const id = valueOf(form, "job");
-    if (!isHex(id) || id.length !== 66) throw new Hindrance("A job's id is 0x and 64 hex digits.");
+    const id = fieldFrom(form, "job", idOf);
     await showJob(app, id, { focus: true });
   });
+}
+
+function idOf(text: string): Hex {
+  if (!isHex(text) || text.length !== 66) throw new BadInput("job", text, "0x and 64 hex digits");
+  return text;
 }
 
 /** Show a job and follow it until it ends. */
@@ -34,22 +42,22 @@ export async function showJob(app: App, id: Hex, { focus = false } = {}): Promis
   const opening = await openingOf(app, id);
   followed = id;
   field(byId("job-form", HTMLFormElement), "job").value = id;
-  if (focus) byId("job-view", HTMLDivElement).focus();
-  void follow(app, opening);
+  void follow(app, opening, focus);
 }
 
-async function follow(app: App, opening: Opening): Promise<void> {
+async function follow(app: App, opening: Opening, focus = false): Promise<void> {
   let last = "";
   while (followed === opening.id) {
     try {
       const { status, ending } = await stateOf(app, opening);
       const more = ending ? undefined : await providersWord(app, opening);
+      const outlook = await outlookOf(app, opening, status, await nextTime(app));
       if (followed !== opening.id) return;
-      if (last !== `${status} ${more}`) {
-        say(`Job ${status}${more ? `, at the provider ${more}` : ""}.`);
-        showState(app, opening, status, more, ending);
-        last = `${status} ${more}`;
-      }
+      const state = `${status} ${more}`;
+      if (last !== state) say(`Job ${status}${more ? `, at the provider ${more}` : ""}.`);
+      showState(app, opening, { status, more, ending, outlook }, last !== state);
+      if (focus && !last) goTo(byId("job-view", HTMLDivElement));
+      last = state;
       if (isFinal(numberOf(STATUSES, status))) {
         app.changed();
         if (ending?.receiptHash) await showReceipt(app, opening, ending);
@@ -75,41 +83,63 @@ async function providersWord(app: App, opening: Opening): Promise<string | undef
   }
 }
 
-function showState(
-  app: App,
-  opening: Opening,
-  status: StatusName,
-  more: string | undefined,
-  ending: Ending | undefined,
-): void {
-  const { id, terms } = opening;
+/** What is known of a job now. */
+interface Seen {
+  readonly status: StatusName;
+  readonly more: string | undefined;
+  readonly ending: Ending | undefined;
+  readonly outlook: Outlook;
+}
+
+function showState(app: App, opening: Opening, seen: Seen, anew: boolean): void {
+  const place = byId("job-view", HTMLDivElement);
+  if (anew) {
+    const hadFocus = place.contains(document.activeElement);
+    place.replaceChildren(
+      make("h3", {}, "Job"), facts(factsOf(opening, seen)), make("p", { id: "job-time" }), make("div", { id: "job-way" }),
+      make("div", { id: "receipt" }), make("div", { id: "output" }),
+    );
+    if (hadFocus) goTo(place);
+  }
+  // The time runs on while the rest stays, and the focus with it.
+  byId("job-time", HTMLParagraphElement).textContent = seen.outlook.text;
+  showWay(app, opening, seen.outlook.way);
+}
+
+function goTo(place: HTMLElement): void {
+  place.focus({ preventScroll: true });
+  place.scrollIntoView({ block: "start" });
+}
+
+function showWay(app: App, opening: Opening, way: Way | undefined): void {
+  const place = byId("job-way", HTMLDivElement);
+  if (place.textContent === (way?.label ?? "")) return;
+  const hadFocus = place.contains(document.activeElement);
+  place.replaceChildren(...(way ? [button(way.label, () => end(app, opening, way))] : []));
+  if (hadFocus) (place.querySelector("button") ?? byId("job-view", HTMLDivElement)).focus();
+}
+
+function factsOf({ id, terms }: Opening, { status, more, ending }: Seen): [string, string][] {
   const one = classOf(terms.classId);
   const units = (amount: bigint) => (one ? credits(one, amount) : `${amount} base units`);
-  const pairs: [string, string][] = [
+  return [
     ["Job", id],
     ["Status", status],
     ...(more ? [["At the provider", more] as [string, string]] : []),
-    ["Class", String(terms.classId)],
+    ["Class", one ? labelOf(one) : String(terms.classId)],
     ["Provider", terms.provider],
-    ["Locked at most", units(terms.maxUnits)],
-    ...(ending ? [["Used", units(ending.units)] as [string, string]] : []),
+    ...(terms.budgetId ? [["Budget", String(terms.budgetId)] as [string, string]] : []),
+    [ending ? "Was locked" : "Locked at most", units(terms.maxUnits)],
+    ...(ending ? endFacts(units, terms.maxUnits, ending.units) : []),
   ];
-  const ways = {
-    open: [button("Cancel the job", () => end(app, opening, "cancel"))],
-    running: [button("End it after its deadline", () => end(app, opening, "expire"))],
-  };
-  const way = status === "open" || status === "running" ? ways[status] : [];
-  byId("job-view", HTMLDivElement).replaceChildren(
-    make("h3", {}, "Job"), facts(pairs), ...way, make("div", { id: "receipt" }), make("div", { id: "output" }),
-  );
 }
 
-/** Before a provider accepts, its payer may cancel; after its deadline anybody ends it. The credits come back. */
-function end(app: App, { terms }: Opening, functionName: "cancel" | "expire"): void {
-  void attempt(async () => {
-    const data = encodeFunctionData({ abi: jobMarketAbi, functionName, args: [terms] });
-    await app.send("Ending the job", { to: app.address("JobMarket"), data });
-  });
+function endFacts(units: (amount: bigint) => string, locked: bigint, used: bigint): [string, string][] {
+  return [["Used", units(used)], ["Free again", units(locked - used)]];
+}
+
+async function end(app: App, opening: Opening, way: Way): Promise<void> {
+  await app.send(way.label, endingCall(app, opening, way));
 }
 
 async function showReceipt(app: App, opening: Opening, ending: Ending): Promise<void> {
@@ -120,8 +150,8 @@ async function showReceipt(app: App, opening: Opening, ending: Ending): Promise<
     make("h3", {}, "Receipt"),
     make("p", { class: all ? "good" : "bad" }, all ? "Every check passed." : "A check FAILED: don't rely on this receipt."),
     make("ul", { class: "checks" }, ...checked.checks.map(checkLine)),
-    facts(receiptFacts(checked, one?.terms.decimals ?? 0)),
-    button("Show output", () => void attempt(() => showOutput(app, opening, checked))),
+    facts(receiptFacts(checked, one ? credits(one, checked.receipt.units) : `${checked.receipt.units} base units`)),
+    button("Show output", () => showOutput(app, opening, checked)),
   );
   say(`Job ${ending.status}. ${all ? "Its receipt passed every check." : "Its receipt FAILED a check."}`);
 }
@@ -131,16 +161,15 @@ function checkLine({ name, passed, detail }: Checked["checks"][number]): HTMLEle
   return make("li", { "data-check": name }, mark, ` ${name}: ${detail}`);
 }
 
-function receiptFacts({ receipt, transaction }: Checked, decimals: number): [string, string][] {
-  const time = (seconds: number) => new Date(seconds * 1000).toLocaleString();
+function receiptFacts({ receipt, transaction }: Checked, charged: string): [string, string][] {
   return [
     ["Outcome", nameOf(OUTCOMES, receipt.outcome)],
     ["Assurance", String(receipt.assurance)],
-    ["Charged", `${formatUnits(receipt.units, decimals)} credits`],
-    ["Energy", `${receipt.gpuMillijoules} mJ`],
+    ["Charged", charged],
+    ["Energy", `${formatUnits(BigInt(receipt.gpuMillijoules), 3)} J`],
     ["Tokens", `${receipt.inputTokens} in, ${receipt.outputTokens} out`],
-    ["Started", time(receipt.startedAt)],
-    ["Ended", time(receipt.endedAt)],
+    ["Started", when(receipt.startedAt)],
+    ["Ended", when(receipt.endedAt)],
     ["Output hash", receipt.outputHash],
     ["Evidence root", receipt.evidenceRoot],
     ["Transaction", transaction],
@@ -152,23 +181,45 @@ async function showOutput(app: App, opening: Opening, { receipt }: Checked): Pro
   const { endpoint } = await offerOf(app, opening.terms.provider);
   const bytes = await outputOf(app, endpoint, opening.id);
   const isSame = keccak256(bytes) === receipt.outputHash;
-  const text = new TextDecoder().decode(bytes.slice(0, MOST_SHOWN));
   byId("output", HTMLDivElement).replaceChildren(
     make("h3", {}, "Output"),
     checkLine({ name: "Output hash", passed: isSame, detail: `${bytes.length} bytes, as the receipt says` }),
-    make("pre", { tabindex: "0", "aria-label": "Output of the job" }, text),
+    make("pre", { tabindex: "0", "aria-label": "Output of the job" }, readable(bytes)),
+    button("Save output", async () => save(bytes, `${opening.id}.bin`)),
   );
   say("Output shown.");
 }
 
-/** The account's latest jobs. */
+/** Bytes as the text they are, or else in hex; the first of many. */
+function readable(bytes: Uint8Array): string {
+  const first = bytes.slice(0, MOST_SHOWN);
+  const more = bytes.length > MOST_SHOWN ? `\n… ${bytes.length - MOST_SHOWN} bytes more` : "";
+  try {
+    // A character that the limit cuts in two is no mistake of the output: only the end may be incomplete.
+    return new TextDecoder("utf-8", { fatal: true }).decode(first, { stream: more !== "" }) + more;
+  } catch {
+    return toHex(first) + more;
+  }
+}
+
+function save(bytes: Uint8Array, name: string): void {
+  const href = URL.createObjectURL(new Blob([bytes.slice()]));
+  make("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), SAVE_MS);
+}
+
+/** The account's latest jobs, with how each stands: what is past its time can be taken back. */
 export async function showOwnJobs(app: App): Promise<void> {
   const place = byId("job-mine", HTMLDivElement);
   const payer = app.connection?.address;
   const own = payer ? (await openings(app, { payer })).reverse().slice(0, MOST_LISTED) : [];
-  const rows = own.map(({ id, terms }) => {
-    const label = `${id.slice(0, 10)}… (class ${terms.classId})`;
-    return make("li", {}, button(label, () => void attempt(() => showJob(app, id, { focus: true })), `Show job ${id}`));
-  });
-  redraw(place, ...(rows.length ? [make("h3", {}, "Your latest jobs"), make("ul", {}, ...rows)] : []));
+  const now = own.length ? await nextTime(app) : 0;
+  const rows = await Promise.all(
+    own.map(async (opening) => {
+      const { id, terms } = opening;
+      const open = button(`${id.slice(0, 10)}…`, () => showJob(app, id, { focus: true }), `Show job ${id}`);
+      return make("li", {}, open, ` class ${terms.classId}, ${await standing(app, opening, now)}`);
+    }),
+  );
+  redraw(place, ...(rows.length ? [make("h3", {}, "Your latest jobs"), make("ul", { class: "jobs" }, ...rows)] : []));
 }

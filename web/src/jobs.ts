@@ -52,6 +52,15 @@ export async function stateOf(app: App, opening: Opening): Promise<{ status: Sta
   return { status: ending?.status ?? nameOf(STATUSES, slot.status), ending };
 }
 
+/** How a job stands at `now`, in words for a list: one question, where `stateOf` may ask many. */
+export async function standing(app: App, { id, terms }: Opening, now: number): Promise<string> {
+  const { status } = await app.client.readContract({ ...market(app), functionName: "jobs", args: [id] });
+  const name = nameOf(STATUSES, status);
+  if (name === "none") return "over";
+  const deadline = { open: terms.acceptBy, running: terms.submitBy }[name as string];
+  return deadline !== undefined && now > deadline ? `${name}, past its time: take the credits back` : name;
+}
+
 /** Searched by id, event by event: a busy market has many others. */
 async function endingOf(app: App, { id, block }: Opening): Promise<Ending | undefined> {
   const at = { ...market(app), args: { jobId: id } } as const;

@@ -2,13 +2,13 @@
 import { App } from "./app.js";
 import { setUpBudgets, showBudgets } from "./budgets.js";
 import { setUpBuying } from "./buy.js";
-import { showClasses } from "./class_list.js";
+import { setUpClasses, showClasses } from "./class_list.js";
 import { loadConfig } from "./config.js";
 import { setUpWallet } from "./connect.js";
 import { byId } from "./dom.js";
 import { setUpHoldings, showHoldings } from "./holdings.js";
 import { setUpJobs, showOwnJobs } from "./job_view.js";
-import { attempt, clearProblem, say, tellOfRefresh, unsay } from "./notices.js";
+import { attempt, reading, say, setUpNotices, tellOfRefresh, unsay } from "./notices.js";
 import { setUpOffers, showOffer } from "./offer_forms.js";
 import { setUpRedeeming } from "./redeem.js";
 
@@ -19,6 +19,7 @@ async function start(): Promise<void> {
   const config = await loadConfig(new URLSearchParams(location.search), document.baseURI);
   const app = new App(config);
   showOrigin(app);
+  setUpClasses();
   setUpWallet(app);
   setUpBuying(app);
   setUpHoldings(app);
@@ -26,10 +27,10 @@ async function start(): Promise<void> {
   setUpJobs(app);
   setUpBudgets(app);
   setUpOffers(app);
-  const refresh = (): void => void showAll(app).catch((error: unknown) => tellOfRefresh(error, refresh));
+  const refresh = (): void => void reading(() => showAll(app)).catch((error: unknown) => tellOfRefresh(error, refresh));
   app.onChange(refresh);
   await attempt(async () => {
-    await showAll(app);
+    await reading(() => showAll(app));
     unsay(READING);
   });
 }
@@ -46,5 +47,5 @@ function showOrigin({ config, chain }: App): void {
   byId("footer", HTMLParagraphElement).textContent = `${chain.name} (${chain.id}), read from ${config.rpcUrl}`;
 }
 
-byId("dismiss", HTMLButtonElement).addEventListener("click", clearProblem);
+setUpNotices();
 void attempt(start);

@@ -1,17 +1,19 @@
 /** The forms for offers: make one, read one that was handed on, fill or cancel it. */
-import { formatUnits, parseUnits } from "@scrip/abi";
+import { BadInput, parseUnits } from "@scrip/abi";
 import { zeroAddress } from "viem";
 
 import type { App } from "./app.js";
 import { chosenClass, classOf } from "./class_list.js";
 import { credits, money, type CreditClass } from "./classes.js";
 import { byId, facts, field, make, valueOf } from "./dom.js";
-import { addressFrom, wholeFrom } from "./input.js";
-import { attempt, onSubmit, say } from "./notices.js";
+import { addressFrom, fieldFrom, unitsFrom, wholeFrom } from "./input.js";
+import { onSubmit, say, wire } from "./notices.js";
 import {
-  cancelOffer, fillOffer, fromText, makeOffer, priceOf, stateOfOffer, toText, wantedFrom, type SignedOffer,
+  cancelOffer, fillOffer, fromText, makeOffer, priceOf, stateOfOffer, toText, type OfferState,
+  type SignedOffer,
 } from "./offers.js";
 import { Hindrance, problemOf } from "./problems.js";
+import { nextTime, when } from "./time.js";
 
 const MOST_HOURS = 24 * 365;
 
@@ -24,25 +26,31 @@ export function setUpOffers(app: App): void {
     made.value = toText(await sign(app, making));
     say("The offer is signed: copy it and hand it on.");
   });
-  byId("offer-copy", HTMLButtonElement).addEventListener("click", () => void attempt(() => copy(made)));
+  wire("offer-copy", () => copy(made));
   field(taking, "offer").addEventListener("input", () => void showOffer(app));
   onSubmit(taking, () => fill(app, taking));
-  const cancel = byId("offer-cancel", HTMLButtonElement);
-  cancel.addEventListener("click", () => void attempt(() => withdraw(app, taking), cancel));
+  wire("offer-cancel", () => withdraw(app, taking));
 }
 
 async function sign(app: App, form: HTMLFormElement): Promise<SignedOffer> {
-  const taker = valueOf(form, "taker");
-  const now = Number((await app.client.getBlock()).timestamp);
-  const given = {
-    classId: chosenClass(form).id,
+  const one = chosenClass(form);
+  const now = await nextTime(app);
+  const wanted = {
+    classId: one.id,
+    token: one.token.address,
     selling: valueOf(form, "side") === "sell",
-    credits: valueOf(form, "credits"),
-    price: valueOf(form, "price"),
-    hours: wholeFrom("hours", valueOf(form, "hours"), MOST_HOURS),
-    taker: taker ? addressFrom("taker", taker) : ("" as const),
+    units: fieldFrom(form, "credits", (text) => someUnits(text, one)),
+    price: unitsFrom(form, "price", one.token.decimals),
+    expiry: now + wholeFrom(form, "hours", MOST_HOURS) * 3_600,
+    taker: valueOf(form, "taker") ? addressFrom(form, "taker") : zeroAddress,
   };
-  return makeOffer(app, wantedFrom(given, now));
+  return makeOffer(app, wanted);
+}
+
+function someUnits(text: string, one: CreditClass): bigint {
+  const units = parseUnits(text, one.terms.decimals);
+  if (units === 0n) throw new BadInput("credits", text, "more than 0");
+  return units;
 }
 
 async function copy(from: HTMLTextAreaElement): Promise<void> {
@@ -70,30 +78,26 @@ export async function showOffer(app: App): Promise<void> {
   try {
     const signed = fromText(valueOf(form, "offer"));
     const one = classOfOffer(signed);
-    const { left, cancelled, signed: genuine } = await stateOfOffer(app, signed);
-    show(facts(about(signed, one, left, cancelled, genuine)));
+    byId("offer-unit", HTMLSpanElement).textContent = `in ${one.resource}s`;
+    const [state, now] = await Promise.all([stateOfOffer(app, signed), nextTime(app)]);
+    show(facts(about(signed, one, state, now)));
   } catch (error) {
     show(make("p", { class: "bad" }, problemOf(error).sentence));
   }
 }
 
-function about(
-  { offer }: SignedOffer,
-  one: CreditClass,
-  left: bigint,
-  cancelled: boolean,
-  genuine: boolean,
-): [string, string][] {
+function about({ offer }: SignedOffer, one: CreditClass, state: OfferState, now: number): [string, string][] {
+  const { left, cancelled, signed } = state;
   const token = offer.token === one.token.address ? one.token : undefined;
   const price = token ? money(token, priceOf(offer, left)) : `${priceOf(offer, left)} base units of ${offer.token}`;
   return [
     ["Maker", `${offer.maker} ${offer.selling ? "sells" : "buys"}`],
     ["Left", credits(one, left)],
     ["Price of that", price],
-    ["Holds until", new Date(offer.expiry * 1000).toLocaleString()],
+    ["Holds until", when(offer.expiry)],
     ["For", offer.taker === zeroAddress ? "anyone" : offer.taker],
-    ["Signature", genuine ? "the maker's" : "NOT the maker's: don't fill it"],
-    ["State", cancelled ? "cancelled" : left === 0n ? "filled" : "open"],
+    ["Signature", signed ? "the maker's" : "NOT the maker's: don't fill it"],
+    ["State", cancelled ? "cancelled" : left === 0n ? "filled" : now > offer.expiry ? "expired" : "open"],
   ];
 }
 
@@ -107,8 +111,7 @@ async function fill(app: App, form: HTMLFormElement): Promise<void> {
   const signed = fromText(valueOf(form, "offer"));
   const one = classOfOffer(signed);
   const { left } = await stateOfOffer(app, signed);
-  const text = valueOf(form, "credits") || formatUnits(left, one.terms.decimals);
-  const units = parseUnits(text, one.terms.decimals);
+  const units = valueOf(form, "credits") ? fieldFrom(form, "credits", (text) => someUnits(text, one)) : left;
   await fillOffer(app, signed, units);
   await showOffer(app);
   say(`Filled ${credits(one, units)}.`);

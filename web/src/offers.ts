@@ -1,14 +1,13 @@
 /** Offers: signed by a maker off chain, handed on as JSON, filled or cancelled on chain. */
 import {
-  BadInput, computeCreditsAbi, creditExchangeAbi, demoUSDAbi, messageFromJson, messageToJson, offerHash, parseUnits,
+  BadInput, computeCreditsAbi, creditExchangeAbi, messageFromJson, messageToJson, offerHash,
   typedData, type Offer,
 } from "@scrip/abi";
-import { encodeFunctionData, isHex, zeroAddress, type Address, type Hex, type TypedDataDefinition } from "viem";
+import { encodeFunctionData, isHex, type Address, type Hex, type TypedDataDefinition } from "viem";
 
+import { allow } from "./allowances.js";
 import type { App } from "./app.js";
-import { classOf } from "./class_list.js";
 import { say } from "./notices.js";
-import { Hindrance } from "./problems.js";
 
 /** An offer and its maker's signature; its JSON is that of `scrip.offers.SignedOffer`. */
 export interface SignedOffer {
@@ -88,26 +87,6 @@ export async function cancelOffer(app: App, { offer }: SignedOffer): Promise<voi
   await app.send("Cancelling the offer", { to: app.address("CreditExchange"), data });
 }
 
-/** What is offered of a class. Raises BadInput, Hindrance. */
-export function wantedFrom(
-  given: { classId: bigint; selling: boolean; credits: string; price: string; hours: number; taker: Address | "" },
-  now: number,
-): Omit<Offer, "maker" | "epoch" | "salt"> {
-  const one = classOf(given.classId);
-  if (!one) throw new Hindrance("Choose a class first.");
-  const units = parseUnits(given.credits, one.terms.decimals);
-  if (units === 0n) throw new BadInput("credits", given.credits, "more than 0");
-  return {
-    selling: given.selling,
-    classId: one.id,
-    units,
-    token: one.token.address,
-    price: parseUnits(given.price, one.token.decimals),
-    taker: given.taker || zeroAddress,
-    expiry: now + given.hours * 3_600,
-  };
-}
-
 function exchange(app: App) {
   return { address: app.address("CreditExchange"), abi: creditExchangeAbi } as const;
 }
@@ -122,11 +101,6 @@ async function allowCredits(app: App): Promise<void> {
   await app.send("Letting the exchange move your credits", { to: at.address, data });
 }
 
-async function allowTokens(app: App, token: Address, amount: bigint): Promise<void> {
-  const { address } = await app.wallet();
-  const spender = app.address("CreditExchange");
-  const at = { address: token, abi: demoUSDAbi } as const;
-  if ((await app.client.readContract({ ...at, functionName: "allowance", args: [address, spender] })) >= amount) return;
-  const data = encodeFunctionData({ abi: demoUSDAbi, functionName: "approve", args: [spender, amount] });
-  await app.send("Letting the exchange take the price", { to: token, data });
+function allowTokens(app: App, token: Address, amount: bigint): Promise<void> {
+  return allow(app, token, "CreditExchange", amount, "Letting the exchange take the price");
 }

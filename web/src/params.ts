@@ -3,6 +3,7 @@ import { BadInput, type ResourceName } from "@scrip/abi";
 
 import type { CreditClass } from "./classes.js";
 import { make } from "./dom.js";
+import { reading } from "./input.js";
 import type { Parameter, Template } from "./providers.js";
 import type { Plain } from "./spec.js";
 
@@ -28,8 +29,16 @@ export function fieldsFor(template: Template): HTMLElement[] {
     if (template.required.includes(name)) field.required = true;
     if (parameter.type === "integer") field.inputMode = "numeric";
     field.value = startOf(parameter);
-    return make("label", {}, name, field);
+    const bounds = make("span", { class: "unit" }, boundsOf(parameter));
+    return make("label", {}, make("span", {}, `${name} `, bounds), field);
   });
+}
+
+/** "from 1 to 64", where a provider says so. */
+function boundsOf({ minimum, maximum }: Parameter): string {
+  const from = typeof minimum === "number" ? `from ${minimum}` : "";
+  const to = typeof maximum === "number" ? `${from ? "" : "up "}to ${maximum}` : "";
+  return [from, to].filter(Boolean).join(" ");
 }
 
 /** A seed may be any: a random one spares people the typing. */
@@ -40,25 +49,26 @@ function startOf({ default: given, pattern }: Parameter): string {
   return given === undefined || given === null ? "" : String(given);
 }
 
-/** The parameters that were typed; an empty field that isn't required is left out. Raises BadInput. */
+/** The parameters that were typed; an empty field that isn't required is left out. Raises FieldProblem. */
 export function paramsFrom(place: HTMLElement, template: Template): Record<string, Plain> {
   const found: Record<string, Plain> = {};
   for (const field of place.querySelectorAll<HTMLInputElement | HTMLTextAreaElement>("[data-param]")) {
     const name = field.dataset.param ?? "";
-    if (field.value === "") {
-      if (template.required.includes(name)) throw new BadInput(name, "", "given");
-      continue;
-    }
-    found[name] = valueFrom(name, field.value, template.properties[name] ?? {});
+    if (field.value === "" && !template.required.includes(name)) continue;
+    found[name] = reading(field, () => valueFrom(name, field.value, template.properties[name] ?? {}));
   }
   return found;
 }
 
-function valueFrom(name: string, text: string, { type }: Parameter): Plain {
+function valueFrom(name: string, text: string, parameter: Parameter): Plain {
+  const { type, minimum = -Infinity, maximum = Infinity } = parameter;
+  if (text === "") throw new BadInput(name, text, "given");
   if (type === "string") return text;
   if (type === "integer") {
     const value = /^-?[0-9]{1,16}$/.test(text.trim()) ? Number(text) : NaN;
-    if (!Number.isSafeInteger(value)) throw new BadInput(name, text, "a whole number");
+    if (!Number.isSafeInteger(value) || value < minimum || value > maximum) {
+      throw new BadInput(name, text, `a whole number ${boundsOf(parameter)}`.trim());
+    }
     return value;
   }
   try {

@@ -2,6 +2,8 @@
 import { revertOf, ScripError } from "@scrip/abi";
 import { BaseError } from "viem";
 
+import { refusalOf } from "./reverts.js";
+
 /** Something is missing before anything can be sent; its message is already for people. */
 export class Hindrance extends Error {
   override name = "Hindrance";
@@ -12,7 +14,7 @@ export class WrongChain extends Hindrance {
   override name = "WrongChain";
 
   constructor(given: number, wanted: number) {
-    super(`Your wallet is on chain ${given}, this page is of chain ${wanted}. Switch the chain, then try again.`);
+    super(`Your wallet is on chain ${given}, this page is of chain ${wanted}.`);
   }
 }
 
@@ -28,6 +30,18 @@ export class ProviderProblem extends Error {
   }
 }
 
+/** What was typed into a field can't be; it is told next to the field, too. */
+export class FieldProblem extends Hindrance {
+  override name = "FieldProblem";
+
+  constructor(
+    readonly field: HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
 /** What to tell, and whether trying the same again can help. */
 export interface Problem {
   readonly sentence: string;
@@ -38,6 +52,7 @@ export interface Problem {
 /** https://eips.ethereum.org/EIPS/eip-1193#provider-errors */
 const REJECTED = 4001;
 const PENDING = -32002;
+const UNSUPPORTED = [4200, -32601, -32004];
 const LOST = ["HttpRequestError", "TimeoutError", "WebSocketRequestError", "SocketClosedError"];
 
 /** The sentence for an error, whoever threw it: a contract, the wallet, a node, a provider or this page. */
@@ -59,12 +74,22 @@ export function problemOf(thrown: unknown): Problem {
     return told("The account has too little of the chain's own coin to pay for gas. Send it some, then try again.");
   }
   const revert = revertOf(thrown);
-  if (revert) return told(revert.sentence);
-  if (names.some((name) => LOST.includes(String(name)))) {
+  if (revert) return told(refusalOf(revert));
+  if (isLost(thrown)) {
     return told("The chain's node doesn't answer. Check your connection, then try again.", true);
   }
   if (thrown instanceof BaseError) return told(sentence(thrown.shortMessage), true);
   return told(sentence(textOf(thrown)), true);
+}
+
+/** Whether no node answered: then nothing is known, neither that something isn't there. */
+export function isLost(thrown: unknown): boolean {
+  return namesOf(thrown).some((name) => LOST.includes(String(name)));
+}
+
+/** Whether a wallet says that it can't do what was asked, rather than that its owner doesn't want to. */
+export function isUnsupported(thrown: unknown): boolean {
+  return codes(thrown).some((code) => UNSUPPORTED.includes(Number(code)));
 }
 
 function sentence(text: string): string {

@@ -14,6 +14,8 @@ export interface Parameter {
   readonly type?: string;
   readonly default?: unknown;
   readonly maxLength?: number;
+  readonly minimum?: number;
+  readonly maximum?: number;
   readonly pattern?: string;
 }
 

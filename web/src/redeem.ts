@@ -1,6 +1,6 @@
 /** Redeeming: choose who does what, get the provider's quote, open the job. */
 import {
-  addressOf, computeCreditsAbi, formatUnits, jobId, jobMarketAbi, messageToJson, parseUnits, spendingBudgetsAbi,
+  addressOf, computeCreditsAbi, formatUnits, jobId, jobMarketAbi, messageToJson, spendingBudgetsAbi,
   typedData, type JobTerms,
 } from "@scrip/abi";
 import { encodeFunctionData, isHex, recoverTypedDataAddress, type Address, type Hex, type TypedDataDefinition } from "viem";
@@ -9,9 +9,9 @@ import type { App } from "./app.js";
 import { chosenClass } from "./class_list.js";
 import type { CreditClass } from "./classes.js";
 import { byId, choices, field, selectOf, valueOf } from "./dom.js";
-import { wholeFrom } from "./input.js";
+import { unitsFrom, wholeFrom } from "./input.js";
 import { showJob } from "./job_view.js";
-import { onSubmit, say, tell } from "./notices.js";
+import { onSubmit, reading, say, tell } from "./notices.js";
 import { fieldsFor, isPaidIn, mostUnits, paramsFrom } from "./params.js";
 import { Hindrance, ProviderProblem } from "./problems.js";
 import { ask, candidatesFor, offerOf, type Candidate, type Offer, type Template } from "./providers.js";
@@ -30,7 +30,7 @@ interface Choice {
 export function setUpRedeeming(app: App): void {
   const form = byId("redeem-form", HTMLFormElement);
   const choice: Choice = { candidates: [], offer: undefined };
-  const quietly = (action: () => Promise<void>) => () => void action().catch((error: unknown) => tell(error));
+  const quietly = (action: () => Promise<void>) => () => void reading(action).catch((error: unknown) => tell(error));
   field(form, "class").addEventListener("change", quietly(() => chooseClass(app, form, choice)));
   field(form, "provider").addEventListener("change", quietly(() => chooseProvider(app, form, choice)));
   field(form, "template").addEventListener("change", quietly(() => chooseTemplate(app, form, choice)));
@@ -80,11 +80,14 @@ async function chooseTemplate(app: App, form: HTMLFormElement, choice: Choice): 
   if (place.dataset.of === shown) return;
   place.dataset.of = shown;
   place.replaceChildren(place.querySelector("legend") ?? "", ...(template ? fieldsFor(template) : []));
+  const typed = field(form, "most");
+  typed.value = "";
   if (!template) return;
   const most = mostUnits(one, template, {});
   const free = await freeUnits(app, one);
+  if (place.dataset.of !== shown || typed.value) return; // chosen or typed meanwhile
   const lock = most === undefined || (free > 0n && free < most) ? free : most;
-  field(form, "most").value = lock ? formatUnits(lock, one.terms.decimals) : "";
+  typed.value = lock ? formatUnits(lock, one.terms.decimals) : "";
 }
 
 async function freeUnits(app: App, one: CreditClass): Promise<bigint> {
@@ -100,8 +103,8 @@ async function redeem(app: App, form: HTMLFormElement, choice: Choice): Promise<
   const template = choice.offer?.templates.find(({ name }) => name === valueOf(form, "template"));
   if (!provider || !choice.offer || !template) throw new Hindrance("Choose a provider and a template first.");
   const spec = specFrom(template);
-  const maxUnits = parseUnits(valueOf(form, "most"), one.terms.decimals);
-  const budgetId = BigInt(wholeFrom("budget", valueOf(form, "budget") || "0", Number.MAX_SAFE_INTEGER));
+  const maxUnits = unitsFrom(form, "most", one.terms.decimals);
+  const budgetId = BigInt(wholeFrom(form, "budget", Number.MAX_SAFE_INTEGER, 0));
   const terms = await termsOf(app, one, provider.address, spec, maxUnits, budgetId);
   say("Asking the provider for a quote.");
   const quote = await quoteOf(app, choice.offer.endpoint, provider, terms, spec);

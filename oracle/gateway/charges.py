@@ -1,0 +1,172 @@
+"""Charging calls: the receipt, its place in the session's chain, and storing both."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from oracle import measuring
+from oracle.gateway.account import Account
+from oracle.gateway.book import Book, values
+from oracle.gateway.chain import SessionChain
+from oracle.gateway.commits import Change, GroupCommit
+from oracle.gateway.metrics import GatewayMetrics
+from oracle.gateway.refusals import NotAtHand
+from oracle.gateway.roster import Roster
+from oracle.gateway.usage import CallUsage, Reservation
+from oracle.logging import get
+from scrip.call_receipts import CallReceipt, SignedCallReceipt, model_id
+from scrip.eip712 import Wallet, sign
+from scrip.errors import ScripError
+
+_log = get(__name__)
+
+
+class ReservationGone(ScripError):
+    """A call is charged that holds nothing: it was released, or another process reserved for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    """A charge that is made and may not be stored yet."""
+
+    account: Account
+    change: Change
+    signed: SignedCallReceipt
+    due: int
+
+
+class Charges:
+    """Charges of calls. Thread-safe. `key` signs receipts."""
+
+    def __init__(
+        self,
+        book: Book,
+        chain: SessionChain,
+        roster: Roster,
+        commits: GroupCommit,
+        metrics: GatewayMetrics,
+        key: Callable[[], Wallet],
+    ) -> None:
+        self._book, self._chain, self._roster, self._commits = book, chain, roster, commits
+        self._metrics, self._key = metrics, key
+        self._made: dict[str, _Charge] = {}
+        self._left: deque[Callable[[], None]] = deque()
+
+    def charge(self, held: Reservation, used: CallUsage, *, waits: bool) -> SignedCallReceipt:
+        """As `oracle.gateway.accounts.Accounts.charge`."""
+        if not waits and not self._book.store.driver.at_once:
+            raise NotAtHand("charges wait for the disk")
+        made = self._made.get(held.call_id) or self._make(held, used, waits)
+        if made is None:
+            return self._charged_before(held)
+        try:
+            (self._commits.wait if waits else self._commits.at_once)(made.change)
+        except NotAtHand:
+            raise
+        except BaseException:
+            with made.account.lock:
+                del self._made[held.call_id]
+                made.account.hold(held)
+            raise
+        del self._made[held.call_id]
+        if waits:
+            self._count(held, used, made)
+        else:
+            self._left.append(partial(self._count, held, used, made))
+        return made.signed
+
+    def rest(self) -> None:
+        """What charges have left that didn't wait: have them synced, and count them."""
+        if not self._left:
+            return
+        self._book.store.driver.sync_soon()
+        while self._left:
+            self._left.popleft()()
+
+    def _make(self, held: Reservation, used: CallUsage, waits: bool) -> _Charge | None:
+        """Charge in memory, and queue it for the store. None if the call holds nothing."""
+        account = self._roster.find(held.session) if not waits else self._roster.account(held.session)
+        if account is None:
+            raise NotAtHand("the account must be read")
+        due = held.rate.units(used.input, used.cached, used.output)
+        with account.locked(waits):
+            self._roster.freshen(account)
+            if held.call_id not in account.held:
+                if not waits:
+                    raise NotAtHand("the receipt must be read")
+                return None
+            receipt = self._receipt(account, held, used, account.chargeable(held, due))
+            digest = receipt.digest(self._chain.chain_id, self._chain.contract)
+            signed = SignedCallReceipt(receipt, sign(digest, self._key()))
+            made = _Charge(account, self._put(account, held, used, signed, digest), signed, due)
+            self._made[held.call_id] = made
+        return made
+
+    def _receipt(self, account: Account, held: Reservation, used: CallUsage, units: int) -> CallReceipt:
+        return CallReceipt(
+            session_id=account.session,
+            number=account.calls + 1,
+            previous=account.last,
+            model=model_id(held.model),
+            request_hash=used.request_hash,
+            response_hash=used.response_hash,
+            input_tokens=used.input,
+            cached_tokens=used.cached,
+            output_tokens=used.output,
+            units=units,
+            total_units=account.charged + units,
+            started_ms=used.started_ms,
+            ended_ms=used.ended_ms,
+        )
+
+    def _put(
+        self,
+        account: Account,
+        held: Reservation,
+        used: CallUsage,
+        signed: SignedCallReceipt,
+        digest: bytes,
+    ) -> Change:
+        receipt, now_ms = signed.receipt, self._book.store.now_ms()
+        account.free(held)
+        synced = account.charge(held, receipt.units, digest, now_ms)
+        where = {"session_id": account.session, "number": receipt.number, "at_ms": now_ms}
+        call = where | {
+            "call_id": held.call_id, "model": held.model, "voucher": held.voucher, "key_id": held.key_id,
+            "receipt": signed.header(), "digest": digest,
+        }  # fmt: skip
+        body = where | {"request": used.request, "response": used.response}
+        key = account.keys.get(held.key_id)
+        return self._commits.put(
+            Change(
+                account,
+                values(account),
+                call,
+                body if used.deterministic else None,
+                None if key is None else {"key_id": key.key_id, "spent": key.spent},
+                synced,
+            )
+        )
+
+    def _charged_before(self, held: Reservation) -> SignedCallReceipt:
+        found = self._book.receipt_of(held.call_id)
+        if found is None:
+            raise ReservationGone(f"call {held.call_id} holds nothing: it was released, or not reserved here")
+        return found
+
+    def _count(self, held: Reservation, used: CallUsage, made: _Charge) -> None:
+        m, units = self._metrics, made.signed.receipt.units
+        m.calls.labels(held.model).inc()
+        measuring.call(held.model, used.input, used.output, (used.ended_ms - used.started_ms) / 1_000)
+        for kind, count in (("input", used.input), ("cached", used.cached), ("output", used.output)):
+            m.tokens.labels(kind).inc(count)
+        m.units.inc(units)
+        m.reserved.dec(held.units)
+        if made.due > units:
+            m.over.inc()
+            _log.warning(
+                "call used more than it had reserved", call=held.call_id, due=made.due, charged=units
+            )

@@ -1,0 +1,101 @@
+"""Charges that are stored at once, that wait, and that the store fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oracle.gateway.refusals import NotAtHand
+from tests.unit.gateway_factory import MODEL, Till, held, used
+
+
+@pytest.fixture
+def till(tmp_path: Path) -> Iterator[Till]:
+    made = Till(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_charge__store_fails__nothing_is_charged_and_the_call_may_be_charged_again(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = till.opened()
+    first, second = till.reserve(session, 50, 50), till.reserve(session, 100, 50)
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            till.accounts._commits, "_commit", lambda _, waits: (_ for _ in ()).throw(OSError("full"))
+        )
+        with pytest.raises(OSError, match="full"):
+            till.accounts.charge(first, used(20))
+    assert till.accounts.book.calls(session, 0, 9) == []
+    signed = till.accounts.charge(second, used(30))
+    assert (signed.receipt.number, signed.receipt.total_units) == (1, 30)
+    again = till.accounts.charge(first, used(20))
+    assert (again.receipt.number, again.receipt.total_units) == (2, 50)
+    assert held(till, session) == (100, 50, 0)
+
+
+def test_charge__without_waiting__only_where_nothing_is_waited_for(till: Till) -> None:
+    session, accounts = till.opened(), till.accounts
+    calls = [till.reserve(session, 50 + number, 5) for number in range(4)]
+    with pytest.raises(NotAtHand):  # numbers are set aside on the disk
+        accounts.charge(calls[0], used(1), waits=False)
+    assert accounts.charge(calls[0], used(1)).receipt.number == 1
+    with till.store.writing(), pytest.raises(NotAtHand):  # another one writes
+        accounts.charge(calls[1], used(2), waits=False)
+    with accounts._commits._turn, pytest.raises(NotAtHand):  # others are being stored
+        accounts.charge(calls[2], used(3), waits=False)
+    assert accounts.charge(calls[2], used(3), waits=False).receipt.number == 3  # with the one before
+    assert accounts.charge(calls[1], used(2)).receipt.number == 2
+    with accounts.roster.account(session).lock, pytest.raises(NotAtHand):
+        accounts.charge(calls[3], used(4), waits=False)
+    assert accounts.charge(calls[3], used(4), waits=False).receipt.number == 4
+    assert [row.call_id for row in accounts.book.calls(session, 0, 9)] == [call.call_id for call in calls]
+    till.restart()
+    assert held(till, session) == (53, 10, 0)
+
+
+def test_charge__without_waiting__is_counted_and_synced_afterwards(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, asked = till.opened(), []
+    till.accounts.charge(till.reserve(session, 50, 5), used(5))
+    monkeypatch.setattr(till.store.driver, "sync_soon", lambda: asked.append(1))
+    till.accounts.charge(till.reserve(session, 60, 5), used(5), waits=False)
+    assert not asked
+    till.accounts.rest()
+    till.accounts.rest()
+    assert asked == [1]
+    assert till.metrics.calls.labels(MODEL)._value.get() == 2
+
+
+def test_charge__stored_and_the_answer_lost__is_charged_once(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = till.opened()
+    call, commit = till.reserve(session, 50, 50), till.accounts.book.commit
+
+    def lose(changes: Any, *, waits: bool) -> None:
+        commit(changes, waits=waits)
+        raise OSError("connection lost")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(till.accounts._commits, "_commit", lose)
+        with pytest.raises(OSError, match="lost"):
+            till.accounts.charge(call, used(20))
+    assert till.accounts.charge(call, used(20)).receipt.total_units == 20
+    assert held(till, session) == (50, 20, 0)
+
+
+def test_charge__store_whose_charges_wait_for_the_disk__is_left_to_a_thread(till: Till) -> None:
+    session = till.opened()
+    call = till.reserve(session, 50, 5)
+    till.accounts.charge(till.reserve(session, 60, 5), used(5))
+    till.store.driver.boot = None  # as on PostgreSQL
+    with pytest.raises(NotAtHand):
+        till.accounts.charge(call, used(4), waits=False)
+    assert held(till, session) == (60, 5, 5)  # nothing was begun
+    assert till.accounts.charge(call, used(4)).receipt.number == 2
