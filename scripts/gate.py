@@ -20,8 +20,9 @@ REPORTS = ROOT / "build" / "test"
 BIN = Path(".venv") / "bin"
 PACKAGES = ("scrip", "oracle", "agents", "demo", "scripts")
 PYTEST_FOLDERS = ("gpu", "unit", "integration", "e2e")
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
-"""Two processes of tests: most of them wait for a chain or for each other."""
+SIDE_BY_SIDE = ("-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder")
+"""Four processes of tests, also on two cores: most tests wait for a chain or for another process. Their order
+is tests/conftest.py's."""
 SOLHINT_OPTIONS = ("--disc", "--noPoster", "--max-warnings", "0")
 FORGE_TOTALS = re.compile(r"(\d+) tests? passed, (\d+) failed, (\d+) skipped \(\d+ total")
 FORGE_SKIP = re.compile(r"^\[SKIP[^\]]*\] (\S+)")

@@ -21,6 +21,16 @@ TESTS = Path(__file__).resolve().parent
 FOLDERS = ("unit", "integration", "e2e", "gpu")
 MAY_SKIP = "gpu"
 
+LONGEST = (
+    "test_docs", "test_kill", "test_two_nodes", "test_testnet", "test_chain_faults", "test_demo",
+    "test_operator_page", "test_gateway", "test_wheel",
+    "test_slurm", "test_slurm_daemon", "test_slurm_admission", "test_deploy", "test_deploy_interrupted",
+    "test_call_audits", "test_x402_jobs", "test_watcher_faults", "test_cli_examples_nodes", "test_pipeline",
+    "test_api_schema", "test_mcp_stdio", "test_abi_package", "test_web", "test_web_payment",
+    "test_x402_credits", "test_ray", "test_quorum", "test_daemon", "test_settle",
+)  # fmt: skip
+"""Files of a minute and more. They go first: begun last, one of them would run alone at the end."""
+
 _skipped: list[str] = []
 
 # How long an example takes depends on what else the machine does. Speed is measured in bench/, not here.
@@ -33,17 +43,25 @@ class NetworkBlocked(RuntimeError):
     """A unit test tried to reach something other than this machine."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark each test with the folder it lies in, so that `-m integration` and the like work.
 
-    Tests of one file stay in one process, and those of Slurm too: a machine has room for one cluster.
+    Tests of one file stay in one process, where they share what the file brings up, unless the file names
+    groups of its own; so do those of Slurm, for a machine has room for one cluster. The groups are named here
+    because xdist reads them before any conftest's `pytest_collection_modifyitems` runs.
     """
-    for item in items:
-        folder = _folder(item.path)
-        if folder in FOLDERS:
-            item.add_marker(folder)
-        group = "slurm" if item.path.stem.startswith("test_slurm") else str(item.path)
+    folder = _folder(item.path)
+    if folder in FOLDERS:
+        item.add_marker(folder)
+    if item.get_closest_marker("xdist_group") is None:
+        group = "slurm" if item.path.stem.startswith("test_slurm") else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,11 @@ UNITS = 30_000
 WAIT_SECONDS = 90.0
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+# Each database has a stack of its own, so the tests of one may run beside the other's.
+GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(f"two nodes on {name}")) for name in BACKENDS]
+
+
+@pytest.fixture(scope="module", params=GROUPS)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('shared') / 'oracle.db'}"

@@ -128,7 +128,7 @@ class OracleLab:
         deployments.save(self.system.deployment, self.folder / "deployments")
         data: dict[str, Any] = {
             "role": role,
-            "poll_ms": 50,
+            "poll_ms": 200,
             "reconcile_s": 1,
             "log_level": "DEBUG",
             "chain": {

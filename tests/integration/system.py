@@ -12,6 +12,7 @@ from typing import Any, cast
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
+from hexbytes import HexBytes
 from web3 import Web3
 from web3.contract import Contract
 
@@ -65,9 +66,15 @@ class System:
         if origin != self.admin:
             self.anvil.rpc("anvil_impersonateAccount", origin)
         call = self.contract(contract).functions[function](*args)
-        receipt = self.w3.eth.wait_for_transaction_receipt(call.transact({"from": origin}))
+        receipt = self.mined(call.transact({"from": origin}))
         assert receipt["status"] == 1
         return receipt
+
+    def mined(self, sent: HexBytes) -> Any:
+        """Receipt of a transaction. The chain mines at once: most of the wait would be web3's own tenth of a
+        second.
+        """
+        return self.w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)
 
     def mint(self, to: str, amount: int) -> None:
         """Demonstration dollars for `to`."""
@@ -113,7 +120,7 @@ class System:
         built = artifact(name)
         factory = self.w3.eth.contract(abi=built["abi"], bytecode=built["bytecode"])
         sent = factory.constructor(*args).transact({"from": self.admin})
-        address = self.w3.eth.wait_for_transaction_receipt(sent)["contractAddress"]
+        address = self.mined(sent)["contractAddress"]
         made: Any = self.w3.eth.contract
         return cast(Contract, made(address=address, abi=built["abi"]))
 

@@ -138,7 +138,7 @@ def test_export__receipt_beside_the_call_that_counts__the_oracles_is_found(trail
     sent = scene.system.w3.eth.send_transaction(
         {"from": scene.system.admin, "to": market.address, "data": data(decoy)}  # type: ignore[typeddict-item]
     )
-    assert scene.system.w3.eth.wait_for_transaction_receipt(sent)["status"] == 1
+    assert scene.system.mined(sent)["status"] == 1
     trail.export()
     assert trail.of_type("attestation")[0]["provider"]["signer"] == scene.at("oracle")
     assert trail.of_type("attestation")[0]["watchers"] == []

@@ -184,7 +184,7 @@ def office(system: System, tmp_path: Path) -> Office:
 def published(system: System, name: str, *args: Any) -> str:
     factory = system.w3.eth.contract(abi=VECTORS[name]["abi"], bytecode=VECTORS[name]["bytecode"])
     sent = factory.constructor(*args).transact({"from": system.admin})
-    return str(system.w3.eth.wait_for_transaction_receipt(sent)["contractAddress"])
+    return str(system.mined(sent)["contractAddress"])
 
 
 def test_attestation__issue_check_revoke__the_contracts_follow_and_exits_stay_open(office: Office) -> None:

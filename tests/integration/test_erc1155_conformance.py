@@ -45,7 +45,7 @@ class Token:
         rpc("anvil_impersonateAccount", self.at(who))
         rpc("anvil_setBalance", self.at(who), hex(10**18))
         sent = self.contract.functions[function](*args).transact({"from": self.at(who)})
-        receipt = self.scene.system.w3.eth.wait_for_transaction_receipt(sent)
+        receipt = self.scene.system.mined(sent)
         assert receipt["status"] == 1
         return erc1155.entries(receipt, self.contract.address)
 
@@ -315,12 +315,12 @@ def test_approval__is_for_all_ids_and_for_nobody_else(token: Token) -> None:
 
 @pytest.mark.parametrize("approved", [True, False])
 def test_approval__is_logged_even_if_nothing_changes(token: Token, approved: bool) -> None:
-    w3, operator = token.scene.system.w3, token.at(OPERATOR)
+    system, operator = token.scene.system, token.at(OPERATOR)
     for _ in range(2):
         sent = token.contract.functions.setApprovalForAll(operator, approved).transact(
             {"from": token.at(HOLDER)}
         )
-        (log,) = w3.eth.wait_for_transaction_receipt(sent)["logs"]
+        (log,) = system.mined(sent)["logs"]
         assert [bytes(topic)[-20:] for topic in log["topics"][1:]] == [
             bytes.fromhex(token.at(who)[2:]) for who in (HOLDER, OPERATOR)
         ]

@@ -228,7 +228,7 @@ def test_receipt__with_a_number_too_large_for_its_type__refused_and_no_crash(mar
     message = digest(domain, keccak(keccak(text=RECEIPT_TYPE) + words))
     tx = {"from": market.system.admin, "to": contract.address, "data": call(sign(message, account("oracle")))}
     sent = market.system.w3.eth.send_transaction(tx)
-    assert market.system.w3.eth.wait_for_transaction_receipt(sent)["status"] == 1
+    assert market.system.mined(sent)["status"] == 1
     assert market.status(bundle) is Status.SETTLED
     assert market.fails(bundle) == "receipt.onchain"
 
