@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     taken = reconciler.scan()
     intake_s = time.perf_counter() - begun
     begun = time.perf_counter()
-    queued = [job.job_id for job in base.store.jobs([State.QUEUED])]
+    queued = [job.job_id for job in base.store.oldest([State.QUEUED])]
     for job_id in queued:
         worker.run(job_id)
     metered = base.store.count([State.METERED])
