@@ -165,6 +165,7 @@ class _Course:
     def cut(self) -> None:
         """Have the server stop, as nobody waits for more."""
         if self._generating:
+            self._generating = False
             self._work.cancel()
 
     def _sent(self) -> None:
