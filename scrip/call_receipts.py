@@ -25,6 +25,8 @@ RECEIPT_HEADER: Final = "Scrip-Receipt"
 RECEIPT_EVENT: Final = "scrip.receipt"
 """Server-sent event after a stream's `[DONE]`, with the same as its data."""
 
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"))
+
 
 class ReceiptWrong(ScripError):
     """A provider's receipt isn't what it must be. Keep it: signed, it proves what the provider did."""
@@ -96,7 +98,7 @@ class SignedCallReceipt:
 
     @cached_property
     def _text(self) -> str:
-        return json.dumps(self.to_json(), separators=(",", ":"))
+        return _COMPACT.encode(self.to_json())
 
     @classmethod
     def parse(cls, header: str) -> Self:

@@ -43,6 +43,7 @@ _DECIMAL = re.compile(r"[0-9]{1,78}\Z")
 
 _Column = tuple[str, str, Any]
 _COLUMNS: dict[type[Any], tuple[_Column, ...]] = {}  # derived once per class, reflection is slow
+_TYPES: dict[type[Any], tuple[str, ...]] = {}
 _Check = tuple[Callable[[Any], bool], _Column]
 _CHECKS: dict[type[Any], tuple[_Check, ...]] = {}
 
@@ -105,10 +106,7 @@ class Struct:
     @classmethod
     def abi_types(cls) -> tuple[str, ...]:
         """Solidity types of the fields, in order; a nested struct appears as a parenthesised list."""
-        return tuple(
-            "(" + ",".join(kind.abi_types()) + ")" if sol == "tuple" else sol
-            for _, sol, kind in _columns(cls)
-        )
+        return _types(cls)
 
     @classmethod
     def type_string(cls) -> str:
@@ -181,6 +179,14 @@ def _columns(cls: type[Any]) -> tuple[_Column, ...]:
         hints = get_type_hints(cls, include_extras=True)
         _COLUMNS[cls] = tuple(_column(field, hints[field.name]) for field in fields(cls))
     return _COLUMNS[cls]
+
+
+def _types(cls: type[Any]) -> tuple[str, ...]:
+    if cls not in _TYPES:
+        _TYPES[cls] = tuple(
+            "(" + ",".join(_types(kind)) + ")" if sol == "tuple" else sol for _, sol, kind in _columns(cls)
+        )
+    return _TYPES[cls]
 
 
 def _checks(cls: type[Any]) -> tuple[_Check, ...]:

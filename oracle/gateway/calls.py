@@ -91,11 +91,15 @@ class Calls:
             started_ms = _now_ms()
             held = await self._reserve(call, credential)
             course = _Course(self, call, held, client, started_ms)
-            work = asyncio.create_task(course.generate())
+            work = course.start()
+            self._settling.add(work)
+            work.add_done_callback(self._settling.discard)
             try:
-                await asyncio.wait({work, client.gone}, return_when=asyncio.FIRST_COMPLETED)
-            finally:  # this may be cancelled, as the node stops; what came of the call is settled anyhow
-                await asyncio.shield(self._settle(course, work))
+                await asyncio.shield(work)
+            except asyncio.CancelledError:  # the node stops; what came of the call is settled anyhow
+                course.cut()
+                await asyncio.shield(work)
+                raise
         finally:
             self.running -= 1
             client.close()
@@ -107,12 +111,6 @@ class Calls:
             return reserve(waits=False)
         except NotAtHand:
             return await self._in(self._opens, partial(reserve, waits=True))
-
-    def _settle(self, course: _Course, work: asyncio.Task[GatewayRefused | None]) -> asyncio.Task[None]:
-        settling = asyncio.create_task(course.end(work))
-        self._settling.add(settling)
-        settling.add_done_callback(self._settling.discard)
-        return settling
 
     def upstream(self, model: str) -> Upstream:
         """The server of a model."""
@@ -153,16 +151,47 @@ class _Course:
         self._answer = Answer(call, calls.most_bytes)
         self._request_hash = b""
         self._counting: asyncio.Task[int | None] | None = None
-        self._holds = True
+        self._work: asyncio.Task[None]
+        self._generating = self._holds = True
 
-    async def generate(self) -> GatewayRefused | None:
-        """Have the server generate, and pass it on. Returns what kept it from ending well. Is cancelled when
-        the client is gone.
+    def start(self) -> asyncio.Task[None]:
+        """Have the server generate until it ends or is `cut`, and settle what came of it: once, whoever
+        leaves meanwhile.
         """
+        self._work = asyncio.create_task(self._run())
+        asyncio.get_running_loop().call_soon(self._sent)
+        return self._work
+
+    def cut(self) -> None:
+        """Have the server stop, as nobody waits for more."""
+        if self._generating:
+            self._generating = False
+            self._work.cancel()
+
+    def _sent(self) -> None:
+        """What there is time for while the server works."""
+        self._hash_request()
+        self._client.gone.add_done_callback(lambda _: self.cut())
+
+    async def _run(self) -> None:
+        try:
+            problem = await self._generate()
+        except asyncio.CancelledError:
+            problem = ClientGone("the client hung up")
+            self._work.uncancel()
+        self._generating = False
+        try:
+            await self._settle(problem)
+        except Exception as error:
+            refused = error if isinstance(error, GatewayRefused) else self._unexpected("not charged", error)
+            await self._release()
+            self._calls.counters.ended(self._call.model, Agreed(), "uncharged")
+            await self._refuse(refused)
+
+    async def _generate(self) -> GatewayRefused | None:
+        """Have the server generate, and pass it on. Returns what kept it from ending well."""
         try:
             async with self._upstream.room():
-                # Once the call is sent there is time.
-                asyncio.get_running_loop().call_soon(self._hash_request)
                 if self._call.upstream.count_input and self._call.kind is not Kind.EMBEDDINGS:
                     self._counting = asyncio.create_task(self._count_input())
                 await self._pass_on()
@@ -171,20 +200,6 @@ class _Course:
         except Exception as error:
             return self._unexpected("call failed", error)
         return None
-
-    async def end(self, work: asyncio.Task[GatewayRefused | None]) -> None:
-        """End `work`, which is `generate`, and settle what came of it: once, whoever leaves meanwhile."""
-        if not work.done():
-            work.cancel()
-            await asyncio.wait({work})
-        problem = ClientGone("the client hung up") if work.cancelled() else work.result()
-        try:
-            await self._settle(problem)
-        except Exception as error:
-            refused = error if isinstance(error, GatewayRefused) else self._unexpected("not charged", error)
-            await self._release()
-            self._calls.counters.ended(self._call.model, Agreed(), "uncharged")
-            await self._refuse(refused)
 
     def _unexpected(self, what: str, error: Exception) -> Failed:
         _log.error(what, model=self._call.model, exc_info=error)
@@ -226,8 +241,8 @@ class _Course:
         last = self._answer.end(agreed, problem)
         signed = await self._calls.charge(self._held, self._used(agreed, whole=problem is None))
         self._holds = False
-        self._calls.counters.ended(self._call.model, agreed, result)
         await self._hand_over(last, signed, problem)
+        self._calls.counters.ended(self._call.model, agreed, result)
 
     async def _hand_over(
         self, last: bytes, signed: SignedCallReceipt, problem: GatewayRefused | None

@@ -111,7 +111,7 @@ def parse(kind: Kind, raw: bytes, settings: ServingSettings) -> Call:
 
 def _object(raw: bytes, max_depth: int) -> dict[str, Any]:
     try:
-        given = json.loads(raw, parse_constant=_no_constant)
+        given = _DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     except RecursionError:
         raise BadRequest("the body nests too deep", "too deep", max_depth) from None
     except ValueError as error:
@@ -128,6 +128,9 @@ def _object(raw: bytes, max_depth: int) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _inside(value: Any) -> Iterator[Any]:

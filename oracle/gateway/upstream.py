@@ -49,7 +49,7 @@ class Upstream:
     async def room(self) -> AsyncIterator[None]:
         """A place among the calls that run. Raises Busy if none gets free in time."""
         try:
-            async with asyncio.timeout(self.settings.queue_s):
+            async with asyncio.timeout(self.settings.queue_s if self._room.locked() else None):
                 await self._room.acquire()
         except TimeoutError:
             raise Busy(
@@ -169,7 +169,7 @@ class Upstream:
 
     def _object(self, data: bytes) -> Json:
         try:
-            found = json.loads(data)
+            found = json.loads(data.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
