@@ -51,10 +51,10 @@ class Usage:
 
 def read_usage(found: object) -> Usage | None:
     """A `usage` object; None if there is none, or it holds anything but whole numbers."""
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         return None
     details = found.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
     given = (found.get("prompt_tokens"), cached, found.get("completion_tokens"))
     if any(value is not None and not _is_count(value) for value in given):
         return None
@@ -83,7 +83,7 @@ class Tally:
     def see(self, chunk: Json) -> None:
         """Count an event of a stream."""
         progress = chunk.get("prompt_progress")
-        if isinstance(progress, Mapping):
+        if isinstance(progress, dict):
             if _is_count(progress.get("total")) and _is_count(progress.get("cache")):
                 self.reported = Usage(progress["total"], progress["cache"], None)
             return
@@ -91,12 +91,12 @@ class Tally:
         if usage is not None:
             self.reported = usage
         for choice in chunk.get("choices") or ():
-            if isinstance(choice, Mapping):
+            if isinstance(choice, dict):
                 self._see_choice(choice)
 
     def _see_choice(self, choice: Json) -> None:
         delta = choice.get("delta")
-        shown = delta if isinstance(delta, Mapping) else choice
+        shown = delta if isinstance(delta, dict) else choice
         texts = [shown[name] for name in _TEXTS if isinstance(shown.get(name), str) and shown[name]]
         tools = self._tool_bytes(shown.get("tool_calls"))
         if texts or tools:
@@ -123,8 +123,8 @@ class Tally:
             return 0
         size = 0
         for call in calls:
-            function = call.get("function") if isinstance(call, Mapping) else None
-            if not isinstance(function, Mapping):
+            function = call.get("function") if isinstance(call, dict) else None
+            if not isinstance(function, dict):
                 continue
             if call.get("index", 0) not in self._calls:
                 self._calls.add(call.get("index", 0))

@@ -97,6 +97,13 @@ contract CreditReserveAuthorizationTest is Base {
         _send(plain, units, bob.addr, auth);
     }
 
+    function test_RevertWhen_AtItsEnd() public {
+        ICreditReserve.Authorization memory auth = _authorize(MAX_UNITS, _price(MAX_UNITS));
+        vm.warp(auth.validBefore);
+        _expect(IDemoUSD.DemoUSD_Expired.selector, alice.addr, auth.validBefore, auth.validBefore);
+        _send(plain, MAX_UNITS, bob.addr, auth);
+    }
+
     function testFuzz_RevertWhen_TooLate(uint128 units, uint40 late) public {
         units = uint128(bound(units, 1, MAX_UNITS));
         ICreditReserve.Authorization memory auth = _authorize(units, _price(units));

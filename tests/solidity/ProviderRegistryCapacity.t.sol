@@ -33,6 +33,13 @@ contract ProviderRegistryCapacityTest is RegistryBase {
 
     /* ATTESTATION: REVERTS */
 
+    function test_RevertWhen_ObservationAsOldAsTheLast() public {
+        Claim memory claim = _claim();
+        _attest(claim);
+        _expectStale(claim.observedAt, claim.observedAt);
+        _attest(claim);
+    }
+
     function testFuzz_RevertWhen_ObservationNotNewer(uint40 last, uint40 given) public {
         last = uint40(bound(last, START - MAX_AGE, START));
         given = uint40(bound(given, 0, last));
