@@ -167,7 +167,7 @@ def _read_report(report: Path, outcome: Outcome) -> None:
     for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - written by our own pytest run
         if case.find("skipped") is not None:
             name = f"{case.get('classname')}::{case.get('name')}"
-            outcome.skipped.append(name.rpartition("@")[0] or name)  # xdist has put the file's group behind it
+            outcome.skipped.append(name.rpartition("@")[0] or name)  # xdist puts the group behind
         elif case.find("failure") is not None or case.find("error") is not None:
             outcome.failed += 1
         else:
