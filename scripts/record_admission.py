@@ -8,11 +8,13 @@ the recordings says how they were made. kubectl is taken from the PATH. All list
 
 from __future__ import annotations
 
+import argparse
 import base64
 import datetime as dt
 import ipaddress
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import sys
@@ -35,6 +37,7 @@ from demo.processes import free_ports
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SCENES: Final = ROOT / "tests" / "vectors" / "admission" / "scenes.yaml"
+PROGRAMS: Final = ("etcd", "kube-apiserver", "kube-controller-manager")
 START_S: Final = 60.0
 TOKEN: Final = "recording"  # noqa: S105 (of a cluster that ends with this program)
 AS: Final = ("--as=ada@example.org", "--as-group=team-a:developers", "--as-group=system:authenticated")
@@ -225,7 +228,21 @@ def _key(review: Review) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(binaries: Path, out: Path) -> None:
+def prepare(cluster: Cluster, recorder: Recorder) -> None:
+    """A namespace that wants paid workloads, somebody who may make them, and the recorder as the webhook."""
+    labels = {"name": "team-a", "labels": {"scrip.dev/admission": "paid"}}
+    cluster.ask("create", "-f-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": labels})
+    cluster.ask("create", "rolebinding", "developers", "--clusterrole=admin", "--group=team-a:developers")
+    until(lambda: not cluster.ask("get", "serviceaccount", "default").returncode, "the default account")
+    may = ("auth", "can-i", "create", "pods", *AS)
+    until(lambda: cluster.ask(*may).stdout.startswith("yes"), "the user's rights")
+    until(lambda: "default-token" in cluster.ask("get", "secrets").stdout, "its token")
+    cluster.ask("create", "-f-", given=recorder.configuration())
+    probe = ("run", "probe", "--image=none", "--dry-run=server")
+    until(lambda: not cluster.ask(*probe).returncode and recorder.heard, "the first review")
+
+
+def record(binaries: Path, out: Path) -> None:
     """Record all scenes."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="scrip-kubernetes-") as made:
@@ -233,30 +250,35 @@ def main(binaries: Path, out: Path) -> None:
         cluster, recorder = Cluster(binaries, folder), Recorder(folder)
         threading.Thread(target=recorder.serve_forever, daemon=True).start()
         with cluster.running():
-            labels = {"name": "team-a", "labels": {"scrip.dev/admission": "paid"}}
-            cluster.ask("create", "-f-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": labels})
-            grant = (
-                "create",
-                "rolebinding",
-                "developers",
-                "--clusterrole=admin",
-                "--group=team-a:developers",
-            )
-            cluster.ask(*grant)
-            until(
-                lambda: not cluster.ask("get", "serviceaccount", "default").returncode, "the default account"
-            )
-            may = ("auth", "can-i", "create", "pods", *AS)
-            until(lambda: cluster.ask(*may).stdout.startswith("yes"), "the user's rights")
-            until(lambda: "default-token" in cluster.ask("get", "secrets").stdout, "its token")
-            cluster.ask("create", "-f-", given=recorder.configuration())
-            probe = ("run", "probe", "--image=none", "--dry-run=server")
-            until(lambda: not cluster.ask(*probe).returncode and recorder.heard, "the first review")
+            prepare(cluster, recorder)
             play(cluster, recorder, out)
             print(cluster.ask("version").stdout, file=sys.stderr)
         recorder.shutdown()
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Record, if everything is there."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.record_admission",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("binaries", type=Path, help=f"folder with {', '.join(PROGRAMS)}")
+    parser.add_argument("out", type=Path, help="folder that the recordings go to")
+    given = parser.parse_args()
+    missing = [name for name in PROGRAMS if not shutil.which(name, path=given.binaries)]
+    if not shutil.which("kubectl"):
+        missing.append("kubectl, on the PATH")
+    if missing:
+        print(
+            f"{given.binaries}: missing {', '.join(missing)}: see tests/vectors/admission/README.md",
+            file=sys.stderr,
+        )
+        return 2
     os.umask(0o077)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    record(given.binaries, given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -70,13 +70,13 @@ class Calls:
         }
         self._opens = ThreadPoolExecutor(RESERVES, "gateway-reserve")
         self._closes = ThreadPoolExecutor(CHARGES, "gateway-charge")
-        self._settling: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         self.running = 0
 
     async def close(self) -> None:
         """Let calls be settled, and close the connections to the inference servers."""
-        if self._settling:
-            await asyncio.wait(self._settling, timeout=SETTLE_S)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=SETTLE_S)
         for upstream in self._upstreams.values():
             upstream.close()
         self._opens.shutdown(wait=False)
@@ -92,8 +92,8 @@ class Calls:
             held = await self._reserve(call, credential)
             course = _Course(self, call, held, client, started_ms)
             work = course.start()
-            self._settling.add(work)
-            work.add_done_callback(self._settling.discard)
+            self._under_way.add(work)
+            work.add_done_callback(self._under_way.discard)
             try:
                 await asyncio.shield(work)
             except asyncio.CancelledError:  # the node stops; what came of the call is settled anyhow
