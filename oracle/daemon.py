@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, Protocol
 
+from starlette.types import ASGIApp
+
 from oracle.api import ProviderParts, provider_app
 from oracle.api_watcher import WatcherParts, watcher_app
 from oracle.audits.service import AUDIT
@@ -313,7 +315,7 @@ def _provider(settings: Settings, pulse: Pulse) -> Daemon:
         operator=open_site(node, pulse),
     )
     _announce(base)
-    server = Server(provider_app(parts), settings.api.host, settings.api.port)
+    server = _server(settings, provider_app(parts))
     return Daemon(base, ProviderCycle(node), server, pulse, node.tasks.ended)
 
 
@@ -335,9 +337,11 @@ def _watcher(settings: Settings, pulse: Pulse) -> Daemon:
         audits=node.audits,
     )
     _announce(base)
-    return Daemon(
-        base, WatcherCycle(node), Server(watcher_app(parts), settings.api.host, settings.api.port), pulse
-    )
+    return Daemon(base, WatcherCycle(node), _server(settings, watcher_app(parts)), pulse)
+
+
+def _server(settings: Settings, app: ASGIApp) -> Server:
+    return Server(app, settings.api.host, settings.api.port, client_s=settings.api.client_s)
 
 
 def probes(base: Base, pulse: Pulse) -> dict[str, Probe]:

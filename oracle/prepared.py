@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import Engine, select
 from sqlalchemy.engine import Dialect
@@ -51,11 +50,16 @@ class Prepared:
         return {name: row[name] if convert is None else convert(row[name]) for name, convert in self._given}
 
 
-class Writing:
-    """One transaction, by a driver's cursor."""
+class Transaction:
+    """One transaction by a driver's own cursor: begun as it is entered, and committed as it is left, or taken
+    back if something was raised.
+    """
 
-    def __init__(self, cursor: Any) -> None:
-        self._cursor = cursor
+    def __init__(self, driver: Driver, epoch: int | None, late: bool, waits: bool) -> None:
+        self._driver, self._epoch, self._late, self._waits = driver, epoch, late, waits
+        self._pooled: PoolProxiedConnection
+        self._connection: Any
+        self._cursor: Any
 
     def run(self, statement: Prepared, rows: Sequence[Row]) -> None:
         """Run a statement for each row."""
@@ -63,6 +67,37 @@ class Writing:
             self._cursor.execute(statement.sql, statement.values(rows[0]))
         elif rows:
             self._cursor.executemany(statement.sql, [statement.values(row) for row in rows])
+
+    def __enter__(self) -> Self:
+        self._pooled = self._driver.take(self._late, self._waits)
+        self._connection = self._pooled.dbapi_connection
+        try:
+            self._cursor = self._connection.cursor()
+            self._driver.begin(self._cursor, self._epoch, self._waits)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None:
+            self._fail(error)
+            return
+        try:
+            self._connection.commit()
+        except BaseException as failed:
+            self._fail(failed)
+            raise
+        self._driver.give_back(self._pooled, self._late)
+        if self._late and self._waits:
+            self._driver.sync_soon()
+
+    def _fail(self, error: BaseException) -> None:
+        """Take it back. Raises SQLAlchemy's error instead of the driver's."""
+        typed = self._driver.typed(error, self._pooled)
+        self._driver.give_back(self._pooled, self._late, failed=not isinstance(error, WouldWait))
+        if typed is not None:
+            raise typed from error
 
 
 class Driver:
@@ -72,7 +107,6 @@ class Driver:
         self._engine = engine
         self._lead = self.prepare(LEAD).sql
         lite = engine.dialect.name == "sqlite"
-        # psycopg begins by itself. SQLite takes the lock of all writers with this.
         self._begin = "BEGIN IMMEDIATE" if lite else ""
         self.boot = boot() if lite else None
         """Of the machine, if transactions needn't wait for the disk; None if all of them do."""
@@ -99,31 +133,25 @@ class Driver:
         """Have synced what was committed. Doesn't wait."""
         self._later.ask()
 
-    @contextmanager
-    def writing(self, epoch: int | None, *, synced: bool = True, waits: bool = True) -> Iterator[Writing]:
+    def writing(self, epoch: int | None, *, synced: bool = True, waits: bool = True) -> Transaction:
         """One transaction that holds the lock of all writers from its start. Unless it has to be `synced`, it
         may return before it is on the disk, and a power cut may then take it back with all that came after.
         Raises LeadLost unless `epoch` is the one that leads (None: whoever does), and SQLAlchemy's errors.
         Unless it `waits`, WouldWait where it would; and the caller calls `sync_soon`.
         """
-        if synced or not self.at_once:
-            if not waits:
-                raise WouldWait("the transaction must wait for the disk")
-            connection = self._engine.raw_connection()
-            try:
-                with self._transaction(connection, epoch) as writing:
-                    yield writing
-            finally:
-                connection.close()  # back to the pool, which rolls back what wasn't committed
-            return
-        with self._late_one(waits) as connection, self._transaction(connection, epoch, waits) as writing:
-            yield writing
-        if waits:
-            self.sync_soon()
+        late = not synced and self.at_once
+        if not late and not waits:
+            raise WouldWait("the transaction must wait for the disk")
+        return Transaction(self, epoch, late, waits)
 
-    @contextmanager
-    def _late_one(self, waits: bool) -> Iterator[PoolProxiedConnection]:
-        """The connection whose commits don't wait for the disk, in its turn. It is kept, never others'."""
+    # What a transaction needs
+
+    def take(self, late: bool, waits: bool) -> PoolProxiedConnection:
+        """A connection: any, or the one whose commits don't wait for the disk, in its turn. That one is kept,
+        never others'.
+        """
+        if not late:
+            return self._engine.raw_connection()
         if not self._late_turn.acquire(blocking=waits):
             raise WouldWait("another transaction is under way")
         try:
@@ -132,14 +160,50 @@ class Driver:
                 patience_ms = BUSY_TIMEOUT_S * 1000 if waits else 0
                 connection.cursor().execute(f"PRAGMA busy_timeout={patience_ms}")
                 self._late_waits = waits
-            yield connection
-        except WouldWait:
-            raise
         except BaseException:
-            self._drop_late()
+            self.give_back(None, late, failed=True)
             raise
-        finally:
+        return connection
+
+    def give_back(
+        self, connection: PoolProxiedConnection | None, late: bool, *, failed: bool = False
+    ) -> None:
+        """The transaction has ended, or `failed`."""
+        if late:
+            if failed:
+                self._drop_late()
             self._late_turn.release()
+        elif connection is not None:
+            connection.close()  # back to the pool, which rolls back what wasn't committed
+
+    def begin(self, cursor: Any, epoch: int | None, waits: bool) -> None:
+        """Take the lock of all writers. Raises LeadLost, WouldWait, and the driver's errors."""
+        if self._begin:  # psycopg begins by itself
+            try:
+                cursor.execute(self._begin)
+            except sqlite3.OperationalError as error:
+                if waits or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                raise WouldWait("another transaction is under way") from None
+        cursor.execute(self._lead)
+        leading, node = cursor.fetchone()
+        if epoch is not None and leading != epoch:
+            raise LeadLost("", node)
+
+    def typed(self, error: BaseException, connection: PoolProxiedConnection) -> DBAPIError | None:
+        """SQLAlchemy's error for one of the driver's, whose connection may be lost; None for any other."""
+        dialect = self._engine.dialect
+        error_type = dialect.loaded_dbapi.Error
+        if not isinstance(error, error_type):
+            return None
+        lost = dialect.is_disconnect(error, connection.dbapi_connection, None)
+        if lost:
+            connection.invalidate(error)
+        found = DBAPIError.instance(
+            None, None, error, error_type, hide_parameters=True, connection_invalidated=lost, dialect=dialect
+        )
+        assert isinstance(found, DBAPIError)  # noqa: S101 (of a driver's error it makes no other)
+        return found
 
     def _open_late(self) -> PoolProxiedConnection:
         connection = self._engine.raw_connection()
@@ -155,37 +219,3 @@ class Driver:
         if self._late is not None:
             self._late.close()
             self._late = None
-
-    @contextmanager
-    def _transaction(
-        self, connection: PoolProxiedConnection, epoch: int | None, waits: bool = True
-    ) -> Iterator[Writing]:
-        dialect = self._engine.dialect
-        error_type = dialect.loaded_dbapi.Error
-        try:
-            cursor: Any = connection.cursor()
-            if self._begin:
-                _begin(cursor, self._begin, waits)
-            cursor.execute(self._lead)
-            leading, node = cursor.fetchone()
-            if epoch is not None and leading != epoch:
-                raise LeadLost("", node)
-            yield Writing(cursor)
-            connection.commit()
-        except error_type as error:
-            lost = dialect.is_disconnect(error, connection.dbapi_connection, None)
-            if lost:
-                connection.invalidate(error)
-            raise DBAPIError.instance(
-                None, None, error, error_type, hide_parameters=True, connection_invalidated=lost,
-                dialect=dialect,
-            ) from error  # fmt: skip
-
-
-def _begin(cursor: Any, begin: str, waits: bool) -> None:
-    try:
-        cursor.execute(begin)
-    except sqlite3.OperationalError as error:
-        if waits or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-            raise
-        raise WouldWait("another transaction is under way") from None

@@ -6,6 +6,8 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from oracle.logging import get
+from oracle.settings_fields import CLIENT_S
 from scrip.errors import ScripError
 
 START_S: Final = 10.0
@@ -30,14 +33,19 @@ class ServerProblem(ScripError):
 class Server:
     """Serves `app` on `host` and `port` (0 takes a free one) between `start` and `stop`.
 
-    With `path` it serves a unix socket there instead, for its owner and group. `tls` are uvicorn's `ssl_`
+    With `path` it serves a unix socket there instead, for its owner and group. A client that sends nothing of
+    its request, or takes nothing of its answer, for `client_s` is hung up on. `tls` are uvicorn's `ssl_`
     options.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int, *, path: Path | None = None, **tls: Any) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, *, path: Path | None = None, client_s: float = CLIENT_S,
+        **tls: Any,
+    ) -> None:  # fmt: skip
         self._host, self._wanted, self._path = host, port, path
+        protocol: Any = partial(_Protocol, client_s=client_s)
         config = uvicorn.Config(
-            app, http=_Protocol, log_config=None, access_log=False, server_header=False,
+            app, http=protocol, log_config=None, access_log=False, server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=int(STOP_S), **tls,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
@@ -87,12 +95,77 @@ class Server:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, which writes the head of an answer by itself. Here it leaves with the first part of the
-    body: each write is a call of the system, and wakes the client.
+    """uvicorn's, but for two things. That one writes the head of an answer by itself. Here it leaves with the
+    first part of the body: each write is a call of the system, and wakes the client. And that one waits for
+    ever for a client that is slow; here at most `client_s` for its next bytes, and for room for ours.
     """
 
+    def __init__(self, *args: Any, client_s: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._asking = _Patience(client_s, self._sends_nothing)
+        self._taking = _Patience(client_s, self._hang_up)
+        self._in_request = True
+
     def connection_made(self, transport: Any) -> None:
+        transport.set_write_buffer_limits(0)
         super().connection_made(_Joining(transport))  # type: ignore[arg-type]
+        self._asking.start()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._asking.stop()
+        self._taking.stop()
+        super().connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        self._asking.stop()
+        super().data_received(data)
+        if self._in_request:
+            self._asking.start()
+
+    def on_message_begin(self) -> None:
+        self._in_request = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._in_request = False
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        self._taking.start()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._taking.stop()
+        super().resume_writing()
+
+    def _sends_nothing(self) -> None:
+        if self.flow.read_paused:  # we let it wait
+            self._asking.start()
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        _log.info("client too slow, hung up", client=str(self.client))
+        self.transport.abort()
+
+
+class _Patience:
+    """Calls `over` unless it is stopped within `seconds`."""
+
+    def __init__(self, seconds: float, over: Callable[[], None]) -> None:
+        self._seconds, self._over = seconds, over
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Wait from now on."""
+        self.stop()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._over)
+
+    def stop(self) -> None:
+        """Don't wait any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class _Joining:

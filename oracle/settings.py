@@ -26,6 +26,7 @@ from oracle.settings_admission import AdmissionSettings
 from oracle.settings_audits import AuditSettings
 from oracle.settings_engines import RaySettings, SlurmSettings
 from oracle.settings_fields import (
+    CLIENT_S,
     Address,
     Count,
     DatabaseUrl,
@@ -119,8 +120,9 @@ class DatabaseSettings(_Section):
 class ApiSettings(_Section):
     """HTTP. `public_url` is what others reach us by: watchers insist that it has the origin of the registry's
     URI, and requests are signed for it. A client may ask `requests_per_minute` times, `heavy_per_minute` of
-    them for what costs us something: quotes, specs, evidence, proofs, outputs, votes. Pages of
-    `web_origins` may call a provider from a browser; without any, none may.
+    them for what costs us something: quotes, specs, evidence, proofs, outputs, votes. One that sends nothing
+    of its request, or takes nothing of its answer, for `client_s` is hung up on. Pages of `web_origins` may
+    call a provider from a browser; without any, none may.
     """
 
     host: str = "127.0.0.1"
@@ -129,6 +131,7 @@ class ApiSettings(_Section):
     max_body_bytes: Annotated[int, Field(ge=1_024, le=64 * 2**20)] = 256 * 1_024
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 1_200
     heavy_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    client_s: Annotated[int, Field(ge=1, le=3_600)] = CLIENT_S
     web_origins: Origins = ()
 
 

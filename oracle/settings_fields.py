@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -20,6 +20,9 @@ from pydantic import (
 from oracle import database
 from scrip.errors import BadInput
 from scrip.structs import to_address
+
+CLIENT_S: Final = 30
+"""Longest that an HTTP client may send nothing of its request, or take nothing of its answer, in seconds."""
 
 
 def _url(value: str) -> str:

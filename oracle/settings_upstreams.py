@@ -71,8 +71,8 @@ class ServingSettings(Section):
     any nothing is served.
 
     A request may have `max_body_bytes` and nest `max_depth` deep, an answer `max_answer_bytes`. `calls` are
-    served at once, over all models. A client that takes or sends nothing for `client_s` is taken to be gone,
-    and one that was refused `refusals_per_minute` times within a minute isn't heard.
+    served at once, over all models. A client that was refused `refusals_per_minute` times within a minute
+    isn't heard.
     """
 
     upstreams: Annotated[dict[Model, UpstreamSettings], BeforeValidator(parsed)] = Field(default_factory=dict)
@@ -80,5 +80,4 @@ class ServingSettings(Section):
     max_answer_bytes: Annotated[int, Field(ge=1_024, le=256 * 2**20)] = 16 * 2**20
     max_depth: Annotated[int, Field(ge=4, le=200)] = 32
     calls: Count = 256
-    client_s: Wait = 30
     refusals_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600

@@ -46,6 +46,8 @@ _COLUMNS: dict[type[Any], tuple[_Column, ...]] = {}  # derived once per class, r
 _TYPES: dict[type[Any], tuple[str, ...]] = {}
 _Check = tuple[Callable[[Any], bool], _Column]
 _CHECKS: dict[type[Any], tuple[_Check, ...]] = {}
+_JsonColumn = tuple[str, str, Callable[[Any], Any]]
+_JSON_COLUMNS: dict[type[Any], tuple[_JsonColumn, ...]] = {}
 
 
 class Struct:
@@ -74,7 +76,7 @@ class Struct:
 
     def to_json(self) -> dict[str, Any]:
         """JSON object with the Solidity field names; integers as decimal strings, bytes as 0x hex."""
-        return {camel(name): _json_value(getattr(self, name)) for name, _, _ in _columns(type(self))}
+        return {key: convert(getattr(self, name)) for key, name, convert in _json_columns(type(self))}
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -181,6 +183,16 @@ def _columns(cls: type[Any]) -> tuple[_Column, ...]:
     return _COLUMNS[cls]
 
 
+def _json_columns(cls: type[Any]) -> tuple[_JsonColumn, ...]:
+    """(Solidity name, Python name, what makes JSON of a value) of each field."""
+    if cls not in _JSON_COLUMNS:
+        _JSON_COLUMNS[cls] = tuple(
+            (camel(name), name, _JSON.get(sol.rstrip("0123456789"), _json_value))
+            for name, sol, _ in _columns(cls)
+        )
+    return _JSON_COLUMNS[cls]
+
+
 def _types(cls: type[Any]) -> tuple[str, ...]:
     if cls not in _TYPES:
         _TYPES[cls] = tuple(
@@ -265,11 +277,20 @@ def _json_value(value: Any) -> Any:
         return value.to_json()
     if isinstance(value, (bool, str)):
         return value
-    if isinstance(value, int):
-        return str(int(value))
     if isinstance(value, bytes):
-        return "0x" + value.hex()
+        return _hex(value)
     return [_json_value(item) for item in value]
+
+
+def _decimal(value: int) -> str:
+    return str(int(value))
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()
+
+
+_JSON: dict[str, Callable[[Any], str]] = {"uint": _decimal, "bytes": _hex}
 
 
 def _from_json(field: str, sol: str, kind: Any, value: object) -> Any:

@@ -18,6 +18,7 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -149,10 +150,11 @@ async def _count(call: Call, shown: dict[str, Any]) -> Counts:
     """Run a call again, and tokenise what it was answered if that is another text."""
     upstream, tally, aggregate = Upstream(call.model, call.upstream), Tally(), Aggregate(call.kind)
     try:
-        async for batch in upstream.stream(call):
-            for chunk, _ in batch:
-                tally.see(chunk)
-                aggregate.add(chunk)
+        with closing(await upstream.generate(call)) as generation:
+            while batch := await generation.batch():
+                for chunk, _ in batch:
+                    tally.see(chunk)
+                    aggregate.add(chunk)
         said = tally.reported
         if said is None or said.input is None or said.output is None:
             raise Unable(f"{call.model}: our server doesn't say what a call took")

@@ -117,10 +117,10 @@ class KeyState:
 
 @dataclass(slots=True)
 class Account:
-    """The account of one session. `stale` says that memory may differ from what is stored; `held` are the
-    calls in progress. `calls` is the last receipt's number, `numbers_to` the highest that is set aside.
-    `urgent_at` is chain time from which charges are claimed at once, `ends_at` from which
-    nothing is served.
+    """The account of one session. `stale` says that memory may differ from what is stored, `unsure` that it
+    was so and not all of it was stored since; `held` are the calls in progress. `calls` is the last receipt's
+    number, `numbers_to` the highest that is set aside. `urgent_at` is chain time from which charges are
+    claimed at once, `ends_at` from which nothing is served.
     """
 
     session: bytes
@@ -145,6 +145,7 @@ class Account:
     held: dict[str, Reservation] = field(default_factory=dict)
     reserved: int = 0
     stale: bool = False
+    unsure: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -246,14 +247,13 @@ class Account:
         """
         return min(due, held.units, max(0, self.ceiling - self.charged))
 
-    def free(self, held: Reservation) -> bool:
-        """Give back what a call holds. False if it holds nothing (any more)."""
+    def free(self, held: Reservation) -> None:
+        """Give back what a call holds, if it holds anything."""
         if self.held.pop(held.call_id, None) is None:
-            return False
+            return
         self.reserved -= held.units
         if held.key_id in self.keys:
             self.keys[held.key_id].reserved -= held.units
-        return True
 
     def charge(self, held: Reservation, units: int, digest: bytes, now_ms: int) -> bool:
         """Charge at most what the call holds, which the caller has freed. The receipt's digest is the chain's

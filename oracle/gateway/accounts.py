@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 
 from oracle.gateway.account import Account, AccountView
 from oracle.gateway.book import Book, values
@@ -25,7 +26,6 @@ from oracle.gateway.refusals import (
     GatewayRefused,
     KeySpent,
     ModelRefused,
-    NotAtHand,
     NotServing,
     PaymentNeeded,
     SessionClosing,
@@ -86,6 +86,8 @@ class Accounts:
         self._looking = threading.Lock()
         self.roster = Roster(book, chain)
         self._looked: tuple[float, int] | None = None
+        self._process, self._numbers = secrets.token_hex(8), count()
+        metrics.reserved.set_function(self.roster.reserved)
         self.keys = Keys(self, max_keys)
         self._charges = Charges(book, chain, self.roster, self._commits, metrics, self._key)
 
@@ -160,28 +162,24 @@ class Accounts:
         memory alone won't do.
         """
         try:
-            if not waits and not self._at_hand(credential):
-                raise NotAtHand
             return self._reserve(credential, model, most, waits)
         except GatewayRefused as refused:
             self.metrics.refused.labels(refused.code).inc()
             raise
 
-    def _at_hand(self, credential: Credential) -> bool:
-        if isinstance(credential, KeyCredential):
-            return self.keys.at_hand(credential)
-        return self.roster.find(credential.session) is not None
-
     def _reserve(self, credential: Credential, model: str, most: TokenBounds, waits: bool) -> Reservation:
         now = self._check_serves()
-        key = self.keys.find(credential) if isinstance(credential, KeyCredential) else None
-        account = self.roster.account(key.session if key is not None else credential.session)  # type: ignore[union-attr]
-        voucher = credential if isinstance(credential, Voucher) else None
-        if voucher is not None:
+        key = voucher = None
+        if isinstance(credential, KeyCredential):
+            key = self.keys.find(credential, waits=waits)
+            account = self.roster.account(key.session, waits=waits)
+        else:
+            voucher = credential
+            account = self.roster.account(voucher.session, waits=waits)
             _check(account, voucher)
         rate = self.rates.rate(account.terms.class_id, model)
         held = Reservation(
-            call_id=secrets.token_hex(16),
+            call_id=f"{self._process}{next(self._numbers):016x}",
             session=account.session,
             model=model,
             rate=rate,
@@ -198,7 +196,6 @@ class Accounts:
                 self.keys.count(key)
                 key.check(model, held.units, self.book.store.now_ms())
             account.reserve(held)
-        self.metrics.reserved.inc(held.units)
         return held
 
     def charge(self, held: Reservation, used: CallUsage, *, waits: bool = True) -> SignedCallReceipt:
@@ -222,9 +219,7 @@ class Accounts:
         if account is None:
             return
         with account.lock:
-            freed = account.free(held)
-        if freed:
-            self.metrics.reserved.dec(held.units)
+            account.free(held)
 
     # The chain's news
 

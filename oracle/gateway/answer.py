@@ -4,10 +4,9 @@ receipt's `responseHash` is of: of a stream all before `[DONE]` or the receipt, 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from oracle.gateway import errors, sse
+from oracle.gateway import errors, fast_json, sse
 from oracle.gateway.aggregate import Aggregate
 from oracle.gateway.counting import Agreed
 from oracle.gateway.engines import ENGINES
@@ -78,7 +77,7 @@ class Answer:
             return self._keep(self._event({**self._last, "choices": []}, usage))
         whole = {**self._last, "usage": usage} if self._aggregate is None else self._aggregate.answer(usage)
         if problem is None:
-            return self._keep(json.dumps(whole).encode())
+            return self._keep(fast_json.dumps(whole))
         return self._keep(errors.body(problem, {"partial": whole}))
 
     def usage(self, agreed: Agreed) -> Json:
@@ -106,7 +105,7 @@ class Answer:
 
     def _event(self, chunk: Json, usage: Json | None = None) -> bytes:
         shown = {**chunk, "usage": usage} if self._call.wants_usage else chunk
-        return sse.event(json.dumps(shown, separators=(",", ":")).encode())
+        return sse.event(fast_json.dumps(shown))
 
     def _keep(self, data: bytes) -> bytes:
         self._sent += data

@@ -4,7 +4,6 @@ errors, and the rate and size limits of accounts and models instead of those by 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from oracle.gateway import errors
+from oracle.gateway import errors, fast_json
 from oracle.gateway.calls import Calls, Charging
 from oracle.gateway.client import Client
 from oracle.gateway.counters import CallCounters
@@ -76,7 +75,7 @@ class ProxyApp:
         if kind is None and path != MODELS and not path.startswith(f"{MODELS}/"):
             await self._app(scope, receive, send)
             return
-        client = Client(scope, receive, send, self._offer.settings.client_s)
+        client = Client(scope, receive, send)
         try:
             self._refusals.check(scope)
             if kind is None:
@@ -103,7 +102,7 @@ class ProxyApp:
         found: Any = self._offer.listed() if not model else self._offer.model(model)
         if found is None:
             raise UnknownModel(f"model {model[:100]!r} isn't offered here", model[:100], None, "model")
-        await client.answer(200, json.dumps(found).encode())
+        await client.answer(200, fast_json.dumps(found))
 
     async def _refuse(self, client: Client, refused: GatewayRefused) -> None:
         if client.started:

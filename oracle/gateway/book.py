@@ -29,6 +29,10 @@ CHANGING: Final = (
     "last", "owed_ms", "owed_units", "urgent_at", "opened_ms",
 )  # fmt: skip
 """Columns of a session that follow its account."""
+CHARGED: Final = ("authorised", "signature", "charged", "calls", "numbers_to", "last", "owed_units")
+"""Those of them that most charges change, none of which has an index: SQLite writes the index of each column
+that it is given, changed or not.
+"""
 
 
 def _setting(table: Any, key: str, columns: Sequence[str]) -> Any:
@@ -38,6 +42,7 @@ def _setting(table: Any, key: str, columns: Sequence[str]) -> Any:
 
 
 UPDATE_SESSION: Final = _setting(SessionRow.__table__, "session_id", CHANGING)
+UPDATE_CHARGED: Final = _setting(SessionRow.__table__, "session_id", CHARGED)
 UPDATE_KEY: Final = _setting(KeyRow.__table__, "key_id", ("spent",))
 ADD_CALL: Final = insert(CallRow.__table__)  # type: ignore[arg-type]
 ADD_BODY: Final = insert(CallBodyRow.__table__)  # type: ignore[arg-type]
@@ -48,8 +53,8 @@ class Book:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._update_session, self._update_key, self._add_call, self._add_body = map(
-            store.driver.prepare, (UPDATE_SESSION, UPDATE_KEY, ADD_CALL, ADD_BODY)
+        self._update_session, self._update_charged, self._update_key, self._add_call, self._add_body = map(
+            store.driver.prepare, (UPDATE_SESSION, UPDATE_CHARGED, UPDATE_KEY, ADD_CALL, ADD_BODY)
         )
 
     # Sessions
@@ -82,9 +87,14 @@ class Book:
         NotAtHand where it would; and the caller has `driver.sync_soon` called.
         """
         sessions = {change.account.session: change.session for change in changes}
+        whole = {change.account.session for change in changes if change.whole}
         spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
         rows = (
-            (self._update_session, [{**row, "known": session} for session, row in sessions.items()]),
+            (self._update_session, [{**sessions[session], "known": session} for session in whole]),
+            (
+                self._update_charged,
+                [{**row, "known": session} for session, row in sessions.items() if session not in whole],
+            ),
             (self._add_call, [change.call for change in changes if change.call]),
             (self._add_body, [change.body for change in changes if change.body]),
             (self._update_key, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),

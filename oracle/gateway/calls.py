@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import closing
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from oracle.gateway.client import Client
 from oracle.gateway.counters import CallCounters
 from oracle.gateway.counting import Agreed, Tally, agree, read_usage
 from oracle.gateway.errors import Busy, ClientGone, Failed, UpstreamFailed
-from oracle.gateway.refusals import GatewayRefused, NotAtHand
+from oracle.gateway.refusals import GatewayRefused, NotAtHand, NotServing
 from oracle.gateway.requests import Call
 from oracle.gateway.upstream import Upstream
 from oracle.gateway.usage import CallUsage, Credential, Reservation, TokenBounds
@@ -70,7 +70,7 @@ class Calls:
         }
         self._opens = ThreadPoolExecutor(RESERVES, "gateway-reserve")
         self._closes = ThreadPoolExecutor(CHARGES, "gateway-charge")
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[object]] = set()
         self.running = 0
 
     async def close(self) -> None:
@@ -86,21 +86,14 @@ class Calls:
         """Serve a call to its end. Raises GatewayRefused for one that isn't begun."""
         if self.running >= self._settings.calls:
             raise Busy(f"{self.running} calls run already", self.running, self._settings.calls)
+        task, started_ms = _this_task(), _now_ms()
         self.running += 1
+        self._under_way.add(task)
         try:
-            started_ms = _now_ms()
             held = await self._reserve(call, credential)
-            course = _Course(self, call, held, client, started_ms)
-            work = course.start()
-            self._under_way.add(work)
-            work.add_done_callback(self._under_way.discard)
-            try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:  # the node stops; what came of the call is settled anyhow
-                course.cut()
-                await asyncio.shield(work)
-                raise
+            await _Course(self, call, held, client, started_ms).run(task)
         finally:
+            self._under_way.discard(task)
             self.running -= 1
             client.close()
 
@@ -151,35 +144,36 @@ class _Course:
         self._answer = Answer(call, calls.most_bytes)
         self._request_hash = b""
         self._counting: asyncio.Task[int | None] | None = None
-        self._work: asyncio.Task[None]
+        self._task: asyncio.Task[object]
         self._generating = self._holds = True
 
-    def start(self) -> asyncio.Task[None]:
-        """Have the server generate until it ends or is `cut`, and settle what came of it: once, whoever
-        leaves meanwhile.
+    async def run(self, task: asyncio.Task[object]) -> None:
+        """Have the server generate until it ends, the client leaves or `task`, which runs this, is cancelled
+        otherwise, as when the node stops; and settle what came of it.
         """
-        self._work = asyncio.create_task(self._run())
+        self._task = task
         asyncio.get_running_loop().call_soon(self._sent)
-        return self._work
-
-    def cut(self) -> None:
-        """Have the server stop, as nobody waits for more."""
-        if self._generating:
-            self._generating = False
-            self._work.cancel()
+        try:
+            problem = await self._generate()
+        except asyncio.CancelledError:
+            stops = "this node stops. Ask again in a moment"
+            problem = NotServing(stops) if self._generating else ClientGone("the client hung up")
+            task.uncancel()
+        self._generating = False
+        await self._settle_anyhow(problem)
 
     def _sent(self) -> None:
         """What there is time for while the server works."""
         self._hash_request()
-        self._client.gone.add_done_callback(lambda _: self.cut())
+        self._client.gone.add_done_callback(lambda _: self._cut())
 
-    async def _run(self) -> None:
-        try:
-            problem = await self._generate()
-        except asyncio.CancelledError:
-            problem = ClientGone("the client hung up")
-            self._work.uncancel()
-        self._generating = False
+    def _cut(self) -> None:
+        """Have the server stop, as nobody waits for more."""
+        if self._generating:
+            self._generating = False
+            self._task.cancel()
+
+    async def _settle_anyhow(self, problem: GatewayRefused | None) -> None:
         try:
             await self._settle(problem)
         except Exception as error:
@@ -191,10 +185,13 @@ class _Course:
     async def _generate(self) -> GatewayRefused | None:
         """Have the server generate, and pass it on. Returns what kept it from ending well."""
         try:
-            async with self._upstream.room():
+            await self._upstream.enter()
+            try:
                 if self._call.upstream.count_input and self._call.kind is not Kind.EMBEDDINGS:
                     self._counting = asyncio.create_task(self._count_input())
                 await self._pass_on()
+            finally:
+                self._upstream.leave()
         except GatewayRefused as refused:
             return refused
         except Exception as error:
@@ -217,8 +214,8 @@ class _Course:
             self._answer.whole(whole)
             return
         waiting = b""
-        async with aclosing(self._upstream.stream(self._call)) as batches:
-            async for batch in batches:
+        with closing(await self._upstream.generate(self._call)) as generation:
+            while batch := await generation.batch():
                 for chunk, size in batch:
                     self._tally.see(chunk)
                     waiting += self._answer.add(chunk, size)
@@ -322,6 +319,12 @@ class _Course:
             response=content if keep else b"",
             deterministic=keep,
         )
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (a coroutine runs in one)
+    return task
 
 
 def _now_ms() -> int:

@@ -88,9 +88,7 @@ class Charges:
 
     def _make(self, held: Reservation, used: CallUsage, waits: bool) -> _Charge | None:
         """Charge in memory, and queue it for the store. None if the call holds nothing."""
-        account = self._roster.find(held.session) if not waits else self._roster.account(held.session)
-        if account is None:
-            raise NotAtHand("the account must be read")
+        account = self._roster.account(held.session, waits=waits)
         due = held.rate.units(used.input, used.cached, used.output)
         with account.locked(waits):
             self._roster.freshen(account)
@@ -132,7 +130,10 @@ class Charges:
     ) -> Change:
         receipt, now_ms = signed.receipt, self._book.store.now_ms()
         account.free(held)
+        owed_ms = account.owed_ms
         synced = account.charge(held, receipt.units, digest, now_ms)
+        whole = account.unsure or account.owed_ms != owed_ms
+        account.unsure = False
         where = {"session_id": account.session, "number": receipt.number, "at_ms": now_ms}
         call = where | {
             "call_id": held.call_id, "model": held.model, "voucher": held.voucher, "key_id": held.key_id,
@@ -148,6 +149,7 @@ class Charges:
                 body if used.deterministic else None,
                 None if key is None else {"key_id": key.key_id, "spent": key.spent},
                 synced,
+                whole,
             )
         )
 
@@ -164,7 +166,6 @@ class Charges:
         for kind, count in (("input", used.input), ("cached", used.cached), ("output", used.output)):
             m.tokens.labels(kind).inc(count)
         m.units.inc(units)
-        m.reserved.dec(held.units)
         if made.due > units:
             m.over.inc()
             _log.warning(

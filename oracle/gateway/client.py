@@ -19,10 +19,12 @@ STREAM_TYPE: Final = "text/event-stream; charset=utf-8"
 
 
 class Client:
-    """One HTTP exchange. Writes wait for the client, at most `patience_s`, so nothing piles up here."""
+    """One HTTP exchange. Writes wait for the client, so nothing piles up here; who takes nothing for too long
+    is hung up on (`oracle.server`).
+    """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, patience_s: float) -> None:
-        self._receive, self._send, self._patience_s = receive, send, patience_s
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
         self._headers = {key: value for key, value in scope["headers"]}
         self._watch: asyncio.Task[None] | None = None
         self.started = False
@@ -60,23 +62,15 @@ class Client:
             )
         parts, size = [], 0
         while True:
-            message = await self._part()
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ClientGone("the client hung up before its request was whole")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > most:
                 raise TooLarge(f"the request body has over {most} bytes", f"over {most}", most)
             if not message.get("more_body", False):
                 return b"".join(parts)
-
-    async def _part(self) -> Message:
-        try:
-            async with asyncio.timeout(self._patience_s):
-                message = await self._receive()
-        except TimeoutError:
-            raise ClientGone(f"the client sent nothing for {self._patience_s:.0f} s") from None
-        if message["type"] != "http.request":
-            raise ClientGone("the client hung up before its request was whole")
-        return message
 
     @property
     def gone(self) -> asyncio.Task[None]:
@@ -125,10 +119,7 @@ class Client:
 
     async def _put(self, *messages: Message) -> None:
         try:
-            async with asyncio.timeout(self._patience_s):
-                for message in messages:
-                    await self._send(message)
-        except TimeoutError:
-            raise ClientGone(f"the client took nothing for {self._patience_s:.0f} s") from None
+            for message in messages:
+                await self._send(message)
         except OSError as error:
             raise ClientGone(f"the client hung up: {type(error).__name__}") from None

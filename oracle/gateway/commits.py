@@ -21,7 +21,8 @@ MOST: Final = 256
 @dataclass(slots=True)
 class Change:
     """What is to be stored of one account: its values as they were when it was put, and new rows. Unless it
-    is to be `synced`, it may be stored before it is on the disk.
+    is to be `synced`, it may be stored before it is on the disk; unless it is `whole`, only columns of
+    `oracle.gateway.book.CHARGED` have changed.
     """
 
     account: Account
@@ -30,6 +31,7 @@ class Change:
     body: dict[str, Any] | None = None
     key: dict[str, Any] | None = None
     synced: bool = True
+    whole: bool = True
     done: bool = False
     error: BaseException | None = None
 

@@ -58,8 +58,10 @@ class Exchange(asyncio.Protocol):
         """Whether another request may follow."""
         return self.at_end and self._keeps and self._broken is None and not self._parts
 
-    async def ask(self, request: bytes) -> None:
-        """Send a request, and return with the head of its answer. Raises OSError, Lost."""
+    async def ask(self, request: bytes, due: float) -> None:
+        """Send a request, and return with the head of its answer. Raises OSError, Lost, and TimeoutError if
+        there is none at `due`, the loop's time.
+        """
         self._parser = httptools.HttpResponseParser(self)
         self.status, self.at_end, self._sized, self._keeps = 0, False, False, False
         if self._broken is None:
@@ -67,16 +69,18 @@ class Exchange(asyncio.Protocol):
         while not self.status:
             if self._broken is not None:
                 raise self._broken
-            await self._news()
+            await self._news(due)
 
-    async def read(self) -> bytes:
-        """The next bytes of the answer, b"" at its end. Raises OSError if the server broke off."""
+    async def read(self, due: float) -> bytes:
+        """The next bytes of the answer, b"" at its end. Raises OSError if the server broke off, TimeoutError
+        if nothing has come at `due`, the loop's time.
+        """
         while not self._parts:
             if self.at_end:
                 return b""
             if self._broken is not None:
                 raise self._broken
-            await self._news()
+            await self._news(due)
         data, self._parts, self._ahead = b"".join(self._parts), [], 0
         if self.paused and self._broken is None:
             self.paused = False
@@ -87,22 +91,30 @@ class Exchange(asyncio.Protocol):
         """End it: the server is to stop."""
         self._transport.abort()
 
-    async def _news(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+    async def _news(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_at(due, self._late)
         try:
             await self._waiter
         finally:
+            timer.cancel()
             self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def _late(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError())
+
     # asyncio's events
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
         self._transport = transport  # type: ignore[assignment]
+        self._transport.set_write_buffer_limits(0)
 
     def data_received(self, data: bytes) -> None:
         """Something came."""
@@ -166,16 +178,17 @@ class Connections:
         self._connect_s = connect_s
         self._idle: list[Exchange] = []
 
-    async def post(self, path: str, body: bytes, *, anew: bool = False) -> Exchange:
+    async def post(self, path: str, body: bytes, due: float, *, anew: bool = False) -> Exchange:
         """Send a request, over a new connection if `anew`. Returns with the head of the answer; whoever has
-        read of it what it wants gives it to `release`. Raises OSError, Lost, ConnectSlow.
+        read of it what it wants gives it to `release`. Raises OSError, Lost, ConnectSlow, and TimeoutError if
+        there is no answer at `due`, the loop's time.
         """
         exchange = None if anew else self._kept()
         if exchange is None:
-            exchange = await self._connect()
+            exchange = await self._connect(due)
         head = f"POST {self._prefix}{path} HTTP/1.1\r\n{self._lines}Content-Length: {len(body)}\r\n\r\n"
         try:
-            await exchange.ask(head.encode("latin-1") + body)
+            await exchange.ask(head.encode("latin-1") + body, due)
         except BaseException:
             exchange.close()
             raise
@@ -201,10 +214,10 @@ class Connections:
         self.close()
         return None
 
-    async def _connect(self) -> Exchange:
+    async def _connect(self, due: float) -> Exchange:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._connect_s):
+            async with asyncio.timeout_at(min(due, loop.time() + self._connect_s)):
                 _, made = await loop.create_connection(
                     Exchange, self._host, self._port, ssl=self._context if self._tls else None
                 )

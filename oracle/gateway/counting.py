@@ -87,8 +87,7 @@ class Tally:
             if _is_count(progress.get("total")) and _is_count(progress.get("cache")):
                 self.reported = Usage(progress["total"], progress["cache"], None)
             return
-        usage = read_usage(chunk.get("usage"))
-        if usage is not None:
+        if "usage" in chunk and (usage := read_usage(chunk["usage"])) is not None:
             self.reported = usage
         for choice in chunk.get("choices") or ():
             if isinstance(choice, dict):
@@ -97,26 +96,18 @@ class Tally:
     def _see_choice(self, choice: Json) -> None:
         delta = choice.get("delta")
         shown = delta if isinstance(delta, dict) else choice
-        texts = [shown[name] for name in _TEXTS if isinstance(shown.get(name), str) and shown[name]]
-        tools = self._tool_bytes(shown.get("tool_calls"))
+        texts = [text for name, text in shown.items() if name in _TEXTS and text and isinstance(text, str)]
+        tools = self._tool_bytes(shown["tool_calls"]) if "tool_calls" in shown else 0
         if texts or tools:
             self.begun = True
             self.events += 1
             self.text += texts
-            self.shown += max(1, sum(map(self._most, texts))) + tools
+            self.shown += max(1, sum(map(_most, texts))) + tools
         if not self._reasons and (shown.get("reasoning_content") or shown.get("reasoning")):
             self._reasons = True
             self.shown += MARK_TOKENS
         if isinstance(choice.get("finish_reason"), str):
             self.begun, self.finish = True, choice["finish_reason"]
-
-    def _most(self, text: str) -> int:
-        """Most tokens that an event's text can be without a word of the tokeniser."""
-        return (
-            1
-            if text.isascii()
-            else sum(len(char.encode("utf-8", "replace")) for char in text if char > "\x7f")
-        )
 
     def _tool_bytes(self, calls: object) -> int:
         if not isinstance(calls, list):
@@ -149,7 +140,14 @@ class Tally:
         return reported is not None and bool(self.text) and reported > self.shown + self.hidden(stop_bytes)
 
 
-_TEXTS: Final = ("content", "text", "reasoning_content", "reasoning", "refusal")
+def _most(text: str) -> int:
+    """Most tokens that an event's text can be without a word of the tokeniser."""
+    if text.isascii():
+        return 1
+    return sum(len(char.encode("utf-8", "replace")) for char in text if char > "\x7f")
+
+
+_TEXTS: Final = frozenset({"content", "text", "reasoning_content", "reasoning", "refusal"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from oracle.gateway import fast_json
 from oracle.gateway.refusals import GatewayRefused
 from oracle.logging import clean
 
@@ -98,4 +98,4 @@ def body(problem: GatewayRefused, more: Mapping[str, Any] | None = None) -> byte
     """The error as JSON, with further fields beside it. URLs in its message are cut down to their origin."""
     content = problem.body()
     content["error"]["message"] = clean(content["error"]["message"])[:SHOWN]
-    return json.dumps(content | dict(more or {})).encode()
+    return fast_json.dumps(content | dict(more or {}))

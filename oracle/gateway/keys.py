@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import secrets
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from oracle.gateway.account import Account, KeyState
+from oracle.gateway.account import KeyState
 from oracle.gateway.book import state_of
-from oracle.gateway.refusals import BadCredential, TooManyCalls
+from oracle.gateway.refusals import BadCredential, NotAtHand, TooManyCalls
 from oracle.gateway.tables import KeyRow
 from oracle.gateway.usage import KeyCredential
 from oracle.logging import get
@@ -67,7 +66,6 @@ class Keys:
     def __init__(self, accounts: Accounts, most: int) -> None:
         self._accounts, self._most = accounts, most
         self._known: dict[bytes, tuple[bytes, str]] = {}
-        self._lock = threading.Lock()
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def create(self, session: bytes, limits: KeyLimits) -> tuple[KeyRow, str]:
@@ -107,37 +105,29 @@ class Keys:
                 account.keys[key_id].revoked = True
         _log.info("API key revoked", session=session.hex()[:12], key=key_id)
 
-    def find(self, credential: KeyCredential) -> KeyState:
-        """The key with this secret. Raises BadCredential."""
+    def find(self, credential: KeyCredential, *, waits: bool = True) -> KeyState:
+        """The key with this secret. Raises BadCredential; unless it `waits`, NotAtHand if the key isn't in
+        memory.
+        """
         key_hash = hashed(credential.secret)
-        with self._lock:
-            place = self._known.get(key_hash)
-        return self._load(key_hash) if place is None else self._in_memory(*place)
-
-    def at_hand(self, credential: KeyCredential) -> bool:
-        """Whether `find` has no need of the store."""
-        session, key_id = self._known.get(hashed(credential.secret), (b"", ""))
+        session, key_id = self._known.get(key_hash, (b"", ""))
         account = self._accounts.roster.find(session)
-        return account is not None and key_id in account.keys
+        if account is not None and key_id in account.keys:
+            return account.keys[key_id]
+        if not waits:
+            raise NotAtHand("the API key must be read")
+        return self._load(key_hash)
 
     def _load(self, key_hash: bytes) -> KeyState:
         row = self._accounts.book.key_with(key_hash)
         if row is None:
             raise BadCredential("unknown API key. Make one with: scrip session key create")
-        key = self._in_memory(row.session_id, row.key_id)
-        with self._lock:
-            self._known[key_hash] = (row.session_id, row.key_id)
-        return key
-
-    def _in_memory(self, session: bytes, key_id: str) -> KeyState:
-        account = self._accounts.roster.account(session)
-        key = account.keys.get(key_id)
-        return key if key is not None else self._read(account, key_id)
-
-    def _read(self, account: Account, key_id: str) -> KeyState:
+        account = self._accounts.roster.account(row.session_id)
         with account.lock:  # so that it can't be revoked between reading and remembering
             rows = {row.key_id: row for row in self.list(account.session)}
-            return account.keys.setdefault(key_id, state_of(rows[key_id]))
+            key = account.keys.setdefault(row.key_id, state_of(rows[row.key_id]))
+        self._known[key_hash] = (row.session_id, row.key_id)
+        return key
 
     def count(self, key: KeyState) -> None:
         """Count a call by this key. Raises TooManyCalls."""

@@ -9,7 +9,7 @@ from typing import Final
 from oracle.gateway.account import Account
 from oracle.gateway.book import Book
 from oracle.gateway.chain import SessionChain
-from oracle.gateway.refusals import SessionClosing, UnknownSession
+from oracle.gateway.refusals import NotAtHand, SessionClosing, UnknownSession
 from oracle.gateway.seen import Seen
 from oracle.gateway.tables import SessionRow
 from oracle.logging import get
@@ -46,13 +46,15 @@ class Roster:
         """The account, if it is in memory."""
         return self._accounts.get(session)
 
-    def account(self, session: bytes, *, closed: bool = False) -> Account:
+    def account(self, session: bytes, *, closed: bool = False, waits: bool = True) -> Account:
         """The account, from the store if need be. Raises UnknownSession; SessionClosing if it is closed,
-        unless `closed` ones will do.
+        unless `closed` ones will do; unless it `waits`, NotAtHand if it isn't in memory.
         """
         found = self._accounts.get(session)
         if found is not None:
             return found
+        if not waits:
+            raise NotAtHand("the account must be read")
         row = self._book.session(session)
         if row is None:
             raise UnknownSession(
@@ -105,7 +107,11 @@ class Roster:
         for known in self._book.keys(account.session):
             if known.key_id in account.keys:
                 account.keys[known.key_id].spent = known.spent
-        account.stale = False
+        account.stale, account.unsure = False, True
+
+    def reserved(self) -> int:
+        """Base units that calls in progress hold, of whatever class."""
+        return sum(account.reserved for account in tuple(self._accounts.values()))
 
     def forget_closed(self) -> int:
         """Closed ones stay in the store; in memory those whose calls haven't all ended. Returns how many

@@ -56,10 +56,13 @@ class CallUsage:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("input", "cached", "output", "started_ms", "ended_ms"):
-            to_int(f"usage.{name}", getattr(self, name), 64)
-        for name in ("request_hash", "response_hash"):
-            to_bytes(f"usage.{name}", getattr(self, name), 32)
+        to_int("usage.input", self.input, 64)
+        to_int("usage.cached", self.cached, 64)
+        to_int("usage.output", self.output, 64)
+        to_int("usage.started_ms", self.started_ms, 64)
+        to_int("usage.ended_ms", self.ended_ms, 64)
+        to_bytes("usage.request_hash", self.request_hash, 32)
+        to_bytes("usage.response_hash", self.response_hash, 32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from oracle.gateway.rates import RateCard
 from oracle.gateway.refusals import BadCredential, PaymentNeeded
 from oracle.gateway.usage import CallUsage, Credential, KeyCredential, Reservation, TokenBounds
 from oracle.server import Server
+from oracle.settings_fields import CLIENT_S
 from oracle.settings_gateway import GatewaySettings, RateSettings
 from scrip.call_receipts import RECEIPT_HEADER, CallReceipt, SignedCallReceipt, model_id
 from scrip.rates import Rate
@@ -129,13 +130,15 @@ ALL_KINDS: Final = ("chat/completions", "completions", "embeddings")
 
 
 @contextmanager
-def gateway(chosen: GatewaySettings, accounts: MemoryAccounts | None = None) -> Iterator[Lab]:
+def gateway(
+    chosen: GatewaySettings, accounts: MemoryAccounts | None = None, client_s: float = CLIENT_S
+) -> Iterator[Lab]:
     """Serve, until the end."""
     account = accounts or MemoryAccounts()
     registry = CollectorRegistry()
     made = Proxy.of(chosen, account, RateCard(chosen.rates), "0x" + "ab" * 20, registry)
     app = FastAPI(lifespan=made.lifespan)
-    server = Server(made.before(app), "127.0.0.1", 0)
+    server = Server(made.before(app), "127.0.0.1", 0, client_s=client_s)
     server.start()
     try:
         yield Lab(f"http://127.0.0.1:{server.port}", account, registry, made.calls)

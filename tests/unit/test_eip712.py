@@ -164,7 +164,7 @@ def test_sign__any_key_and_digest__equals_eth_accounts_signature(message: bytes,
 
 @given(data=st.binary(max_size=300))
 def test_keccak__any_bytes__equals_eth_utils(data: bytes) -> None:
-    assert hashing.keccak(data) == keccak(data)
+    assert hashing.by_pysha3(data) == hashing.by_pycryptodome(data) == keccak(data)
 
 
 def test_sign__not_32_bytes__raises() -> None:

@@ -38,6 +38,41 @@ def test_charge__store_fails__nothing_is_charged_and_the_call_may_be_charged_aga
     assert held(till, session) == (100, 50, 0)
 
 
+def test_charge__after_news_that_were_not_stored__stores_them_too(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, store = till.opened(1_000), till.accounts._commits._commit
+    till.accounts.charge(till.reserve(session, 50, 5), used(5))
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            till.accounts._commits, "_commit", lambda _, waits: (_ for _ in ()).throw(OSError("full"))
+        )
+        with pytest.raises(OSError, match="full"):
+            till.refresh(session, deposit=2_000)
+    stored: list[bool] = []
+
+    def seen(changes: Any, *, waits: bool) -> None:
+        stored.extend(change.whole for change in changes)
+        store(changes, waits=waits)
+
+    monkeypatch.setattr(till.accounts._commits, "_commit", seen)
+    for units in (60, 70):
+        till.accounts.charge(till.reserve(session, units, 5), used(5))
+    row = till.accounts.book.session(session)
+    assert row is not None
+    assert (row.deposit, row.authorised, row.charged, row.owed_units) == (2_000, 70, 15, 15)
+    assert stored == [True, False]
+
+
+def test_calls_in_progress__what_they_hold__is_a_metric(till: Till) -> None:
+    sessions = [till.opened(), till.opened()]
+    calls = [till.reserve(session, 50, 20) for session in sessions]
+    assert till.metrics.reserved.collect()[0].samples[0].value == 40
+    till.accounts.charge(calls[0], used(5))
+    till.accounts.release(calls[1])
+    assert till.metrics.reserved.collect()[0].samples[0].value == 0
+
+
 def test_charge__without_waiting__only_where_nothing_is_waited_for(till: Till) -> None:
     session, accounts = till.opened(), till.accounts
     calls = [till.reserve(session, 50 + number, 5) for number in range(4)]

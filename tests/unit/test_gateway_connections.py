@@ -57,9 +57,13 @@ async def _served(raw: Raw) -> AsyncIterator[int]:
         server.close()
 
 
+def later(seconds: float = 20) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
 async def whole(exchange: Exchange) -> bytes:
     found = b""
-    while data := await exchange.read():
+    while data := await exchange.read(later()):
         found += data
     return found
 
@@ -79,7 +83,7 @@ def test_answer__whole__is_read_and_the_connection_kept(answer: bytes, body: byt
 
     async def work(made: Connections) -> None:
         for _ in range(2):
-            exchange = await made.post("/v1/x", b"{}")
+            exchange = await made.post("/v1/x", b"{}", later())
             assert (exchange.status, await whole(exchange)) == (200, body)
             made.release(exchange)
 
@@ -92,7 +96,7 @@ def test_answer__whole__is_read_and_the_connection_kept(answer: bytes, body: byt
 
 def test_answer__of_no_length__ends_with_the_connection() -> None:
     async def work(made: Connections) -> None:
-        exchange = await made.post("/", b"{}")
+        exchange = await made.post("/", b"{}", later())
         assert await whole(exchange) == b"hello"
 
     run(Raw([OK + b"\r\nhello"], closing=True), work)
@@ -100,10 +104,10 @@ def test_answer__of_no_length__ends_with_the_connection() -> None:
 
 def test_answer__broken_off__raises_after_what_came() -> None:
     async def work(made: Connections) -> None:
-        exchange = await made.post("/", b"{}")
-        assert await exchange.read() == b"hel"
+        exchange = await made.post("/", b"{}", later())
+        assert await exchange.read(later()) == b"hel"
         with pytest.raises(Lost):
-            await exchange.read()
+            await exchange.read(later())
 
     run(Raw([OK + b"Content-Length: 5\r\n\r\nhel"], closing=True), work)
 
@@ -111,7 +115,7 @@ def test_answer__broken_off__raises_after_what_came() -> None:
 def test_answer__not_http__is_an_error_of_the_server() -> None:
     async def work(made: Connections) -> None:
         with pytest.raises(ConnectionError, match="not an answer"):
-            await made.post("/", b"{}")
+            await made.post("/", b"{}", later())
 
     run(Raw([b"SSH-2.0-server\r\n"]), work)
 
@@ -119,17 +123,34 @@ def test_answer__not_http__is_an_error_of_the_server() -> None:
 def test_server__hangs_up_unanswered__is_lost() -> None:
     async def work(made: Connections) -> None:
         with pytest.raises(Lost):
-            await made.post("/", b"{}")
+            await made.post("/", b"{}", later())
 
     run(Raw([b""], closing=True), work)
+
+
+def test_answer__late__is_a_time_out_and_the_connection_is_closed() -> None:
+    raw = Raw([b"", OK + b"Content-Length: 5\r\n\r\nhel", OK + b"Content-Length: 1\r\n\r\na"])
+
+    async def work(made: Connections) -> None:
+        with pytest.raises(TimeoutError):
+            await made.post("/", b"{}", later(0.05))
+        exchange = await made.post("/", b"{}", later())
+        assert await exchange.read(later()) == b"hel"
+        with pytest.raises(TimeoutError):
+            await exchange.read(later(0.05))
+        made.release(exchange)
+        assert await whole(await made.post("/", b"{}", later())) == b"a"
+
+    run(raw, work)
+    assert raw.connections == 3
 
 
 def test_answer__not_wanted_whole__ends_its_connection() -> None:
     raw = Raw([OK + b"Content-Length: 9\r\n\r\nhel", OK + b"Content-Length: 1\r\n\r\na"])
 
     async def work(made: Connections) -> None:
-        made.release(await made.post("/", b"{}"))
-        assert await whole(await made.post("/", b"{}")) == b"a"
+        made.release(await made.post("/", b"{}", later()))
+        assert await whole(await made.post("/", b"{}", later())) == b"a"
 
     run(raw, work)
     assert raw.connections == 2
@@ -140,7 +161,7 @@ def test_connection__kept_too_long__is_not_used(monkeypatch: pytest.MonkeyPatch)
 
     async def work(made: Connections) -> None:
         for _ in range(2):
-            exchange = await made.post("/", b"{}")
+            exchange = await made.post("/", b"{}", later())
             await whole(exchange)
             made.release(exchange)
             monkeypatch.setattr(exchange, "used_at", exchange.used_at - 4)
@@ -154,10 +175,10 @@ def test_answer__read_slowly__waits_at_the_server() -> None:
     raw = Raw([OK + f"Content-Length: {size}\r\n\r\n".encode() + bytes(size)])
 
     async def work(made: Connections) -> None:
-        exchange = await made.post("/", b"{}")
+        exchange = await made.post("/", b"{}", later())
         while not exchange.paused:
             await asyncio.sleep(0.01)
-        assert len(await exchange.read()) < 4 * MOST_AHEAD
+        assert len(await exchange.read(later())) < 4 * MOST_AHEAD
         assert len(await whole(exchange)) > size - 4 * MOST_AHEAD
 
     run(raw, work)
@@ -169,6 +190,6 @@ def test_server__takes_no_connection__is_told_apart() -> None:
         loop = asyncio.get_running_loop()
         loop.create_connection = lambda *_, **__: asyncio.sleep(9)  # type: ignore[assignment,method-assign]
         with pytest.raises(ConnectSlow):
-            await made.post("/", b"{}")
+            await made.post("/", b"{}", later())
 
     asyncio.run(main())

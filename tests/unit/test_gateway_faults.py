@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from eth_utils.crypto import keccak
 
+from oracle.settings_fields import CLIENT_S
 from scrip.call_receipts import RECEIPT_EVENT, SignedCallReceipt
 from tests.unit.gateway_proxy import (
     CHAT,
@@ -53,11 +54,13 @@ def upstream() -> Iterator[FakeUpstream]:
 
 @pytest.fixture
 def place(upstream: FakeUpstream) -> Iterator[Any]:
-    """Starts a gateway in front of the upstream: settings of the upstream by name, `general` and accounts."""
+    """Starts a gateway in front of the upstream: settings of the upstream by name, `general`, accounts, and
+    how long a client may keep it waiting.
+    """
     with ExitStack() as opened:
 
-        def start(accounts: MemoryAccounts | None = None, **changes: Any) -> Lab:
-            return opened.enter_context(gateway(settings(upstream.url, **changes), accounts))
+        def start(accounts: MemoryAccounts | None = None, client_s: float = CLIENT_S, **changes: Any) -> Lab:
+            return opened.enter_context(gateway(settings(upstream.url, **changes), accounts, client_s))
 
         yield start
 
@@ -234,7 +237,7 @@ def test_client__takes_nothing__memory_is_bounded_and_it_is_charged(
             sent.append(len(piece))
 
     upstream.script = script
-    lab = place(general={"client_s": 1, "max_answer_bytes": 256 * 2**20})
+    lab = place(client_s=1, general={"max_answer_bytes": 256 * 2**20})
     with raw_call(lab, STREAM | {"max_tokens": 4_096}):
         lab.ended()
     assert sum(sent) < 16 * 2**20  # sockets of four ends, and no heap
@@ -245,7 +248,7 @@ def test_client__takes_nothing__memory_is_bounded_and_it_is_charged(
 def test_client__slow_but_reading__gets_all(place: Any, upstream: FakeUpstream) -> None:
     upstream.script = says(*(chunk("x" * 1_000) for _ in range(2_000)), chunk(finish="length"),
                            usage_chunk(completion_tokens=2_000))  # fmt: skip
-    lab = place(general={"client_s": 5})
+    lab = place(client_s=5)
     with lab.client() as client, client.stream("POST", PATH, json=STREAM | {"max_tokens": 4_000}) as response:
         text = "".join(response.iter_text(100))
     assert SignedCallReceipt.parse(events(text)[-1][1]).receipt.output_tokens == 2_000
@@ -268,9 +271,15 @@ def test_accounts__cannot_charge__nothing_is_charged_or_stuck(place: Any, body: 
 
 def test_node__stops_in_the_middle__charged_for_what_came(place: Any, upstream: FakeUpstream) -> None:
     upstream.script = hangs_after(*MIDDLE)
-    with gateway(settings(upstream.url)) as lab, raw_call(lab, STREAM) as connection:
-        assert connection.recv(4_096)
+    with ExitStack() as left:
+        with gateway(settings(upstream.url)) as lab:
+            answer = left.enter_context(left.enter_context(raw_call(lab, STREAM)).makefile("rb"))
+            assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
+        text = answer.read().decode()
     assert (lab.accounts.charged, lab.accounts.reserved) == (9, 0)
+    assert '"not_serving"' in text
+    assert f"event: {RECEIPT_EVENT}" in text
+    assert "[DONE]" not in text
 
 
 def test_refused__too_often__is_429_before_anything_is_read(place: Any) -> None:
