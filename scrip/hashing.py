@@ -1,7 +1,7 @@
 """keccak256 by a library itself. eth_utils finds out what it was given and which library hashes it each time,
 which takes three times as long as hashing a few words.
 
-By the reference code in C (safe-pysha3) where it is installed, which the extras for nodes and reports bring on
+By the reference code in C (safe-pysha3) where it is installed, which extras for nodes and reports bring on
 Linux; else by pycryptodome, three times slower, which web3 brings anyhow. The results are the same.
 """
 
