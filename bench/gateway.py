@@ -5,8 +5,8 @@ added_ms_p50, added_ms_p99
     `CALLS` of each, in turns, one at a time, over connections that are kept, from the first byte of a request
     to the last of its answer: how a client reads an answer's head is its own affair. The server is a process
     that answers 8 tokens after 20 ms, whatever else happens (`bench.gateway_upstream`): a real one's own
-    spread would hide the difference. It holds the check of the API key, a signature and a charge that is stored; the
-    sync of the disk and the tokeniser's count of the prompt run beside.
+    spread would hide the difference. It holds the check of the API key, a signature and a charge that is
+    stored; the sync of the disk and the tokeniser's count of the prompt run beside.
 stream_loss_pct
     How much slower tokens of a real llama.cpp arrive through the provider: the median of `STREAMS` answers
     of `STREAM_TOKENS` tokens each, in turns with as many straight from the server; 0 if it isn't slower.
