@@ -107,7 +107,8 @@ class _Protocol(HttpToolsProtocol):
         self._in_request = True
 
     def connection_made(self, transport: Any) -> None:
-        transport.set_write_buffer_limits(0)
+        if transport.get_extra_info("sslcontext") is None:  # by TLS, uvloop would wait for ever
+            transport.set_write_buffer_limits(0)  # or uvloop keeps what is written to the end of its turn
         super().connection_made(_Joining(transport))  # type: ignore[arg-type]
         self._asking.start()
 

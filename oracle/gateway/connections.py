@@ -114,7 +114,8 @@ class Exchange(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
         self._transport = transport  # type: ignore[assignment]
-        self._transport.set_write_buffer_limits(0)
+        if not transport.get_extra_info("sslcontext"):  # as of `oracle.server`
+            self._transport.set_write_buffer_limits(0)
 
     def data_received(self, data: bytes) -> None:
         """Something came."""
