@@ -6,7 +6,10 @@ added_ms_p50, added_ms_p99
     to the last of its answer: how a client reads an answer's head is its own affair. The server is a process
     that answers 8 tokens after 20 ms, whatever else happens (`bench.gateway_upstream`): a real one's own
     spread would hide the difference. It holds the check of the API key, a signature and a charge that is
-    stored; the sync of the disk and the tokeniser's count of the prompt run beside.
+    stored; the sync of the disk and the tokeniser's count of the prompt run beside. The cores are kept awake
+    (`awake`): how long a virtual core takes to wake up is its host's affair.
+added_asleep_ms_p50
+    The same on cores that may sleep between calls, as on a machine with nothing else to do.
 stream_loss_pct
     How much slower tokens of a real llama.cpp arrive through the provider: the median of `STREAMS` answers
     of `STREAM_TOKENS` tokens each, in turns with as many straight from the server; 0 if it isn't slower.
@@ -26,6 +29,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -203,6 +207,20 @@ def added(there: Place) -> dict[str, float]:
     return {"added_ms_p50": round(extra[49], 2), "added_ms_p99": round(extra[98], 2)}
 
 
+@contextmanager
+def awake() -> Iterator[None]:
+    """Keep every core from sleeping, by a process that only runs while nothing else would."""
+    spin = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})"
+    spin += "; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
+    spinning = [subprocess.Popen((sys.executable, "-c", spin, str(core))) for core in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
 def stream_loss(there: Place) -> dict[str, float]:
     """How much throughput a stream loses, in per cent."""
     body = {
@@ -275,7 +293,10 @@ def show(figures: dict[str, float]) -> None:
 def main() -> int:
     """Measure all, write, print. Returns 1 where a goal is missed."""
     with place() as there:
-        figures = added(there) | stream_loss(there)
+        asleep = added(there)["added_ms_p50"]
+        with awake():
+            figures = added(there)
+        figures |= {"added_asleep_ms_p50": asleep} | stream_loss(there)
         there.up.stop_nodes()
         figures |= gas(there.up)
     figures |= gateway_vouchers.measure()
