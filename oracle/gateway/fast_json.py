@@ -1,7 +1,8 @@
 """JSON of calls, by orjson: each token is an event to read, and most often one to write.
 
 What orjson doesn't take and Python does, Python does: halves of surrogate pairs, which servers send where a
-token ends within a character, and integers beyond 64 bits in what clients ask.
+token ends within a character, and, to write, integers beyond 64 bits, which clients may ask with. In what a
+server sends such integers are read as floats; no count of tokens is one.
 """
 
 from __future__ import annotations

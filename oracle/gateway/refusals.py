@@ -142,7 +142,9 @@ class TooManyCalls(GatewayRefused):
 
 
 class NotServing(GatewayRefused):
-    """This node doesn't serve now: another one leads, or it hasn't compared its sessions with the chain."""
+    """This node doesn't serve now: another one leads, it hasn't compared its sessions with the chain, or it
+    stops.
+    """
 
     status, code, kind = 503, "not_serving", "server_error"
 
