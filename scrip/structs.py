@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
 from enum import IntEnum
 from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, Self, get_type_hints
 
 from scrip.errors import BadInput
@@ -48,6 +49,7 @@ _Check = tuple[Callable[[Any], bool], _Column]
 _CHECKS: dict[type[Any], tuple[_Check, ...]] = {}
 _JsonColumn = tuple[str, str, Callable[[Any], Any]]
 _JSON_COLUMNS: dict[type[Any], tuple[_JsonColumn, ...]] = {}
+_TO_ABI: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {}
 
 
 class Struct:
@@ -64,7 +66,7 @@ class Struct:
 
     def to_abi(self) -> tuple[Any, ...]:
         """Field values in Solidity order, nested structs as tuples, as web3 and eth_abi take them."""
-        return tuple(_abi_value(getattr(self, name)) for name, _, _ in _columns(type(self)))
+        return _to_abi(type(self))(self)
 
     @classmethod
     def from_abi(cls, values: Sequence[Any]) -> Self:
@@ -191,6 +193,19 @@ def _json_columns(cls: type[Any]) -> tuple[_JsonColumn, ...]:
             for name, sol, _ in _columns(cls)
         )
     return _JSON_COLUMNS[cls]
+
+
+def _to_abi(cls: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """What makes `Struct.to_abi` of a struct. One of plain fields alone has them as they are."""
+    if cls not in _TO_ABI:
+        names = tuple(name for name, _, _ in _columns(cls))
+        plain = len(names) > 1 and all(kind in (int, bool, str, bytes) for _, _, kind in _columns(cls))
+        _TO_ABI[cls] = (
+            attrgetter(*names)
+            if plain
+            else lambda given: tuple(_abi_value(getattr(given, name)) for name in names)
+        )
+    return _TO_ABI[cls]
 
 
 def _types(cls: type[Any]) -> tuple[str, ...]:

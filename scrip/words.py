@@ -108,9 +108,12 @@ def _encoder(kind: str) -> Encoder:
     if kind == "bool":
         return _from_bool
     base, size = _sized(kind)
+    # By far the most frequent are without a call.
     if base == "bytes":
-        return lambda value: _from_bytes(value, size)
-    if base == "uint":  # by far the most frequent, so without a call
+        return lambda value: (
+            value if type(value) is bytes and len(value) == size == WORD else _from_bytes(value, size)
+        )
+    if base == "uint":
         return lambda value: (
             value.to_bytes(WORD)
             if type(value) is int and not value >> size

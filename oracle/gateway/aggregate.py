@@ -25,7 +25,7 @@ class Aggregate:
         """Take up an event."""
         for choice in chunk.get("choices") or ():
             _merge(self._choice, choice)
-        self._whole.update({key: value for key, value in chunk.items() if key != "choices"})
+        self._whole.update(chunk)
 
     def answer(self, usage: Json) -> Json:
         """The whole answer, with the usage that is charged."""
@@ -47,12 +47,12 @@ class Aggregate:
 def _merge(into: Json, piece: Json) -> None:
     for key, value in piece.items():
         have = into.get(key)
-        if key in _GROWS and isinstance(have, str) and isinstance(value, str):
-            into[key] = have + value
-        elif key == "tool_calls" and isinstance(value, list):
-            _merge_calls(into.setdefault(key, []), value)
+        if isinstance(have, str) and isinstance(value, str):
+            into[key] = have + value if key in _GROWS else value
         elif isinstance(have, dict) and isinstance(value, dict):
             _merge(have, value)
+        elif key == "tool_calls" and isinstance(value, list):
+            _merge_calls(into.setdefault(key, []), value)
         elif isinstance(have, list) and isinstance(value, list):
             have.extend(value)
         elif value is not None or key not in into:

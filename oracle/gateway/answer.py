@@ -49,12 +49,15 @@ class Answer:
         usage = chunk.pop("usage", None)
         if isinstance(usage, dict):
             self._usage = usage
-        ours = [name for name in self._added if chunk.pop(name, None) is not None]
-        self._last = chunk
-        choices = chunk.get("choices")
+        ours = False
+        for name in self._added:
+            if chunk.pop(name, None) is not None:
+                ours = True
         if self._aggregate is not None:
             self._aggregate.add(chunk)
             return b""
+        self._last = chunk
+        choices = chunk.get("choices")
         if not choices or (ours and not self._is_role(choices)):
             return b""
         return self._keep(self._event(chunk))

@@ -96,16 +96,19 @@ class Tally:
     def _see_choice(self, choice: Json) -> None:
         delta = choice.get("delta")
         shown = delta if isinstance(delta, dict) else choice
-        texts = [text for name, text in shown.items() if name in _TEXTS and text and isinstance(text, str)]
+        most = 0
+        for name, text in shown.items():
+            if name in _TEXTS and text and isinstance(text, str):
+                self.text.append(text)
+                most += 1 if text.isascii() else _most(text)
+                if not self._reasons and name in _REASONS:
+                    self._reasons = True
+                    self.shown += MARK_TOKENS
         tools = self._tool_bytes(shown["tool_calls"]) if "tool_calls" in shown else 0
-        if texts or tools:
+        if most or tools:
             self.begun = True
             self.events += 1
-            self.text += texts
-            self.shown += max(1, sum(map(_most, texts))) + tools
-        if not self._reasons and (shown.get("reasoning_content") or shown.get("reasoning")):
-            self._reasons = True
-            self.shown += MARK_TOKENS
+            self.shown += max(1, most) + tools
         if isinstance(choice.get("finish_reason"), str):
             self.begun, self.finish = True, choice["finish_reason"]
 
@@ -141,13 +144,12 @@ class Tally:
 
 
 def _most(text: str) -> int:
-    """Most tokens that an event's text can be without a word of the tokeniser."""
-    if text.isascii():
-        return 1
+    """Most tokens that an event's text beyond ASCII can be without a word of the tokeniser."""
     return sum(len(char.encode("utf-8", "replace")) for char in text if char > "\x7f")
 
 
-_TEXTS: Final = frozenset({"content", "text", "reasoning_content", "reasoning", "refusal"})
+_REASONS: Final = frozenset({"reasoning_content", "reasoning"})
+_TEXTS: Final = _REASONS | {"content", "text", "refusal"}
 
 
 @dataclass(frozen=True, slots=True)

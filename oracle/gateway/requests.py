@@ -111,7 +111,7 @@ def parse(kind: Kind, raw: bytes, settings: ServingSettings) -> Call:
 
 def _object(raw: bytes, max_depth: int) -> dict[str, Any]:
     try:
-        given = _DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
+        given = _DECODER.decode(raw.decode())
     except RecursionError:
         raise BadRequest("the body nests too deep", "too deep", max_depth) from None
     except ValueError as error:
@@ -145,8 +145,8 @@ def _offer(given: Mapping[str, Any], kind: Kind, settings: ServingSettings) -> t
     if not isinstance(name, str) or not name:
         raise BadRequest("model: missing", param="model")
     upstream = settings.upstreams.get(name)
-    known = ", ".join(settings.upstreams)
     if upstream is None:
+        known = ", ".join(settings.upstreams)
         raise UnknownModel(f"model {name[:100]!r} isn't offered here", name[:100], known, "model")
     if kind not in upstream.kinds:
         kinds = ", ".join(upstream.kinds)
@@ -155,12 +155,14 @@ def _offer(given: Mapping[str, Any], kind: Kind, settings: ServingSettings) -> t
 
 
 def _check_parameters(kind: Kind, given: Mapping[str, Any]) -> None:
+    allowed = ALLOWED[kind]
     for key, value in given.items():
-        if key in _FIXED:
-            if json.dumps(value) not in map(json.dumps, _FIXED[key]):  # 1 == True, but not here
-                _refuse_value(key, value)
-        elif key not in ALLOWED[kind]:
+        if key in allowed:
+            continue
+        if key not in _FIXED:
             raise NotOffered(f"{key[:100]}: not offered by this gateway", param=key[:100])
+        if json.dumps(value) not in map(json.dumps, _FIXED[key]):  # 1 == True, but not here
+            _refuse_value(key, value)
 
 
 def _refuse_value(key: str, value: Any) -> None:
@@ -179,7 +181,7 @@ def _output(given: Mapping[str, Any], kind: Kind, upstream: UpstreamSettings) ->
     """The most tokens of the answer: as asked, or ours when nothing was asked."""
     names = ("max_completion_tokens", "max_tokens") if kind is Kind.CHAT else ("max_tokens",)
     asked = [(name, given[name]) for name in names if given.get(name) is not None]
-    if len({value for _, value in asked if isinstance(value, int)}) > 1:
+    if len(asked) > 1 and asked[0][1] != asked[1][1]:
         raise BadRequest("max_tokens and max_completion_tokens differ: give one", param="max_tokens")
     if not asked:
         return upstream.default_max_tokens
@@ -228,11 +230,16 @@ def _chat(given: Mapping[str, Any]) -> tuple[list[str], int]:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise BadRequest(f"messages[{number}]: must be an object with a role", param="messages")
         texts += _content(message.get("content"), number)
-        rest = {key: value for key, value in message.items() if key != "content"}
-        others += TOOL_FACTOR * len(json.dumps(rest).encode())
+        rest = {key: value for key, value in message.items() if key not in _TURN}
+        others += TOOL_FACTOR * len(message["role"].encode("utf-8", "surrogatepass"))
+        if rest:
+            others += TOOL_FACTOR * len(json.dumps(rest).encode())
     if not any(texts) and not any(message.get("tool_calls") for message in messages):
         raise BadRequest("messages: all of them are empty", param="messages")
     return texts, others
+
+
+_TURN: Final = frozenset({"role", "content"})
 
 
 def _content(content: Any, number: int) -> list[str]:

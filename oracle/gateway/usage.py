@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from scrip.rates import Rate
-from scrip.structs import to_bytes, to_int
+from scrip.structs import to_int
 from scrip.vouchers import Voucher
 
 VoucherCredential = Voucher
@@ -41,7 +41,7 @@ class CallUsage:
     """What a call used. `input` includes `cached`; times are unix milliseconds.
 
     `request` and `response` are the bytes that the hashes are of (keccak256), kept for the audit window if
-    the call is `deterministic`, so that it can be run again.
+    the call is `deterministic`, so that it can be run again. A receipt checks the numbers and the hashes.
     """
 
     input: int
@@ -54,15 +54,6 @@ class CallUsage:
     request: bytes = field(default=b"", repr=False)
     response: bytes = field(default=b"", repr=False)
     deterministic: bool = False
-
-    def __post_init__(self) -> None:
-        to_int("usage.input", self.input, 64)
-        to_int("usage.cached", self.cached, 64)
-        to_int("usage.output", self.output, 64)
-        to_int("usage.started_ms", self.started_ms, 64)
-        to_int("usage.ended_ms", self.ended_ms, 64)
-        to_bytes("usage.request_hash", self.request_hash, 32)
-        to_bytes("usage.response_hash", self.response_hash, 32)
 
 
 @dataclass(frozen=True, slots=True)
