@@ -6,7 +6,7 @@ added_ms_p50, added_ms_p99
     to the last of its answer: how a client reads an answer's head is its own affair. The server is a process
     that answers 8 tokens after 20 ms, whatever else happens (`bench.gateway_upstream`): a real one's own
     spread would hide the difference. It holds the check of the API key, a signature and a charge that is
-    stored; the sync of the disk and the tokeniser's count of the prompt run beside.
+    logged; the database, the sync of the disk and the tokeniser's count of the prompt run beside.
 added_awake_ms_p50
     The same on cores that are kept from sleeping between calls (`awake`), as on a machine that works. No goal
     is held against it.

@@ -15,6 +15,8 @@ from oracle import daemon, preflight
 from oracle import migrate_state as moving
 from oracle.admission import serve as admission
 from oracle.findings import Finding, Mark
+from oracle.gateway.book import Book
+from oracle.gateway.service import log_of
 from oracle.logging import clean, configure
 from oracle.settings import Settings
 from oracle.state_folder import node_name, open_state
@@ -88,7 +90,7 @@ def migrate_state(
             old, new = Store.open(settings.database_url), Store.open(to)
             opened.callback(old.close)
             opened.callback(new.close)
-            moved = moving.move(old, new, node_name(settings.state_dir))
+            moved = moving.move(old, new, node_name(settings.state_dir), Book(old, log_of(settings)).take_up)
         print(
             f"moved {sum(moved.values())} rows. Set database.url to the new database before starting the node"
         )

@@ -26,7 +26,7 @@ from oracle.audits.service import AUDIT
 from oracle.dispatch import WORK
 from oracle.health import Probe, Pulse
 from oracle.logging import get
-from oracle.node import Base, ProviderNode, WatcherNode, open_provider, open_watcher
+from oracle.node import Base, ProviderNode, WatcherNode, check_database, open_provider, open_watcher
 from oracle.operator.site import open_site
 from oracle.retention import PRUNE
 from oracle.room import check_room
@@ -85,6 +85,7 @@ class ProviderCycle:
 
     def leads(self) -> bool:
         """Whether this node leads, among those on its database."""
+        check_database(self._node.base.settings)  # a node may have been started where it is
         return self._node.lead.leads()
 
     def begin(self) -> None:

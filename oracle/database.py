@@ -62,6 +62,12 @@ def parse(url: str) -> URL:
     )
 
 
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite database; None of any other. Raises DatabaseProblem."""
+    parsed = parse(url)
+    return Path(str(parsed.database)) if parsed.drivername == "sqlite" else None
+
+
 def engine_of(url: str) -> Engine:
     """Connections to the database as it is. Raises DatabaseProblem."""
     parsed = parse(url)

@@ -6,6 +6,7 @@ two nodes act on two copies. A move that was killed is run again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, text
@@ -28,11 +29,13 @@ class CantMove(ScripError):
     """The state can't be moved as things are. Nothing was changed."""
 
 
-def move(source: Store, target: Store, node: str) -> dict[str, int]:
+def move(
+    source: Store, target: Store, node: str, complete: Callable[[], None] = lambda: None
+) -> dict[str, int]:
     """Copy everything from `source` to the empty `target`, and leave `source` marked as moved.
 
-    `node` is the name of the node whose state folder we hold. Returns the number of rows by table. Raises
-    CantMove.
+    `node` is the name of the node whose state folder we hold; `complete` brings into the database what is
+    still beside it. Returns the number of rows by table. Raises CantMove.
     """
     if source.engine.url == target.engine.url:
         raise CantMove("both are the same database. Name another one")
@@ -43,6 +46,7 @@ def move(source: Store, target: Store, node: str) -> dict[str, int]:
         where = shown(target.engine.url)
         _mark(source, where)
         try:
+            complete()
             with source.reading() as old, target.writing(led=False) as new:
                 return _copy(old.connection(), new)
         except BaseException:

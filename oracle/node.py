@@ -17,6 +17,7 @@ from oracle import measuring, tracing
 from oracle.audits.service import AUDIT, Audits
 from oracle.ballot_box import BallotBox
 from oracle.catalogue import DEFAULT_FILE, Catalogue
+from oracle.database import file_of
 from oracle.desk import Desk
 from oracle.dispatch import PAY, SEND, SETTLE, WORK, Dispatcher
 from oracle.evidence import EvidenceStore
@@ -41,9 +42,9 @@ from oracle.retention import PRUNE, Retention
 from oracle.reviews import Reviews
 from oracle.sampling import Budget, Draw
 from oracle.secret_file import load_secret
-from oracle.settings import ProviderSettings, Settings, SettingsProblem
+from oracle.settings import ProviderSettings, Role, Settings, SettingsProblem
 from oracle.settle import Settler
-from oracle.state_folder import node_name, open_state
+from oracle.state_folder import check_apart, node_name, open_state
 from oracle.statements import Statements
 from oracle.store import Store
 from oracle.tasks import Tasks
@@ -133,6 +134,7 @@ def open_base(settings: Settings) -> Base:
     with ExitStack() as opened:
         opened.enter_context(open_state(settings.state_dir))
         account = load_key(settings)
+        check_database(settings)
         store = Store.open(settings.database_url)
         opened.callback(store.close)
         opened.callback(tracing.configure(settings.role.value))
@@ -142,6 +144,13 @@ def open_base(settings: Settings) -> Base:
         metrics.dry.set(int(account is None))
         facts = Facts(chain, local=settings.chain.is_local)
         return Base(settings, chain, facts, store, metrics, account, opened.pop_all())
+
+
+def check_database(settings: Settings) -> None:
+    """Raise StateFolderProblem if a provider's database is in another node's state folder."""
+    file = file_of(settings.database_url)
+    if file is not None and settings.role is Role.PROVIDER:
+        check_apart(file, settings.state_dir)
 
 
 def load_key(settings: Settings) -> LocalAccount | None:

@@ -39,7 +39,7 @@ GAS_FOR: Final = 1_000_000
 def check(settings: Settings) -> list[Finding]:
     """Every finding, in the order of what depends on what. Never raises for what it checks; sends nothing."""
     findings = [guard("key", lambda: _key(settings)), guard("state folder", lambda: _disk(settings))]
-    findings.append(guard("database", lambda: (Mark.OK, probe(settings.database_url))))
+    findings.append(guard("database", lambda: _database(settings)))
     findings += list(admission_findings(settings))
     try:
         chain = node.connect(settings)
@@ -66,6 +66,11 @@ def _key(settings: Settings) -> tuple[Mark, str]:
     if account is None:
         return Mark.WARN, "no keystore is set: the node runs dry, it signs and sends nothing"
     return Mark.OK, f"signs as {account.address}"
+
+
+def _database(settings: Settings) -> tuple[Mark, str]:
+    node.check_database(settings)
+    return Mark.OK, probe(settings.database_url)
 
 
 def _disk(settings: Settings) -> tuple[Mark, str]:

@@ -6,7 +6,6 @@ in SQLAlchemy, for every database alike.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,19 +16,13 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from oracle.database import BUSY_TIMEOUT_S
 from oracle.models import LeadRow
 from oracle.moves import LeadLost
 from oracle.synced import SyncSoon, boot
-from scrip.errors import ScripError
 
 Row = Mapping[str, Any]
 LEAD: Final = select(LeadRow.epoch, LeadRow.node).with_for_update()
 """Who leads. In PostgreSQL this row is the lock of all writers."""
-
-
-class WouldWait(ScripError):
-    """A transaction can't be had at once: it must wait for the disk, or for another. Nothing was begun."""
 
 
 class Prepared:
@@ -55,8 +48,8 @@ class Transaction:
     back if something was raised.
     """
 
-    def __init__(self, driver: Driver, epoch: int | None, late: bool, waits: bool) -> None:
-        self._driver, self._epoch, self._late, self._waits = driver, epoch, late, waits
+    def __init__(self, driver: Driver, epoch: int | None, late: bool) -> None:
+        self._driver, self._epoch, self._late = driver, epoch, late
         self._pooled: PoolProxiedConnection
         self._connection: Any
         self._cursor: Any
@@ -69,11 +62,11 @@ class Transaction:
             self._cursor.executemany(statement.sql, [statement.values(row) for row in rows])
 
     def __enter__(self) -> Self:
-        self._pooled = self._driver.take(self._late, self._waits)
+        self._pooled = self._driver.take(self._late)
         self._connection = self._pooled.dbapi_connection
         try:
             self._cursor = self._connection.cursor()
-            self._driver.begin(self._cursor, self._epoch, self._waits)
+            self._driver.begin(self._cursor, self._epoch)
         except BaseException as error:
             self._fail(error)
             raise
@@ -89,13 +82,13 @@ class Transaction:
             self._fail(failed)
             raise
         self._driver.give_back(self._pooled, self._late)
-        if self._late and self._waits:
+        if self._late:
             self._driver.sync_soon()
 
     def _fail(self, error: BaseException) -> None:
         """Take it back. Raises SQLAlchemy's error instead of the driver's."""
         typed = self._driver.typed(error, self._pooled)
-        self._driver.give_back(self._pooled, self._late, failed=not isinstance(error, WouldWait))
+        self._driver.give_back(self._pooled, self._late, failed=True)
         if typed is not None:
             raise typed from error
 
@@ -112,7 +105,7 @@ class Driver:
         """Of the machine, if transactions needn't wait for the disk; None if all of them do."""
         self._later = SyncSoon(Path(f"{engine.url.database}-wal"))
         self._late: PoolProxiedConnection | None = None
-        self._late_turn, self._late_waits = threading.Lock(), True
+        self._late_turn = threading.Lock()
 
     def close(self) -> None:
         """Sync what was committed."""
@@ -125,7 +118,7 @@ class Driver:
         return Prepared(statement, self._engine.dialect)
 
     @property
-    def at_once(self) -> bool:
+    def syncs_later(self) -> bool:
         """Whether a transaction that needn't be synced waits for no disk."""
         return self.boot is not None and not self._later.failed
 
@@ -133,37 +126,27 @@ class Driver:
         """Have synced what was committed. Doesn't wait."""
         self._later.ask()
 
-    def writing(self, epoch: int | None, *, synced: bool = True, waits: bool = True) -> Transaction:
+    def writing(self, epoch: int | None, *, synced: bool = True) -> Transaction:
         """One transaction that holds the lock of all writers from its start. Unless it has to be `synced`, it
         may return before it is on the disk, and a power cut may then take it back with all that came after.
         Raises LeadLost unless `epoch` is the one that leads (None: whoever does), and SQLAlchemy's errors.
-        Unless it `waits`, WouldWait where it would; and the caller calls `sync_soon`.
         """
-        late = not synced and self.at_once
-        if not late and not waits:
-            raise WouldWait("the transaction must wait for the disk")
-        return Transaction(self, epoch, late, waits)
+        return Transaction(self, epoch, late=not synced and self.syncs_later)
 
     # What a transaction needs
 
-    def take(self, late: bool, waits: bool) -> PoolProxiedConnection:
+    def take(self, late: bool) -> PoolProxiedConnection:
         """A connection: any, or the one whose commits don't wait for the disk, in its turn. That one is kept,
         never others'.
         """
         if not late:
             return self._engine.raw_connection()
-        if not self._late_turn.acquire(blocking=waits):
-            raise WouldWait("another transaction is under way")
+        self._late_turn.acquire()
         try:
-            connection = self._late or self._open_late()
-            if waits is not self._late_waits:
-                patience_ms = BUSY_TIMEOUT_S * 1000 if waits else 0
-                connection.cursor().execute(f"PRAGMA busy_timeout={patience_ms}")
-                self._late_waits = waits
+            return self._late or self._open_late()
         except BaseException:
             self.give_back(None, late, failed=True)
             raise
-        return connection
 
     def give_back(
         self, connection: PoolProxiedConnection | None, late: bool, *, failed: bool = False
@@ -176,15 +159,10 @@ class Driver:
         elif connection is not None:
             connection.close()  # back to the pool, which rolls back what wasn't committed
 
-    def begin(self, cursor: Any, epoch: int | None, waits: bool) -> None:
-        """Take the lock of all writers. Raises LeadLost, WouldWait, and the driver's errors."""
+    def begin(self, cursor: Any, epoch: int | None) -> None:
+        """Take the lock of all writers. Raises LeadLost, and the driver's errors."""
         if self._begin:  # psycopg begins by itself
-            try:
-                cursor.execute(self._begin)
-            except sqlite3.OperationalError as error:
-                if waits or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-                raise WouldWait("another transaction is under way") from None
+            cursor.execute(self._begin)
         cursor.execute(self._lead)
         leading, node = cursor.fetchone()
         if epoch is not None and leading != epoch:
@@ -208,7 +186,7 @@ class Driver:
     def _open_late(self) -> PoolProxiedConnection:
         connection = self._engine.raw_connection()
         connection.detach()
-        self._late, self._late_waits = connection, True
+        self._late = connection
         # Checkpoints, which take long, are left to the transactions that wait for the disk anyhow: there are
         # some with every block of the chain.
         for pragma in ("synchronous=NORMAL", "wal_autocheckpoint=0"):

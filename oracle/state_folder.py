@@ -7,9 +7,11 @@ import os
 import secrets
 import socket
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from scrip.errors import ScripError
+
+LOCK: Final = "lock"
 
 
 class StateFolderProblem(ScripError):
@@ -21,7 +23,7 @@ def open_state(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-        lock = open(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115 (kept open)
+        lock = open(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115 (kept open)
     except OSError as error:
         raise StateFolderProblem(f"state_dir {folder}: {error.strerror}") from error
     try:
@@ -32,6 +34,18 @@ def open_state(folder: Path) -> IO[str]:
             f"state_dir {folder} is in use by another node. Stop it, or use another folder"
         ) from error
     return lock
+
+
+def check_apart(database: Path, folder: Path) -> None:
+    """Raise StateFolderProblem if a database file is in another node's state folder: what that node was doing
+    is partly beside it, where no other node looks.
+    """
+    there = database.resolve().parent
+    if there != folder.resolve() and (there / LOCK).exists():
+        raise StateFolderProblem(
+            f"database.url: {database} is in the state folder of another node, which alone may use it. "
+            "Nodes share a database in a folder that is neither's"
+        )
 
 
 def node_name(folder: Path) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from oracle.evidence import StorageFull
 from oracle.executors.base import ExecutorError
+from oracle.gateway.refusals import NotServing
 from oracle.logging import get
 from oracle.metrics import Metrics
 from oracle.outbox import DryRun, Stopped
@@ -34,6 +35,7 @@ TRANSIENT: Final = (
     TxRejected,
     TxUnknown,
     TxLost,
+    NotServing,
     StorageFull,
     ExecutorError,
     OperationalError,

@@ -8,8 +8,6 @@ holds `lock`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -158,19 +156,15 @@ class Account:
         """Charged and not yet claimed."""
         return max(0, self.charged - self.claimed)
 
-    @contextmanager
-    def locked(self, waits: bool) -> Iterator[None]:
-        """Hold `lock`. Unless it `waits`, raises NotAtHand where somebody else does, or the store must be
-        read first.
+    def take_lock(self, waits: bool) -> None:
+        """Take `lock`, which the caller releases. Unless it `waits`, raises NotAtHand where somebody else has
+        it, or the store must be read first; it isn't taken then.
         """
         if not self.lock.acquire(blocking=waits):
             raise NotAtHand
-        try:
-            if self.stale and not waits:
-                raise NotAtHand
-            yield
-        finally:
+        if self.stale and not waits:
             self.lock.release()
+            raise NotAtHand
 
     def view(self) -> AccountView:
         """A snapshot."""

@@ -1,8 +1,8 @@
 """The money of sessions at the gateway: what was deposited, authorised, set aside for calls, and charged.
 
 All sessions that aren't closed live in memory, each behind a lock of its own; the store holds the same, and a
-charge is there before its receipt leaves (on the disk somewhat later, docs/gateway.md). What calls in
-progress hold is in memory only: a call that the process didn't finish isn't charged.
+charge is there, or in its log, before its receipt leaves (on the disk somewhat later, docs/gateway.md). What
+calls in progress hold is in memory only: a call that the process didn't finish isn't charged.
 """
 
 from __future__ import annotations
@@ -82,12 +82,13 @@ class Accounts:
         """`max_blind_s` is how long ago the chain may have been seen."""
         self.book, self.chain, self.rates, self.metrics = book, chain, rates, metrics
         self._signer, self._max_blind_s, self._clock = signer, max_blind_s, clock
-        self._commits = GroupCommit(book.commit)
+        self._commits = GroupCommit(book.commit, book.keep, book.trim)
         self._looking = threading.Lock()
-        self.roster = Roster(book, chain)
+        self.roster = Roster(book, chain, self._commits.lacks)
         self._looked: tuple[float, int] | None = None
         self._process, self._numbers = secrets.token_hex(8), count()
         metrics.reserved.set_function(self.roster.reserved)
+        metrics.unstored.set_function(self._commits.kept)
         self.keys = Keys(self, max_keys)
         self._charges = Charges(book, chain, self.roster, self._commits, metrics, self._key)
 
@@ -187,7 +188,8 @@ class Accounts:
             key_id="" if key is None else key.key_id,
             voucher=None if voucher is None else voucher.units,
         )
-        with account.locked(waits):
+        account.take_lock(waits)
+        try:
             self.roster.freshen(account)
             account.check_serving(now)
             if voucher is not None:
@@ -196,22 +198,33 @@ class Accounts:
                 self.keys.count(key)
                 key.check(model, held.units, self.book.store.now_ms())
             account.reserve(held)
+        finally:
+            account.lock.release()
         return held
 
     def charge(self, held: Reservation, used: CallUsage, *, waits: bool = True) -> SignedCallReceipt:
-        """Charge what a call used, at most what it holds, and free the rest. Stored when it returns: whatever
-        becomes of this process then, it is charged. On SQLite, a power cut may take the last ones back.
+        """Charge what a call used, at most what it holds, and free the rest. When it returns it is stored, or
+        logged to be: whatever becomes of this process then, it is charged. On SQLite, a power cut may take
+        the last ones back.
 
         A call that used more than it holds is charged what it holds: its bounds were ours to keep. Charging a
         call again returns its receipt; after an error of the store it may be tried again, or released.
         Raises ReservationGone, LeadLost, and the store's errors. Unless it `waits`, NotAtHand where it would:
-        then it is to be called again, and may wait. One that didn't wait leaves something for `rest`.
+        then it is to be called again, and may wait. After one that didn't wait somebody has to `catch_up`.
         """
         return self._charges.charge(held, used, waits=waits)
 
-    def rest(self) -> None:
-        """What charges have left that didn't wait: have them synced, and count them."""
-        self._charges.rest()
+    def catch_up(self) -> None:
+        """Store charges that didn't wait. Raises the store's errors; the charges are kept then, and it is to
+        be tried again.
+        """
+        self._charges.catch_up()
+
+    def settled(self, session: bytes) -> None:
+        """See that the store has all charges of a session, before they are read there. Raises its errors."""
+        account = self.roster.find(session)
+        if account is not None and self._commits.lacks(account):
+            self.catch_up()
 
     def release(self, held: Reservation) -> None:
         """Free what a call holds; nothing is charged. A call that holds nothing changes nothing."""
@@ -226,11 +239,13 @@ class Accounts:
     def begin(self) -> None:
         """Take up what the store holds, as this node begins to lead. Serves nothing before `looked`."""
         self._looked = None
+        self.book.take_up()
         self.book.skip_lost()
         self.roster.load()
 
     def refresh(self, sessions: Sequence[bytes]) -> None:
         """Take over what the chain says of sessions; unknown ones are left out. Durable when it returns."""
+        self.catch_up()
         found = [account for one in sessions if (account := self.roster.find(one)) is not None]
         with self._looking:  # one at a time, so that no older look comes after a newer one
             changes = [

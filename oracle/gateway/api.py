@@ -83,6 +83,7 @@ def _add_accounts(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
     ) -> models.CallPage:
         """Receipts of charged calls, in order, from the one that follows number `after` on."""
         found = parties.check(session, signer, closed=True, judges=True)
+        accounts.settled(found)
         rows = accounts.book.calls(found, after, limit + 1)
         more = len(rows) > limit
         return models.CallPage(
@@ -95,6 +96,7 @@ def _add_accounts(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
     ) -> models.CallBody:
         """What a deterministic call asked and was answered, in base64, while it is kept."""
         found = parties.check(session, signer, closed=True, judges=True)
+        accounts.settled(found)
         return models.CallBody.of(accounts.book.body(found, number))
 
 
@@ -115,7 +117,9 @@ def _add_keys(app: FastAPI, accounts: Accounts, parties: _Parties) -> None:
     @app.get(PREFIX + "/{session}/keys", responses=_answers(*_PARTY))
     def list_keys(session: Session, signer: Signer) -> models.KeyList:
         """The session's API keys, without their secrets."""
-        rows = accounts.keys.list(parties.check(session, signer))
+        found = parties.check(session, signer)
+        accounts.settled(found)
+        rows = accounts.keys.list(found)
         return models.KeyList(keys=[models.Key.of(row) for row in rows])
 
     @app.delete(PREFIX + "/{session}/keys/{key}", status_code=204, responses=_answers(*_PARTY))

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import LargeBinary, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from oracle.gateway.account import MOST_OWED, Account, KeyState
+from oracle.gateway.charge_log import FULL, LARGE, ChargeLog
 from oracle.gateway.commits import Change
-from oracle.gateway.refusals import NotAtHand
 from oracle.gateway.seen import KEPT
 from oracle.gateway.tables import CallBodyRow, CallRow, KeyRow, SessionRow
-from oracle.models import CursorRow
-from oracle.prepared import WouldWait
+from oracle.logging import get
+from oracle.models import Base, CursorRow, Hex
 from oracle.store import Store
 from scrip.call_receipts import SignedCallReceipt
 from scrip.errors import NotFound
 
+_BYTES: Final = (Hex, LargeBinary)
+
+_log = get(__name__)
+
+MOST_LOGGED: Final = 2**17
+"""Bytes of a body. A call with a longer one is stored at once."""
 PRUNED_AT_ONCE: Final = 1_000
 BOOT: Final = "boot"
 """Name of the cursor that is the machine's boot (`oracle.synced.boot`) in which charges were stored last."""
@@ -49,10 +56,12 @@ ADD_BODY: Final = insert(CallBodyRow.__table__)  # type: ignore[arg-type]
 
 
 class Book:
-    """Rows of sessions, calls and API keys. Safe to share between threads."""
+    """Rows of sessions, calls and API keys, and the log of charges that the store doesn't have yet, where
+    there is one. Safe to share between threads, but for the log.
+    """
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, log: ChargeLog | None = None) -> None:
+        self.store, self._log, self._logs = store, log, False
         self._update_session, self._update_charged, self._update_key, self._add_call, self._add_body = map(
             store.driver.prepare, (UPDATE_SESSION, UPDATE_CHARGED, UPDATE_KEY, ADD_CALL, ADD_BODY)
         )
@@ -82,10 +91,10 @@ class Book:
                 fixed = {"terms": account.terms, "class_id": account.terms.class_id}
                 db.add(SessionRow(session_id=account.session, **fixed, **values(account)))
 
-    def commit(self, changes: Sequence[Change], *, waits: bool = True) -> None:
-        """Store changes, all or none, in their order: on the disk if one of them must be. Unless it `waits`,
-        NotAtHand where it would; and the caller has `driver.sync_soon` called.
-        """
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Store changes, all or none, in their order: on the disk if one of them must be."""
+        there = self.charged([change.call["call_id"] for change in changes if change.again and change.call])
+        new = [change for change in changes if not change.call or change.call["call_id"] not in there]
         sessions = {change.account.session: change.session for change in changes}
         whole = {change.account.session for change in changes if change.whole}
         spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
@@ -95,17 +104,60 @@ class Book:
                 self._update_charged,
                 [{**row, "known": session} for session, row in sessions.items() if session not in whole],
             ),
-            (self._add_call, [change.call for change in changes if change.call]),
-            (self._add_body, [change.body for change in changes if change.body]),
+            (self._add_call, [change.call for change in new if change.call]),
+            (self._add_body, [change.body for change in new if change.body]),
             (self._update_key, [{"known": key_id, "spent": units} for key_id, units in spent.items()]),
         )
         synced = any(change.synced for change in changes)
+        with self.store.driver.writing(self.store.epoch, synced=synced) as transaction:
+            for statement, parameters in rows:
+                transaction.run(statement, parameters)
+
+    # The log of charges
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a log with room, and charges needn't wait for the disk."""
+        log = self._log if self._logs else None
+        return log is not None and log.size < FULL and self.store.driver.syncs_later
+
+    def keep(self, change: Change) -> bool:
+        """Write a charge into the log. False if it can't be, or is better stored at once."""
+        body = change.body
+        if self._log is None or not self.keeps:
+            return False
+        if body is not None and len(body["request"]) + len(body["response"]) > MOST_LOGGED:
+            return False
         try:
-            with self.store.driver.writing(self.store.epoch, synced=synced, waits=waits) as transaction:
-                for statement, parameters in rows:
-                    transaction.run(statement, parameters)
-        except WouldWait as busy:
-            raise NotAtHand(str(busy)) from None
+            self._log.add(_logged(change))
+        except OSError as error:
+            _log.warning("charge not logged, it waits for the store", reason=str(error))
+            return False
+        return True
+
+    def take_up(self) -> None:
+        """Store what only the log has, and begin to use it. As a node begins to lead."""
+        if self._log is None:
+            return
+        with self.store.writing() as db:
+            found = Counter(_take_up(db, row) for row in self._log.rows())
+        if found[True]:
+            _log.warning("charges taken up that an earlier process had logged", calls=found[True])
+        if found[None]:
+            file = self._log.put_aside()
+            _log.error(
+                "logged charges don't follow the store's and are kept aside",
+                calls=found[None],
+                file=str(file),
+            )
+        else:
+            self._log.clear()
+        self._logs = True
+
+    def trim(self) -> None:
+        """Empty a large log. Only while the store has all that is in it, and nothing is kept."""
+        if self._logs and self._log is not None and self._log.size > LARGE:
+            self._log.clear()
 
     def skip_lost(self) -> None:
         """If the machine has restarted since, the last charges may be lost whose receipts are out: no number
@@ -144,6 +196,8 @@ class Book:
 
     def charged(self, call_ids: Sequence[str]) -> frozenset[str]:
         """Those of the calls that were charged."""
+        if not call_ids:
+            return frozenset()
         with self.store.reading() as db:
             return frozenset(db.scalars(select(CallRow.call_id).where(CallRow.call_id.in_(call_ids))))
 
@@ -211,6 +265,55 @@ class Book:
                 for session_id, number in rows:
                     db.execute(delete(table).where(table.session_id == session_id, table.number == number))
         return len(bodies) + len(calls)
+
+
+def _logged(change: Change) -> dict[str, Any]:
+    """A charge as the log holds it: the rows of `Change`, bytes as hex."""
+    columns = CHANGING if change.whole else CHARGED
+    rows = {
+        "session": {name: change.session[name] for name in columns},
+        "call": change.call,
+        "body": change.body,
+        "key": change.key,
+    }
+    return {
+        table: row and {name: _plain(value) for name, value in row.items()} for table, row in rows.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _take_up(db: Session, logged: dict[str, Any]) -> bool | None:
+    """Store a charge unless the store has it (False). None if it doesn't follow what the store holds: each
+    receipt has the digest of the one before it.
+    """
+    call = _row(CallRow, logged["call"])
+    session = db.get(SessionRow, call["session_id"])
+    if session is not None and session.calls >= call["number"]:
+        return False
+    previous = json.loads(call["receipt"])["receipt"]["previous"]
+    if session is None or session.last.hex() != previous.removeprefix("0x"):
+        return None
+    for name, value in _row(SessionRow, logged["session"]).items():
+        setattr(session, name, value)
+    db.add(CallRow(**call))
+    if logged["body"]:
+        db.add(CallBodyRow(**_row(CallBodyRow, logged["body"])))
+    if logged["key"]:
+        key = db.get(KeyRow, logged["key"]["key_id"])
+        if key is not None:
+            key.spent = logged["key"]["spent"]
+    return True
+
+
+def _row(table: type[Base], given: dict[str, Any]) -> dict[str, Any]:
+    columns = table.__table__.c
+    return {
+        name: bytes.fromhex(value) if isinstance(columns[name].type, _BYTES) else value
+        for name, value in given.items()
+    }
 
 
 def values(account: Account) -> dict[str, Any]:

@@ -34,6 +34,9 @@ CHARGES: Final = 16
 SETTLE_S: Final = 3.0
 """Longest wait, as the node stops, for what calls have to charge."""
 
+AGAIN_S: Final = 1.0
+"""From one try to the next, where the store fails."""
+
 _log = get(__name__)
 
 
@@ -50,8 +53,8 @@ class Charging(Protocol):
         where it would; asked again it goes on.
         """
 
-    def rest(self) -> None:
-        """What charges have left that didn't wait; no client needs it."""
+    def catch_up(self) -> None:
+        """Store charges that didn't wait. May wait; after an error it is to be tried again."""
 
     def release(self, held: Reservation) -> None:
         """Free what a call holds; nothing is charged."""
@@ -59,8 +62,8 @@ class Charging(Protocol):
 
 class Calls:
     """Serves calls, each for its client. What accounts do without waiting is done on the loop: handing it to
-    a thread takes longer. Where they block, threads wait for them: `CHARGES` for what is made durable, many
-    at a time in one transaction; and others for what begins, which never wait for a disk.
+    a thread takes longer. Where they block, threads wait for them: `CHARGES` for what is stored, many at a
+    time in one transaction; and others for what begins, which never wait for a disk.
     """
 
     def __init__(self, settings: ServingSettings, accounts: Charging, counters: CallCounters) -> None:
@@ -71,12 +74,17 @@ class Calls:
         self._opens = ThreadPoolExecutor(RESERVES, "gateway-reserve")
         self._closes = ThreadPoolExecutor(CHARGES, "gateway-charge")
         self._under_way: set[asyncio.Task[object]] = set()
+        self._catching: asyncio.Task[None] | None = None
+        self._behind = False
         self.running = 0
 
     async def close(self) -> None:
         """Let calls be settled, and close the connections to the inference servers."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=SETTLE_S)
+        if self._catching is not None:
+            await asyncio.wait((self._catching,), timeout=SETTLE_S)
+            self._catching.cancel()
         for upstream in self._upstreams.values():
             upstream.close()
         self._opens.shutdown(wait=False)
@@ -122,8 +130,27 @@ class Calls:
         except NotAtHand:
             return await self._in(self._closes, partial(charge, waits=True))
         # The answer leaves at the end of this turn of the loop.
-        asyncio.get_running_loop().call_soon(self._accounts.rest)
+        asyncio.get_running_loop().call_soon(self._catch_up)
         return signed
+
+    def _catch_up(self) -> None:
+        """Have the store catch up, in a thread: with more than one charge at a time, when there are many."""
+        self._behind = True
+        if self._catching is None:
+            self._catching = asyncio.create_task(self._store())
+
+    async def _store(self) -> None:
+        try:
+            while self._behind:
+                self._behind = False
+                try:
+                    await self._in(self._closes, self._accounts.catch_up)
+                except Exception as error:
+                    self._behind = True
+                    _log.error("charges aren't stored yet, they are in the log", exc_info=error)
+                    await asyncio.sleep(AGAIN_S)
+        finally:
+            self._catching = None
 
     async def release(self, held: Reservation) -> None:
         """Charge nothing."""
@@ -188,7 +215,7 @@ class _Course:
             await self._upstream.enter()
             try:
                 if self._call.upstream.count_input and self._call.kind is not Kind.EMBEDDINGS:
-                    self._counting = asyncio.create_task(self._count_input())
+                    asyncio.get_running_loop().call_soon(self._count)  # the call itself is sent first
                 await self._pass_on()
             finally:
                 self._upstream.leave()
@@ -290,8 +317,11 @@ class _Course:
             return None
         return await counting
 
+    def _count(self) -> None:
+        if self._generating:
+            self._counting = asyncio.create_task(self._count_input())
+
     async def _count_input(self) -> int | None:
-        await asyncio.sleep(0)  # the call itself is sent first
         engine, call = self._upstream.engine, self._call
         rendered, template = None, engine.template(call.kind, call.body)
         if template is not None:

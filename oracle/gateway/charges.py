@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,40 +58,43 @@ class Charges:
 
     def charge(self, held: Reservation, used: CallUsage, *, waits: bool) -> SignedCallReceipt:
         """As `oracle.gateway.accounts.Accounts.charge`."""
-        if not waits and not self._book.store.driver.at_once:
-            raise NotAtHand("charges wait for the disk")
+        if not waits and not self._book.keeps:
+            raise NotAtHand("charges wait for the store")
         made = self._made.get(held.call_id) or self._make(held, used, waits)
         if made is None:
             return self._charged_before(held)
+        if made.change.kept:
+            del self._made[held.call_id]
+            self._left.append(partial(self._count, held, used, made))
+            return made.signed
+        if not waits:
+            raise NotAtHand("the charge can't be logged")
         try:
-            (self._commits.wait if waits else self._commits.at_once)(made.change)
-        except NotAtHand:
-            raise
+            self._commits.wait(made.change)
         except BaseException:
             with made.account.lock:
                 del self._made[held.call_id]
                 made.account.hold(held)
             raise
         del self._made[held.call_id]
-        if waits:
-            self._count(held, used, made)
-        else:
-            self._left.append(partial(self._count, held, used, made))
+        self._count(held, used, made)
         return made.signed
 
-    def rest(self) -> None:
-        """What charges have left that didn't wait: have them synced, and count them."""
-        if not self._left:
-            return
-        self._book.store.driver.sync_soon()
+    def catch_up(self) -> None:
+        """As `oracle.gateway.accounts.Accounts.catch_up`."""
         while self._left:
-            self._left.popleft()()
+            with suppress(IndexError):  # another thread has taken it
+                self._left.popleft()()
+        self._commits.catch_up()
 
     def _make(self, held: Reservation, used: CallUsage, waits: bool) -> _Charge | None:
         """Charge in memory, and queue it for the store. None if the call holds nothing."""
         account = self._roster.account(held.session, waits=waits)
+        if waits and account.stale:
+            self._commits.catch_up()
         due = held.rate.units(used.input, used.cached, used.output)
-        with account.locked(waits):
+        account.take_lock(waits)
+        try:
             self._roster.freshen(account)
             if held.call_id not in account.held:
                 if not waits:
@@ -99,9 +103,20 @@ class Charges:
             receipt = self._receipt(account, held, used, account.chargeable(held, due))
             digest = receipt.digest(self._chain.chain_id, self._chain.contract)
             signed = SignedCallReceipt(receipt, sign(digest, self._key()))
-            made = _Charge(account, self._put(account, held, used, signed, digest), signed, due)
+            made = _Charge(account, self._change(account, held, used, signed, digest), signed, due)
+            self._queue(account, made.change, waits)
             self._made[held.call_id] = made
+        finally:
+            account.lock.release()
         return made
+
+    def _queue(self, account: Account, change: Change, waits: bool) -> None:
+        try:
+            if waits or not self._commits.keep(change):
+                self._commits.put(change)
+        except BaseException:
+            account.stale = True  # memory is ahead of what will ever be stored
+            raise
 
     def _receipt(self, account: Account, held: Reservation, used: CallUsage, units: int) -> CallReceipt:
         return CallReceipt(
@@ -120,7 +135,7 @@ class Charges:
             ended_ms=used.ended_ms,
         )
 
-    def _put(
+    def _change(
         self,
         account: Account,
         held: Reservation,
@@ -141,19 +156,18 @@ class Charges:
         }  # fmt: skip
         body = where | {"request": used.request, "response": used.response}
         key = account.keys.get(held.key_id)
-        return self._commits.put(
-            Change(
-                account,
-                values(account),
-                call,
-                body if used.deterministic else None,
-                None if key is None else {"key_id": key.key_id, "spent": key.spent},
-                synced,
-                whole,
-            )
+        return Change(
+            account,
+            values(account),
+            call,
+            body if used.deterministic else None,
+            None if key is None else {"key_id": key.key_id, "spent": key.spent},
+            synced,
+            whole,
         )
 
     def _charged_before(self, held: Reservation) -> SignedCallReceipt:
+        self._commits.catch_up()
         found = self._book.receipt_of(held.call_id)
         if found is None:
             raise ReservationGone(f"call {held.call_id} holds nothing: it was released, or not reserved here")

@@ -16,6 +16,9 @@ class GatewayMetrics:
         )
         self.units = Counter("scrip_gateway_units", "Units charged", registry=r)
         self.reserved = Gauge("scrip_gateway_reserved_units", "Units that calls in progress hold", registry=r)
+        self.unstored = Gauge(
+            "scrip_gateway_unstored_charges", "Logged charges that the database doesn't have yet", registry=r
+        )
         self.over = Counter(
             "scrip_gateway_overruns", "Calls that used more than they had reserved", registry=r
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from oracle.gateway.account import Account
 from oracle.gateway.book import Book
 from oracle.gateway.chain import SessionChain
-from oracle.gateway.refusals import NotAtHand, SessionClosing, UnknownSession
+from oracle.gateway.refusals import NotAtHand, NotServing, SessionClosing, UnknownSession
 from oracle.gateway.seen import Seen
 from oracle.gateway.tables import SessionRow
 from oracle.logging import get
@@ -25,8 +25,9 @@ _log = get(__name__)
 class Roster:
     """Accounts by session. Thread-safe; what is in an account is guarded by its own lock."""
 
-    def __init__(self, book: Book, chain: SessionChain) -> None:
-        self._book, self._chain = book, chain
+    def __init__(self, book: Book, chain: SessionChain, lacks: Callable[[Account], bool]) -> None:
+        """`lacks` says whether the store lacks charges of an account."""
+        self._book, self._chain, self._lacks = book, chain, lacks
         self._lock = threading.Lock()
         self._accounts: dict[bytes, Account] = {}
 
@@ -94,10 +95,12 @@ class Roster:
 
     def freshen(self, account: Account) -> None:
         """Read an account again after a failure of the store: what failed may be stored or not. The caller
-        holds its lock.
+        holds its lock. Raises NotServing while the store doesn't have all of its charges.
         """
         if not account.stale:
             return
+        if self._lacks(account):
+            raise NotServing("charges of this session aren't stored yet. Ask again in a moment")
         row = self._book.session(account.session)
         if row is None:
             raise UnknownSession(f"session 0x{account.session.hex()} has left the store")

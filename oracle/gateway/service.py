@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from oracle.database import file_of
 from oracle.dispatch import SEND
 from oracle.facts import Facts
 from oracle.gateway.accounts import Accounts
 from oracle.gateway.app import Proxy
 from oracle.gateway.book import Book
 from oracle.gateway.chain import SessionChain
+from oracle.gateway.charge_log import ChargeLog
 from oracle.gateway.claim_book import ClaimBook
 from oracle.gateway.claims import Claims
 from oracle.gateway.metrics import GatewayMetrics
@@ -51,7 +53,8 @@ class Gateway:
         metrics: Metrics,
     ) -> Gateway:
         """Join the parts. `signer` is the oracle key, None in a dry run."""
-        counted, rates, book = GatewayMetrics(metrics.registry), RateCard(given.rates), Book(store)
+        counted, rates = GatewayMetrics(metrics.registry), RateCard(given.rates)
+        book = Book(store, log_of(settings))
         accounts = Accounts(
             book=book,
             chain=SessionChain(facts, settings.of_provider().address, rates, given),
@@ -102,3 +105,11 @@ class Gateway:
             "models": self.proxy.offer.describe(),
             "rates": self.rates.describe(),
         }
+
+
+def log_of(settings: Settings) -> ChargeLog | None:
+    """A log of charges, where no other node has the database: SQLite in this node's own folder."""
+    file = file_of(settings.database_url)
+    if file is None or file.resolve().parent != settings.state_dir.resolve():
+        return None
+    return ChargeLog(file)

@@ -57,8 +57,8 @@ class Inflating:
         )
         return signed
 
-    def rest(self) -> None:
-        self.honest.rest()
+    def catch_up(self) -> None:
+        self.honest.catch_up()
 
     def release(self, held: Reservation) -> None:
         self.honest.release(held)

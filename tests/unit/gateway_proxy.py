@@ -62,8 +62,8 @@ class MemoryAccounts:
             self.held.append(most)
         return Reservation(f"{len(self.held)}", SESSION, model, RATE, units)
 
-    def rest(self) -> None:
-        """Nothing is left."""
+    def catch_up(self) -> None:
+        """Nothing is behind."""
 
     def charge(self, held: Reservation, used: CallUsage, *, waits: bool) -> SignedCallReceipt:
         """Charge one unit a token."""

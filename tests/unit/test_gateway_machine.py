@@ -32,7 +32,6 @@ from oracle.gateway.accounts import (
     TokenBounds,
 )
 from oracle.gateway.keys import KeyLimits
-from oracle.gateway.refusals import NotAtHand
 from scrip.call_receipts import SignedCallReceipt, check_chain
 from scrip.structs import ZERO_BYTES32
 from scrip.types_spending import SessionTerms
@@ -133,11 +132,7 @@ class Money(RuleBasedStateMachine):
         self.charged_now(self.held.pop(which % len(self.held)), tokens)
 
     def charged_now(self, held: Reservation, tokens: int) -> None:
-        try:
-            signed = self.till.accounts.charge(held, used(tokens), waits=False)
-        except NotAtHand:
-            signed = self.till.accounts.charge(held, used(tokens))
-        self.till.accounts.rest()
+        signed = self.till.charge(held, used(tokens))
         assert signed.receipt.units == min(tokens, held.units)
         self.receipts[held.session].append(signed)
         if held.key_id:
@@ -150,9 +145,9 @@ class Money(RuleBasedStateMachine):
         held = self.held.pop(which % len(self.held))
         commits, commit = self.till.accounts._commits, self.till.accounts.book.commit
 
-        def fail(changes: Any, *, waits: bool) -> None:
+        def fail(changes: Any) -> None:
             if stored:
-                commit(changes, waits=waits)
+                commit(changes)
             raise Broken
 
         commits._commit = fail  # type: ignore[method-assign]
@@ -161,7 +156,29 @@ class Money(RuleBasedStateMachine):
                 self.till.accounts.charge(held, used(5))
         finally:
             commits._commit = commit  # type: ignore[method-assign]
+        self.till.accounts.catch_up()
         self.charged_now(held, 5)
+
+    @rule(fails=st.booleans(), stored=st.booleans())
+    def catch_up(self, fails: bool, stored: bool) -> None:
+        """The store has what was logged, at once or after a failure."""
+        commits, commit = self.till.accounts._commits, self.till.accounts.book.commit
+
+        def fail(changes: Any) -> None:
+            if stored:
+                commit(changes)
+            raise Broken
+
+        if fails and commits._waiting:
+            commits._commit = fail  # type: ignore[method-assign]
+            with pytest.raises(Broken):
+                self.till.accounts.catch_up()
+            commits._commit = commit  # type: ignore[method-assign]
+        self.till.accounts.catch_up()
+        for session in self.ids:
+            row = self.till.accounts.book.session(session)
+            assert row is not None
+            assert (row.charged, row.last) == (self.charged(session), self.till.accounts.view(session).last)
 
     @precondition(lambda self: self.held)
     @rule(which=st.integers(min_value=0))
@@ -224,7 +241,7 @@ class Money(RuleBasedStateMachine):
         """The database is gone: sessions come from chain, charges from the clients' last receipts."""
         self.lives += 1
         self.held = []
-        self.till.store.close()
+        self.till.close()
         self.till.folder = self.folder / str(self.lives)
         self.till.start()
         for side, (terms, session) in enumerate(zip(self.terms, self.ids, strict=True)):
@@ -265,7 +282,7 @@ class Money(RuleBasedStateMachine):
                 assert receipts[-1].total_units == self.charged(session)
 
     def teardown(self) -> None:
-        self.till.store.close()
+        self.till.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

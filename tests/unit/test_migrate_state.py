@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 
 from oracle import migrate_state
 from oracle.cli import app
+from oracle.gateway.book import Book
 from oracle.identity import AnotherOwner, claim
 from oracle.lead import Lead
 from oracle.migrate_state import CantMove, move
 from oracle.store import Store
+from tests.unit.gateway_factory import Till, used
 from tests.unit.test_database import everything, fill
 from tests.unit.test_store import JOB, metered
 
@@ -114,4 +116,25 @@ def test_command__moves_and_says_what_to_do(old: Store, database_url: str, tmp_p
     assert "Set database.url" in done.output
     new = Store.open(database_url)
     assert everything(new) == before
+    new.close()
+
+
+def test_command__charges_that_only_the_log_has__arrive(database_url: str, tmp_path: Path) -> None:
+    till = Till(tmp_path / "state")
+    session = till.opened()
+    till.accounts.charge(till.reserve(session, 50, 5), used(5))
+    till.accounts.charge(till.reserve(session, 60, 7), used(7), waits=False)
+    till.close()
+    config = tmp_path / "node.toml"
+    config.write_text(
+        'role = "watcher"\nstate_dir = "state"\n[chain]\nrpc_url = "http://127.0.0.1:1"\nchain_id = 31337\n'
+    )
+    done = CliRunner().invoke(
+        app, ["migrate-state", "--config", str(config)], env={"SCRIP_MIGRATE_TO": database_url}
+    )
+    assert done.exit_code == 0, done.output
+    new = Store.open(database_url)
+    row = Book(new).session(session)
+    assert row is not None
+    assert row.charged == 12
     new.close()

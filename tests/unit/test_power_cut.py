@@ -40,9 +40,9 @@ class Disk:
         patch.setattr(synced.SyncSoon, "_sync", lambda _: None)
         till.restart()
 
-    def _store(self, changes: Sequence[Change], *, waits: bool) -> None:
+    def _store(self, changes: Sequence[Change]) -> None:
         book = self._till.accounts.book
-        self._commit(book, changes, waits=waits)
+        self._commit(book, changes)
         if any(change.synced for change in changes):
             self.save()
 

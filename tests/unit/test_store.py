@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oracle.journal import SqlJournal
-from oracle.state_folder import StateFolderProblem, open_state
+from oracle.state_folder import StateFolderProblem, check_apart, open_state
 from oracle.states import ACTIVE, FINAL, Stage, State, may_follow
 from oracle.store import Move, StateConflict, Store
 from scrip.errors import NotFound
@@ -253,6 +253,16 @@ def test_state_folder__is_private_and_taken_by_one_node(tmp_path: Path) -> None:
         open_state(folder)
     lock.close()
     open_state(folder).close()
+
+
+def test_state_folder__database_in_it__is_no_other_nodes(tmp_path: Path) -> None:
+    mine, shared = tmp_path / "mine", tmp_path / "shared"
+    check_apart(mine / "oracle.db", tmp_path / "another")  # nobody was there yet
+    open_state(mine).close()
+    check_apart(mine / "oracle.db", mine)
+    check_apart(shared / "oracle.db", mine)
+    with pytest.raises(StateFolderProblem, match="in the state folder of another node"):
+        check_apart(mine / "oracle.db", tmp_path / "another")
 
 
 # Many jobs at once
