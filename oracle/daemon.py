@@ -92,10 +92,10 @@ class ProviderCycle:
         """Take up what an earlier process left: its orphans, its transactions."""
         counts = self._node.base.store.counts()
         _log.info("taken up", **{state.value: counts[state] for state in State if state in ACTIVE})
-        self._node.dispatcher.recover()
-        self._node.dispatcher.follow_open()
         if self._node.gateway is not None:
             self._node.gateway.begin()
+        self._node.dispatcher.recover()
+        self._node.dispatcher.follow_open()
 
     def __call__(self) -> None:
         """Scan, reconcile when due, dispatch; now and then prune evidence."""

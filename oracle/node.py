@@ -289,6 +289,8 @@ def _join_provider(base: Base, policy: Policy, nvml: Nvml | None) -> ProviderNod
         settings.gateway, settings, store=store, facts=facts, outbox=outbox, signer=account,
         metrics=base.metrics,
     )  # fmt: skip
+    if gateway is not None:
+        base.cleanup.callback(gateway.end)  # before the lead is handed back
     shop = _open_shop(base, desk, outbox, tasks, gateway, stopping)
     return ProviderNode(
         base, lead, desk, evidence, retention, engines, worker, reconciler, dispatcher, tasks, stopping,

@@ -242,6 +242,11 @@ class Accounts:
         self.book.take_up()
         self.book.skip_lost()
         self.roster.load()
+        self.book.begin()
+
+    def end(self) -> None:
+        """As this node stops: nothing is logged any more."""
+        self._commits.keep_no_more(self.book.end)
 
     def refresh(self, sessions: Sequence[bytes]) -> None:
         """Take over what the chain says of sessions; unknown ones are left out. Durable when it returns."""

@@ -18,7 +18,7 @@ from oracle.gateway.seen import KEPT
 from oracle.gateway.tables import CallBodyRow, CallRow, KeyRow, SessionRow
 from oracle.logging import get
 from oracle.models import Base, CursorRow, Hex
-from oracle.store import Store
+from oracle.store import NOBODY, Store
 from scrip.call_receipts import SignedCallReceipt
 from scrip.errors import NotFound
 
@@ -62,6 +62,8 @@ class Book:
 
     def __init__(self, store: Store, log: ChargeLog | None = None) -> None:
         self.store, self._log, self._logs = store, log, False
+        self.ready = log is None
+        """Whether the store has what the log of an earlier process had."""
         self._update_session, self._update_charged, self._update_key, self._add_call, self._add_body = map(
             store.driver.prepare, (UPDATE_SESSION, UPDATE_CHARGED, UPDATE_KEY, ADD_CALL, ADD_BODY)
         )
@@ -95,9 +97,9 @@ class Book:
         """Store changes, all or none, in their order: on the disk if one of them must be."""
         there = self.charged([change.call["call_id"] for change in changes if change.again and change.call])
         new = [change for change in changes if not change.call or change.call["call_id"] not in there]
-        sessions = {change.account.session: change.session for change in changes}
-        whole = {change.account.session for change in changes if change.whole}
-        spent = {change.key["key_id"]: change.key["spent"] for change in changes if change.key}
+        sessions = {change.account.session: change.session for change in new}
+        whole = {change.account.session for change in new if change.whole}
+        spent = {change.key["key_id"]: change.key["spent"] for change in new if change.key}
         rows = (
             (self._update_session, [{**sessions[session], "known": session} for session in whole]),
             (
@@ -118,7 +120,7 @@ class Book:
     @property
     def keeps(self) -> bool:
         """Whether there is a log with room, and charges needn't wait for the disk."""
-        log = self._log if self._logs else None
+        log = self._log if self._logs and self.store.epoch != NOBODY else None
         return log is not None and log.size < FULL and self.store.driver.syncs_later
 
     def keep(self, change: Change) -> bool:
@@ -136,7 +138,7 @@ class Book:
         return True
 
     def take_up(self) -> None:
-        """Store what only the log has, and begin to use it. As a node begins to lead."""
+        """Store what only the log has. As a node begins to lead."""
         if self._log is None:
             return
         with self.store.writing() as db:
@@ -152,12 +154,27 @@ class Book:
             )
         else:
             self._log.clear()
-        self._logs = True
+
+    def begin(self) -> None:
+        """Use the log from now on. What it had is taken up, and nothing of before that is in memory."""
+        self._logs, self.ready = self._log is not None, True
+
+    def end(self) -> None:
+        """Use the log no more: another process may begin to."""
+        self._logs = False
+        if self._log is not None:
+            self._log.close()
 
     def trim(self) -> None:
-        """Empty a large log. Only while the store has all that is in it, and nothing is kept."""
-        if self._logs and self._log is not None and self._log.size > LARGE:
+        """Empty a large log. Only while the store has all that is in it, and nothing is kept. Raises nothing:
+        if it can't be emptied, it grows until it is `FULL`.
+        """
+        if not self._logs or self._log is None or self._log.size <= LARGE:
+            return
+        try:
             self._log.clear()
+        except OSError as error:
+            _log.warning("log of charges not emptied", reason=str(error))
 
     def skip_lost(self) -> None:
         """If the machine has restarted since, the last charges may be lost whose receipts are out: no number
@@ -291,8 +308,11 @@ def _take_up(db: Session, logged: dict[str, Any]) -> bool | None:
     """
     call = _row(CallRow, logged["call"])
     session = db.get(SessionRow, call["session_id"])
+    there = db.get(CallRow, (call["session_id"], call["number"]))
+    if there is not None:
+        return False if there.digest == call["digest"] else None
     if session is not None and session.calls >= call["number"]:
-        return False
+        return False if session.closed else None  # those of closed ones are deleted in the end
     previous = json.loads(call["receipt"])["receipt"]["previous"]
     if session is None or session.last.hex() != previous.removeprefix("0x"):
         return None

@@ -146,7 +146,8 @@ class Charges:
         receipt, now_ms = signed.receipt, self._book.store.now_ms()
         account.free(held)
         owed_ms = account.owed_ms
-        synced = account.charge(held, receipt.units, digest, now_ms)
+        # What failed may be in the store's files all the same: nothing leaves before it is written over.
+        synced = account.charge(held, receipt.units, digest, now_ms) or account.unsure
         whole = account.unsure or account.owed_ms != owed_ms
         account.unsure = False
         where = {"session_id": account.session, "number": receipt.number, "at_ms": now_ms}

@@ -58,7 +58,7 @@ class GroupCommit:
     def __init__(
         self, commit: Commit, keep: Callable[[Change], bool], all_stored: Callable[[], None]
     ) -> None:
-        """`all_stored` is called at moments at which no change waits, and none can be kept."""
+        """`all_stored` is called while no change waits and none can be kept. It raises nothing."""
         self._commit, self._keep, self._all_stored = commit, keep, all_stored
         self._waiting: list[Change] = []
         self._lock, self._turn = threading.Lock(), threading.Lock()
@@ -93,6 +93,11 @@ class GroupCommit:
         with self._lock:
             return sum(1 for change in self._waiting if change.kept)
 
+    def keep_no_more(self, end: Callable[[], None]) -> None:
+        """Do `end`, after which `keep` says no, while nothing is kept."""
+        with self._lock:
+            end()
+
     def catch_up(self) -> None:
         """Store all that is kept now. Raises what keeps it from being stored; it stays queued then."""
         with self._lock:
@@ -125,10 +130,11 @@ class GroupCommit:
             return error
         with self._lock:
             del self._waiting[: len(batch)]
-            if not self._waiting:
-                self._all_stored()
         for change in batch:
             change.done = True
+        with self._lock:
+            if not self._waiting:
+                self._all_stored()
         return None
 
     def _fail(self, batch: list[Change], error: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +15,8 @@ from oracle.settings_upstreams import Kind, ServingSettings, UpstreamSettings
 
 MESSAGE_TOKENS: Final = 16
 """Bound of what a chat template puts around one message: marks, the role, line ends."""
+ROLE_BYTES: Final = 12
+"""What JSON puts around a role."""
 TOOL_FACTOR: Final = 4
 """A template may indent the JSON of tools; no token of it is shorter than a byte."""
 TOOL_TOKENS: Final = 1_024
@@ -111,7 +114,7 @@ def parse(kind: Kind, raw: bytes, settings: ServingSettings) -> Call:
 
 def _object(raw: bytes, max_depth: int) -> dict[str, Any]:
     try:
-        given = _DECODER.decode(raw.decode())
+        given = _DECODER.decode(raw.removeprefix(BOM_UTF8).decode())
     except RecursionError:
         raise BadRequest("the body nests too deep", "too deep", max_depth) from None
     except ValueError as error:
@@ -231,7 +234,7 @@ def _chat(given: Mapping[str, Any]) -> tuple[list[str], int]:
             raise BadRequest(f"messages[{number}]: must be an object with a role", param="messages")
         texts += _content(message.get("content"), number)
         rest = {key: value for key, value in message.items() if key not in _TURN}
-        others += TOOL_FACTOR * len(message["role"].encode("utf-8", "surrogatepass"))
+        others += TOOL_FACTOR * (ROLE_BYTES + len(message["role"].encode("utf-8", "surrogatepass")))
         if rest:
             others += TOOL_FACTOR * len(json.dumps(rest).encode())
     if not any(texts) and not any(message.get("tool_calls") for message in messages):

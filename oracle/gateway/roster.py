@@ -37,7 +37,7 @@ class Roster:
             with account.lock:
                 account.stale = True
         for session in self._book.live():
-            self.account(session)
+            self._account(session, closed=False)
 
     def sessions(self) -> Sequence[bytes]:
         """Ids of the sessions in memory."""
@@ -49,13 +49,22 @@ class Roster:
 
     def account(self, session: bytes, *, closed: bool = False, waits: bool = True) -> Account:
         """The account, from the store if need be. Raises UnknownSession; SessionClosing if it is closed,
-        unless `closed` ones will do; unless it `waits`, NotAtHand if it isn't in memory.
+        unless `closed` ones will do; unless it `waits`, NotAtHand if it isn't in memory. NotServing until
+        charges that an earlier process logged are taken up.
         """
+        if not self._book.ready:
+            raise NotServing("charges of before are being taken up. Ask again in a moment")
         found = self._accounts.get(session)
         if found is not None:
             return found
         if not waits:
             raise NotAtHand("the account must be read")
+        return self._account(session, closed)
+
+    def _account(self, session: bytes, closed: bool) -> Account:
+        found = self._accounts.get(session)
+        if found is not None:
+            return found
         row = self._book.session(session)
         if row is None:
             raise UnknownSession(
@@ -121,7 +130,11 @@ class Roster:
         remain.
         """
         with self._lock:
-            kept = {one: found for one, found in self._accounts.items() if not found.closed or found.held}
+            kept = {
+                one: found
+                for one, found in self._accounts.items()
+                if not found.closed or found.held or self._lacks(found)
+            }
             self._accounts = kept
         return len(kept)
 

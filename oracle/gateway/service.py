@@ -82,6 +82,10 @@ class Gateway:
         """As this node begins to lead."""
         self.watch.begin()
 
+    def end(self) -> None:
+        """As this node stops leading."""
+        self.accounts.end()
+
     def step(self, tasks: Tasks) -> None:
         """One pass: look at the chain, form claims, take each claim a step on."""
         self.watch.look()

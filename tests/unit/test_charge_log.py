@@ -1,31 +1,25 @@
-"""The log of charges: a receipt that is out is charged, whatever becomes of process, disk and store."""
+"""The log of charges: a receipt that is out is charged, whatever becomes of process and machine."""
 
 from __future__ import annotations
 
-import os
+import json
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from oracle.gateway import book, commits
 from oracle.gateway.accounts import KeyCredential, TokenBounds
-from oracle.gateway.book import Book, values
 from oracle.gateway.charge_log import ChargeLog
-from oracle.gateway.commits import Change, GroupCommit
 from oracle.gateway.keys import KeyLimits
-from oracle.gateway.refusals import NotAtHand, NotServing
-from scrip.call_receipts import SignedCallReceipt, check_chain
+from scrip.call_receipts import check_chain
+from tests.unit.charge_log_till import NAME, begun, charge, stored
 from tests.unit.gateway_factory import CHAIN_ID, MODEL, SESSIONS, Till, held, used, voucher
 
-NAME = "oracle.db-charges"
 ROWS: list[dict[str, Any]] = [{"a": 1}, {"b": "\ud800", "c": 1 << 200}, {"d": None}]
 
 
@@ -34,42 +28,6 @@ def till(tmp_path: Path) -> Iterator[Till]:
     made = Till(tmp_path)
     yield made
     made.close()
-
-
-def begun(till: Till, deposit: int = 1_000) -> bytes:
-    """A session whose next numbers are set aside: what follows is logged."""
-    session = till.opened(deposit)
-    till.accounts.charge(till.reserve(session, 1, 1), used(0))
-    return session
-
-
-def charge(till: Till, session: bytes, number: int, units: int = 10, **changes: Any) -> SignedCallReceipt:
-    """A call that is logged, paid by voucher `number`."""
-    call = till.reserve(session, 100 + number, units)
-    return till.accounts.charge(call, used(units, **changes), waits=False)
-
-
-def stored(till: Till, session: bytes) -> tuple[int, int]:
-    """What the store says was charged, and how many calls it has."""
-    row = till.accounts.book.session(session)
-    assert row is not None
-    return row.charged, len(till.accounts.book.calls(session, 0, 999))
-
-
-def _wait(commits: GroupCommit, change: Change) -> None:
-    with suppress(OSError):
-        commits.wait(change)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def fails(_: object) -> None:
-    raise OSError("full")
 
 
 # The file
@@ -171,7 +129,7 @@ def test_process_killed__before_the_store_caught_up__nothing_is_lost_or_charged_
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from tests.unit.test_charge_log import Till, begun, charge
+from tests.unit.charge_log_till import Till, begun, charge
 till = Till(Path(sys.argv[1]))
 session = begun(till)
 for number in range(1, 1_000):
@@ -218,177 +176,6 @@ def test_process_killed__news_of_the_chain_after_a_logged_charge__both_are_kept(
     assert (view.charged, view.deposit, view.claimed) == (20, 2_000, 5)
 
 
-# The store
-
-
-def test_store__fails__charges_that_are_out_stay_and_are_stored_later(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = begun(till)
-    charge(till, session, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", fails)
-        for _ in range(2):
-            with pytest.raises(OSError, match="full"):
-                till.accounts.catch_up()
-        charge(till, session, 2)
-    assert (stored(till, session), held(till, session)) == ((0, 1), (102, 20, 0))
-    assert till.metrics.unstored.collect()[0].samples[0].value == 2
-    till.accounts.catch_up()
-    assert till.metrics.unstored.collect()[0].samples[0].value == 0
-    assert stored(till, session) == (20, 3)
-
-
-def test_store__failed_though_it_stored__no_charge_is_there_twice(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session, commit = begun(till), till.accounts.book.commit
-
-    def lose(changes: Any) -> None:
-        commit(changes)
-        raise OSError("lost")
-
-    charge(till, session, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", lose)
-        with pytest.raises(OSError, match="lost"):
-            till.accounts.catch_up()
-    charge(till, session, 2)
-    till.accounts.catch_up()
-    assert stored(till, session) == (20, 3)
-
-
-def test_store__fails_a_change_behind_logged_charges__its_session_waits_for_them(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session, other = begun(till), begun(till)
-    charge(till, session, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", fails)
-        with pytest.raises(OSError, match="full"):
-            till.accounts.authorise(session, voucher(session, 150))
-        with pytest.raises(NotServing, match="aren't stored yet"):
-            till.reserve(session, 200, 5)
-        charge(till, other, 1)
-    till.accounts.catch_up()
-    charge(till, session, 2)
-    till.accounts.catch_up()
-    assert (stored(till, session), stored(till, other)) == ((20, 3), (10, 2))
-
-
-def test_store__fails_a_change__no_other_is_put_between_its_failure_and_the_next_look(till: Till) -> None:
-    """Changes of two sessions fail together. While the second one is locked by somebody, the first is used
-    again: what it puts then isn't taken for one of those that failed.
-    """
-    first, second = begun(till), begun(till)
-    accounts = [till.accounts.roster.account(session) for session in (first, second)]
-    failing = threading.Event()
-
-    def fail(changes: Any) -> None:
-        failing.set()
-        raise OSError("full")
-
-    commits, commit = till.accounts._commits, till.accounts._commits._commit
-    commits._commit = fail  # type: ignore[method-assign]
-    put = [commits.put(Change(account, values(account))) for account in accounts]
-    with accounts[1].lock:
-        waiter = threading.Thread(target=_wait, args=(commits, put[0]))
-        waiter.start()
-        assert failing.wait(10)
-        until(lambda: put[0].done)
-        commits._commit = commit  # type: ignore[method-assign]
-        charge(till, first, 1)
-    waiter.join(10)
-    till.accounts.catch_up()
-    assert stored(till, first) == (10, 2)
-
-
-def test_store__lacks_too_many__charges_wait_for_it(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "MOST_KEPT", 2)
-    session = begun(till)
-    for number in (1, 2):
-        charge(till, session, number)
-    call = till.reserve(session, 200, 10)
-    with pytest.raises(NotAtHand):
-        till.accounts.charge(call, used(10), waits=False)
-    assert till.accounts.charge(call, used(10)).receipt.total_units == 30
-    assert stored(till, session) == (30, 4)
-
-
-def test_log__does_not_take_a_charge__it_waits_for_the_store(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = begun(till)
-    call = till.reserve(session, 200, 10)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.log, "add", fails)
-        with pytest.raises(NotAtHand):
-            till.accounts.charge(call, used(10), waits=False)
-    assert till.accounts.charge(call, used(10)).receipt.total_units == 10
-    assert stored(till, session) == (10, 2)
-
-
-def test_log__before_the_node_leads__is_left_alone(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book, "LARGE", 0)
-    session = begun(till)
-    charge(till, session, 1)
-    till.close()
-    with monkeypatch.context() as before:
-        before.setattr(Book, "take_up", lambda _: None)
-        till.start()
-    till.accounts.catch_up()
-    till.accounts.settled(session)
-    till.refresh(session, deposit=2_000)  # the queue is empty again
-    call = till.reserve(session, 200, 5)
-    with pytest.raises(NotAtHand):
-        till.accounts.charge(call, used(5), waits=False)
-    till.accounts.release(call)
-    till.restart()
-    assert stored(till, session) == (10, 2)
-
-
-def test_log__full__charges_wait_until_it_was_emptied(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book, "LARGE", 1)
-    monkeypatch.setattr(book, "FULL", 2)
-    session = begun(till)
-    charge(till, session, 1)
-    with pytest.raises(NotAtHand):
-        charge(till, session, 2)
-    till.accounts.catch_up()
-    charge(till, session, 3)
-    till.accounts.catch_up()
-    assert stored(till, session)[0] == 20
-
-
-def test_log__long_body__is_stored_at_once(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book, "MOST_LOGGED", 10)
-    session = begun(till)
-    call, usage = (
-        till.reserve(session, 200, 5),
-        used(5, request=b"12345", response=b"678901", deterministic=True),
-    )
-    with pytest.raises(NotAtHand):
-        till.accounts.charge(call, usage, waits=False)
-    number = till.accounts.charge(call, usage).receipt.number
-    assert till.accounts.book.body(session, number).response == b"678901"
-
-
-def test_log__large__is_emptied_only_while_the_store_lacks_nothing(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(book, "LARGE", 0)
-    session, log = begun(till), till.log
-    assert log is not None
-    charge(till, session, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", fails)
-        with pytest.raises(OSError, match="full"):
-            till.accounts.catch_up()
-    assert len(list(log.rows())) == 1
-    till.accounts.catch_up()
-    assert log.size == os.stat(till.folder / NAME).st_size == 0
-
-
 # The machine
 
 
@@ -431,6 +218,21 @@ def test_power_cut__line_of_one_session_broken__the_others_are_taken_up(till: Ti
     log.path.write_bytes(lines[0].replace(b"{", b"\0", 1) + lines[1])
     till.restart()
     assert (stored(till, session), stored(till, other)) == ((0, 1), (10, 2))
+
+
+def test_number__of_a_logged_receipt_is_anothers_in_the_store__is_kept_aside(till: Till) -> None:
+    session, log = begun(till), till.log
+    assert log is not None
+    charge(till, session, 1)
+    line = log.path.read_bytes()
+    till.restart()
+    row = json.loads(line.partition(b" ")[2])
+    row["call"]["digest"] = "11" * 32
+    changed = json.dumps(row).encode()
+    log.path.write_bytes(b"%08x %b\n" % (zlib.crc32(changed), changed))
+    till.restart()
+    assert stored(till, session) == (10, 2)
+    assert till.folder.joinpath(f"{NAME}.1").exists()
 
 
 def test_database__is_another_one__the_log_is_kept_aside(till: Till, tmp_path: Path) -> None:
