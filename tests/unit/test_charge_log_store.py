@@ -18,6 +18,7 @@ from oracle.gateway.book import values
 from oracle.gateway.commits import Change, GroupCommit
 from oracle.gateway.refusals import NotAtHand, NotServing
 from oracle.store import NOBODY
+from oracle.tasks import is_passing
 from tests.unit.charge_log_till import NAME, begun, charge, fails, stored
 from tests.unit.gateway_factory import Till, held, used, voucher
 
@@ -130,8 +131,9 @@ def test_store__fails_a_change_behind_logged_charges__its_session_waits_for_them
         broken.setattr(till.accounts._commits, "_commit", fails)
         with pytest.raises(OSError, match="full"):
             till.accounts.authorise(session, voucher(session, 150))
-        with pytest.raises(NotServing, match="aren't stored yet"):
+        with pytest.raises(NotServing, match="aren't stored yet") as refused:
             till.reserve(session, 200, 5)
+        assert is_passing(refused.value)  # where the node itself meets it
         charge(till, other, 1)
     till.accounts.catch_up()
     till.charge(till.reserve(session, 200, 10), used(10))
