@@ -159,20 +159,27 @@ class Book:
         """Use the log from now on. What it had is taken up, and nothing of before that is in memory."""
         self._logs, self.ready = self._log is not None, True
 
-    def end(self) -> None:
-        """Use the log no more: another process may begin to."""
-        self._logs = False
-        if self._log is not None:
-            self._log.close()
+    def end(self, all_stored: bool) -> None:
+        """Use the log no more: another process may begin to, of another release too, so it is left empty if
+        it can be.
+        """
+        if self._log is None:
+            return
+        used, self._logs = self._logs, False
+        if used and all_stored:
+            self._empty(self._log)
+        self._log.close()
 
     def trim(self) -> None:
         """Empty a large log. Only while the store has all that is in it, and nothing is kept. Raises nothing:
         if it can't be emptied, it grows until it is `FULL`.
         """
-        if not self._logs or self._log is None or self._log.size <= LARGE:
-            return
+        if self._logs and self._log is not None and self._log.size > LARGE:
+            self._empty(self._log)
+
+    def _empty(self, log: ChargeLog) -> None:
         try:
-            self._log.clear()
+            log.clear()
         except OSError as error:
             _log.warning("log of charges not emptied", reason=str(error))
 

@@ -93,10 +93,10 @@ class GroupCommit:
         with self._lock:
             return sum(1 for change in self._waiting if change.kept)
 
-    def keep_no_more(self, end: Callable[[], None]) -> None:
-        """Do `end`, after which `keep` says no, while nothing is kept."""
+    def keep_no_more(self, end: Callable[[bool], None]) -> None:
+        """Do `end`, after which `keep` says no, while nothing is kept. It is told whether all is stored."""
         with self._lock:
-            end()
+            end(not self._waiting)
 
     def catch_up(self) -> None:
         """Store all that is kept now. Raises what keeps it from being stored; it stays queued then."""

@@ -142,8 +142,8 @@ class TooManyCalls(GatewayRefused):
 
 
 class NotServing(GatewayRefused):
-    """This node doesn't serve now: another one leads, it hasn't compared its sessions with the chain, or it
-    stops.
+    """This node doesn't serve now: another one leads, it hasn't compared its sessions with the chain or lacks
+    stored charges, or it stops.
     """
 
     status, code, kind = 503, "not_serving", "server_error"

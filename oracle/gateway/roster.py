@@ -53,7 +53,7 @@ class Roster:
         charges that an earlier process logged are taken up.
         """
         if not self._book.ready:
-            raise NotServing("charges of before are being taken up. Ask again in a moment")
+            raise NotServing("this node begins: logged charges are being taken up. Ask again in a moment")
         found = self._accounts.get(session)
         if found is not None:
             return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from oracle.gateway.accounts import Accounts, CallUsage, Reservation, TokenBound
 from oracle.gateway.book import Book
 from oracle.gateway.chain import Sight, Times
 from oracle.gateway.charge_log import ChargeLog
+from oracle.gateway.commits import Change
 from oracle.gateway.metrics import GatewayMetrics
 from oracle.gateway.rates import RateCard
 from oracle.gateway.refusals import NotAtHand, SessionClosing, SessionRefused
@@ -141,6 +143,22 @@ class Till:
     def reserve(self, session: bytes, authorised: int, most: int, model: str = MODEL) -> Reservation:
         """Reserve `most` units under a voucher over `authorised`."""
         return self.accounts.reserve(voucher(session, authorised), model, TokenBounds(most, 0))
+
+    @contextmanager
+    def failing(self, *, stores: bool = False) -> Iterator[None]:
+        """Meanwhile the store fails, or says so after it has stored what it was given (`stores`)."""
+        commits, commit = self.accounts._commits, self.accounts._commits._commit
+
+        def fail(changes: Sequence[Change]) -> None:
+            if stores:
+                commit(changes)
+            raise OSError("full")
+
+        commits._commit = fail  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            commits._commit = commit  # type: ignore[method-assign]
 
     def charge(self, call: Reservation, usage: CallUsage) -> SignedCallReceipt:
         """As a gateway does, but that the store doesn't catch up."""

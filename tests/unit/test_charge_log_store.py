@@ -45,13 +45,10 @@ def until(holds: Callable[[], bool]) -> None:
 # The store
 
 
-def test_store__fails__charges_that_are_out_stay_and_are_stored_later(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_store__fails__charges_that_are_out_stay_and_are_stored_later(till: Till) -> None:
     session = begun(till)
     charge(till, session, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", fails)
+    with till.failing():
         for _ in range(2):
             with pytest.raises(OSError, match="full"):
                 till.accounts.catch_up()
@@ -63,40 +60,24 @@ def test_store__fails__charges_that_are_out_stay_and_are_stored_later(
     assert stored(till, session) == (20, 3)
 
 
-def test_store__failed_though_it_stored__no_charge_is_there_twice(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session, commit = begun(till), till.accounts.book.commit
-
-    def lose(changes: Any) -> None:
-        commit(changes)
-        raise OSError("lost")
+def test_store__failed_though_it_stored__no_charge_is_there_twice(till: Till) -> None:
+    session = begun(till)
 
     charge(till, session, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", lose)
-        with pytest.raises(OSError, match="lost"):
-            till.accounts.catch_up()
+    with till.failing(stores=True), pytest.raises(OSError, match="full"):
+        till.accounts.catch_up()
     charge(till, session, 2)
     till.accounts.catch_up()
     assert stored(till, session) == (20, 3)
 
 
-def test_store__failed_though_it_stored__logged_and_waiting_charges_keep_their_order(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session, commit = begun(till), till.accounts.book.commit
-
-    def lose(changes: Any) -> None:
-        commit(changes)
-        raise OSError("lost")
+def test_store__failed_though_it_stored__logged_and_waiting_charges_keep_their_order(till: Till) -> None:
+    session = begun(till)
 
     charge(till, session, 1)
     call = till.reserve(session, 200, 7)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", lose)
-        with pytest.raises(OSError, match="lost"):
-            till.accounts.charge(call, used(7))
+    with till.failing(stores=True), pytest.raises(OSError, match="full"):
+        till.accounts.charge(call, used(7))
     till.accounts.catch_up()
     assert stored(till, session) == (17, 3)
     assert till.accounts.charge(call, used(7)).receipt.number == 3
@@ -106,29 +87,22 @@ def test_store__failed_though_it_stored__logged_and_waiting_charges_keep_their_o
     assert stored(till, session) == (22, 4)
 
 
-def test_store__failed__the_sessions_next_charge_is_stored_before_it_is_out(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_store__failed__the_sessions_next_charge_is_stored_before_it_is_out(till: Till) -> None:
     """What failed may come back to life from the store's files until something is written over it."""
     session = begun(till)
     call = till.reserve(session, 200, 7)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", fails)
-        with pytest.raises(OSError, match="full"):
-            till.accounts.charge(call, used(7))
+    with till.failing(), pytest.raises(OSError, match="full"):
+        till.accounts.charge(call, used(7))
     with pytest.raises(NotAtHand):
         till.accounts.charge(call, used(3), waits=False)
     assert till.accounts.charge(call, used(3)).receipt.number == 2
     assert charge(till, session, 101).receipt.number == 3
 
 
-def test_store__fails_a_change_behind_logged_charges__its_session_waits_for_them(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_store__fails_a_change_behind_logged_charges__its_session_waits_for_them(till: Till) -> None:
     session, other = begun(till), begun(till)
     charge(till, session, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", fails)
+    with till.failing():
         with pytest.raises(OSError, match="full"):
             till.accounts.authorise(session, voucher(session, 150))
         with pytest.raises(NotServing, match="aren't stored yet") as refused:
@@ -236,6 +210,19 @@ def test_accounts__after_the_end__log_nothing(till: Till) -> None:
     assert held(till, session) == (200, 0, 5)
 
 
+@pytest.mark.parametrize("all_stored", [True, False])
+def test_log__at_the_end__is_empty_unless_the_store_lacks_something(till: Till, all_stored: bool) -> None:
+    session, log = begun(till), till.log
+    assert log is not None
+    charge(till, session, 1)
+    if all_stored:
+        till.accounts.catch_up()
+    till.accounts.end()
+    assert (log.path.stat().st_size == 0) is all_stored
+    till.restart()
+    assert stored(till, session) == (10, 2)
+
+
 def test_accounts__without_the_lead__log_nothing(till: Till) -> None:
     session = begun(till)
     call = till.reserve(session, 200, 5)
@@ -244,9 +231,7 @@ def test_accounts__without_the_lead__log_nothing(till: Till) -> None:
         till.accounts.charge(call, used(5), waits=False)
 
 
-def test_session__closed_with_a_logged_charge__is_remembered_until_it_is_stored(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session__closed_with_a_logged_charge__is_remembered_until_it_is_stored(till: Till) -> None:
     session = begun(till)
     till.refresh(session, closed=True)
     assert till.accounts.roster.find(session) is None
@@ -307,10 +292,8 @@ def test_log__large__is_emptied_only_while_the_store_lacks_nothing(
     session, log = begun(till), till.log
     assert log is not None
     charge(till, session, 1)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", fails)
-        with pytest.raises(OSError, match="full"):
-            till.accounts.catch_up()
+    with till.failing(), pytest.raises(OSError, match="full"):
+        till.accounts.catch_up()
     assert len(list(log.rows())) == 1
     till.accounts.catch_up()
     assert log.size == os.stat(till.folder / NAME).st_size == 0

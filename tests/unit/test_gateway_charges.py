@@ -19,15 +19,11 @@ def till(tmp_path: Path) -> Iterator[Till]:
     made.close()
 
 
-def test_charge__store_fails__nothing_is_charged_and_the_call_may_be_charged_again(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_charge__store_fails__nothing_is_charged_and_the_call_may_be_charged_again(till: Till) -> None:
     session = till.opened()
     first, second = till.reserve(session, 50, 50), till.reserve(session, 100, 50)
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", lambda _: (_ for _ in ()).throw(OSError("full")))
-        with pytest.raises(OSError, match="full"):
-            till.accounts.charge(first, used(20))
+    with till.failing(), pytest.raises(OSError, match="full"):
+        till.accounts.charge(first, used(20))
     assert till.accounts.book.calls(session, 0, 9) == []
     signed = till.accounts.charge(second, used(30))
     assert (signed.receipt.number, signed.receipt.total_units) == (1, 30)
@@ -41,10 +37,8 @@ def test_charge__after_news_that_were_not_stored__stores_them_too(
 ) -> None:
     session, store = till.opened(1_000), till.accounts._commits._commit
     till.accounts.charge(till.reserve(session, 50, 5), used(5))
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", lambda _: (_ for _ in ()).throw(OSError("full")))
-        with pytest.raises(OSError, match="full"):
-            till.refresh(session, deposit=2_000)
+    with till.failing(), pytest.raises(OSError, match="full"):
+        till.refresh(session, deposit=2_000)
     stored: list[bool] = []
 
     def seen(changes: Any) -> None:
@@ -98,20 +92,11 @@ def test_charge__without_waiting__is_counted_as_the_store_catches_up(till: Till)
     assert till.metrics.calls.labels(MODEL)._value.get() == 2
 
 
-def test_charge__stored_and_the_answer_lost__is_charged_once(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_charge__stored_and_the_answer_lost__is_charged_once(till: Till) -> None:
     session = till.opened()
-    call, commit = till.reserve(session, 50, 50), till.accounts.book.commit
-
-    def lose(changes: Any) -> None:
-        commit(changes)
-        raise OSError("connection lost")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(till.accounts._commits, "_commit", lose)
-        with pytest.raises(OSError, match="lost"):
-            till.accounts.charge(call, used(20))
+    call = till.reserve(session, 50, 50)
+    with till.failing(stores=True), pytest.raises(OSError, match="full"):
+        till.accounts.charge(call, used(20))
     assert till.accounts.charge(call, used(20)).receipt.total_units == 20
     assert held(till, session) == (50, 20, 0)
 

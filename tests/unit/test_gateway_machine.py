@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,10 +39,6 @@ from tests.unit.gateway_factory import CHAIN_ID, MODEL, NOW, SESSIONS, FakeSessi
 SMALL = st.integers(min_value=0, max_value=60)
 UNITS = st.integers(min_value=1, max_value=150)
 SIDE = st.integers(min_value=0, max_value=1)
-
-
-class Broken(Exception):
-    """The store fails."""
 
 
 class Money(RuleBasedStateMachine):
@@ -143,37 +138,17 @@ class Money(RuleBasedStateMachine):
     def charge_while_the_store_fails(self, which: int, stored: bool) -> None:
         """The store fails before or after it has stored the charge; the call is charged again."""
         held = self.held.pop(which % len(self.held))
-        commits, commit = self.till.accounts._commits, self.till.accounts.book.commit
-
-        def fail(changes: Any) -> None:
-            if stored:
-                commit(changes)
-            raise Broken
-
-        commits._commit = fail  # type: ignore[method-assign]
-        try:
-            with pytest.raises(Broken):
-                self.till.accounts.charge(held, used(5))
-        finally:
-            commits._commit = commit  # type: ignore[method-assign]
+        with self.till.failing(stores=stored), pytest.raises(OSError, match="full"):
+            self.till.accounts.charge(held, used(5))
         self.till.accounts.catch_up()
         self.charged_now(held, 5)
 
     @rule(fails=st.booleans(), stored=st.booleans())
     def catch_up(self, fails: bool, stored: bool) -> None:
         """The store has what was logged, at once or after a failure."""
-        commits, commit = self.till.accounts._commits, self.till.accounts.book.commit
-
-        def fail(changes: Any) -> None:
-            if stored:
-                commit(changes)
-            raise Broken
-
-        if fails and commits._waiting:
-            commits._commit = fail  # type: ignore[method-assign]
-            with pytest.raises(Broken):
+        if fails and self.till.accounts._commits.kept():
+            with self.till.failing(stores=stored), pytest.raises(OSError, match="full"):
                 self.till.accounts.catch_up()
-            commits._commit = commit  # type: ignore[method-assign]
         self.till.accounts.catch_up()
         for session in self.ids:
             row = self.till.accounts.book.session(session)

@@ -102,18 +102,21 @@ def test_move__killed_before_it_copied__is_run_again(old: Store, new: Store) -> 
     assert move(old, new, "me")["transactions"] == 1
 
 
-def test_command__moves_and_says_what_to_do(old: Store, database_url: str, tmp_path: Path) -> None:
-    before = everything(old)
-    old.close()
-    config = tmp_path / "node.toml"
+def by_command(folder: Path, to: str) -> str:
+    """Have the command move the state of the node whose settings are in `folder`. Returns what it says."""
+    config = folder / "node.toml"
     config.write_text(
         'role = "watcher"\nstate_dir = "state"\n[chain]\nrpc_url = "http://127.0.0.1:1"\nchain_id = 31337\n'
     )
-    done = CliRunner().invoke(
-        app, ["migrate-state", "--config", str(config)], env={"SCRIP_MIGRATE_TO": database_url}
-    )
+    done = CliRunner().invoke(app, ["migrate-state", "--config", str(config)], env={"SCRIP_MIGRATE_TO": to})
     assert done.exit_code == 0, done.output
-    assert "Set database.url" in done.output
+    return done.output
+
+
+def test_command__moves_and_says_what_to_do(old: Store, database_url: str, tmp_path: Path) -> None:
+    before = everything(old)
+    old.close()
+    assert "Set database.url" in by_command(tmp_path, database_url)
     new = Store.open(database_url)
     assert everything(new) == before
     new.close()
@@ -125,14 +128,7 @@ def test_command__charges_that_only_the_log_has__arrive(database_url: str, tmp_p
     till.accounts.charge(till.reserve(session, 50, 5), used(5))
     till.accounts.charge(till.reserve(session, 60, 7), used(7), waits=False)
     till.close()
-    config = tmp_path / "node.toml"
-    config.write_text(
-        'role = "watcher"\nstate_dir = "state"\n[chain]\nrpc_url = "http://127.0.0.1:1"\nchain_id = 31337\n'
-    )
-    done = CliRunner().invoke(
-        app, ["migrate-state", "--config", str(config)], env={"SCRIP_MIGRATE_TO": database_url}
-    )
-    assert done.exit_code == 0, done.output
+    by_command(tmp_path, database_url)
     new = Store.open(database_url)
     row = Book(new).session(session)
     assert row is not None
